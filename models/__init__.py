@@ -1,0 +1,21 @@
+"""The models by name. To add one: write a subclass of VAE and enter it in MODELS; it is then known to every script."""
+
+from models.vae import BTCVAE, VAE, BetaVAE, FactorVAE
+
+MODELS: dict[str, type[VAE]] = {"VAE": VAE, "BetaVAE": BetaVAE, "FactorVAE": FactorVAE, "BTCVAE": BTCVAE}
+
+
+def build_model(name: str, **config) -> VAE:
+    """The model of that name, built with `config` as its constructor's arguments.
+
+    Raises
+    ------
+    ValueError
+        If the name is not in MODELS.
+    """
+    if name not in MODELS:
+        raise ValueError(f"model {name!r} is unknown, expected one of {', '.join(MODELS)}")
+    return MODELS[name](**config)
+
+
+__all__ = ["VAE", "BetaVAE", "FactorVAE", "BTCVAE", "MODELS", "build_model"]

@@ -1,0 +1,91 @@
+"""The terms of the objectives, as pure functions. All are in nats per tone: sums over pixels or latents, means over the
+batch.
+
+Symbols: x, x_hat (B, 1, M, L); mu, logvar, z (B, D); N tones in the training set, n_data.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def reconstruction(x: Tensor, x_hat: Tensor, *, sigma: float) -> Tensor:
+    """0.5 sum (x - x_hat)^2 / sigma^2: the negative Gaussian log-likelihood less its constant."""
+    return 0.5 / sigma**2 * (x - x_hat).square().sum() / len(x)
+
+
+def kl_per_latent(mu: Tensor, logvar: Tensor) -> Tensor:
+    """KL(q(z_j | x) || N(0, 1)) for every tone and latent: (B, D), at least 0 (Kingma and Welling 2014, appendix B)."""
+    return 0.5 * (mu.square() + logvar.exp() - 1 - logvar)
+
+
+def gaussian_log_density(z: Tensor, mu: Tensor, logvar: Tensor) -> Tensor:
+    """log N(z; mu, exp(logvar)), elementwise with broadcasting."""
+    return -0.5 * (math.log(2 * math.pi) + logvar + (z - mu).square() * torch.exp(-logvar))
+
+
+def importance_log_weights(n_batch: int, n_data: int, *, estimator: str, like: Tensor) -> Tensor:
+    """Log of the weight of q(z_i | x_j) in the estimate of q(z_i), (B, B) or a scalar for `mws`.
+
+    `mss`: stratified sampling (Chen et al. 2018, appendix C.2; their M + 1 is our B). A row sums to 1: the tone's own
+    posterior is known to be one of N, one other stands for the N - M that are not in the batch, the rest count 1 / M.
+    `mws`: weighted sampling (their Eq. 4), 1 / (N B) throughout.
+    """
+    if estimator == "mws":
+        return torch.full((), -math.log(n_data * n_batch), dtype=like.dtype, device=like.device)
+    if estimator != "mss":
+        raise ValueError(f"estimator is {estimator!r}, expected 'mss' or 'mws'")
+    m = n_batch - 1
+    if m < 1 or n_data <= m:
+        raise ValueError(f"mss needs 2 <= batch <= n_data, got a batch of {n_batch} out of n_data {n_data}")
+    rows = torch.arange(n_batch, device=like.device)
+    weights = torch.full((n_batch, n_batch), 1 / m, dtype=like.dtype, device=like.device)
+    weights[rows, (rows + 1) % n_batch] = (n_data - m) / (n_data * m)
+    weights[rows, rows] = 1 / n_data
+    return weights.log()
+
+
+def kl_decomposition(z: Tensor, mu: Tensor, logvar: Tensor, *, n_data: int,
+                     estimator: str = "mss") -> tuple[Tensor, Tensor, Tensor]:
+    """Minibatch estimates of index-code mutual information, total correlation and dimension-wise KL.
+
+    Parameters
+    ----------
+    z : (B, D), drawn from the posterior of the same rows
+    mu, logvar : (B, D)
+    n_data : int
+        Tones in the training set, at least B.
+    estimator : "mss" or "mws"
+        See `importance_log_weights`.
+
+    Returns
+    -------
+    mi, tc, dwkl : scalars in the input's dtype, batch means, nats
+        Their sum is the mean of log q(z | x) - log p(z), whatever the estimator (Chen et al. 2018, Eq. 2).
+    """
+    log_q_zx = gaussian_log_density(z, mu, logvar).sum(dim=1)
+    log_p_z = gaussian_log_density(z, torch.zeros_like(z), torch.zeros_like(z)).sum(dim=1)
+    pairs = gaussian_log_density(z[:, None], mu[None], logvar[None])  # (B, B, D): z of row i under the posterior of j
+    weights = importance_log_weights(len(z), n_data, estimator=estimator, like=z)
+    log_q_z = torch.logsumexp(weights + pairs.sum(dim=2), dim=1)
+    log_q_zj = torch.logsumexp(weights[..., None] + pairs, dim=1).sum(dim=1)  # weights once in each marginal
+    return (log_q_zx - log_q_z).mean(), (log_q_z - log_q_zj).mean(), (log_q_zj - log_p_z).mean()
+
+
+def permute_dims(z: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+    """Each latent permuted across the batch on its own: a sample of the product of marginals (Kim and Mnih 2018,
+    Algorithm 1). (B, D) -> (B, D)."""
+    order = torch.rand(z.shape, generator=generator, device=z.device).argsort(dim=0)
+    return z.gather(0, order)
+
+
+def density_ratio(logits: Tensor) -> Tensor:
+    """Total correlation as a discriminator sees it: mean log D(z) / (1 - D(z)) from its logits (B, 2) on z."""
+    return (logits[:, 0] - logits[:, 1]).mean()
+
+
+def discriminator_loss(logits_joint: Tensor, logits_permuted: Tensor) -> Tensor:
+    """Cross-entropy of telling z (class 0) from permuted z (class 1), the mean of both halves; ln 2 is guessing."""
+    return -0.5 * (F.log_softmax(logits_joint, dim=1)[:, 0].mean() + F.log_softmax(logits_permuted, dim=1)[:, 1].mean())

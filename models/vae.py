@@ -1,0 +1,130 @@
+"""The four models. Each subclass of VAE overrides `penalty`, which says what stands beside the reconstruction."""
+
+import torch
+from torch import Tensor, nn
+
+from models import objectives
+from models.networks import Decoder, Discriminator, Encoder
+
+CHANNELS = (16, 32, 64, 64)
+HIDDEN = 256
+SIGMA = 0.1
+
+
+class VAE(nn.Module):
+    """Variational autoencoder (Kingma and Welling 2014): recon + KL.
+
+    Parameters
+    ----------
+    input_shape : (1, M, L)
+        Of one tone's features.
+    latent_dim : int
+        D.
+    sigma : float
+        Standard deviation of the Gaussian likelihood, in units of the features, which are in [0, 1]: what any weight on
+        the KL means depends on it. 0.1 is 8.6 dB on the default front end.
+    channels, hidden
+        Widths of the convolutions, of which each halves M and L, and of the layer between them and the latents.
+    """
+
+    def __init__(self, input_shape: tuple[int, int, int] = (1, 128, 32), latent_dim: int = 8, *, sigma: float = SIGMA,
+                 channels: tuple[int, ...] = CHANNELS, hidden: int = HIDDEN) -> None:
+        super().__init__()
+        self.latent_dim = latent_dim
+        self.sigma = sigma
+        self.encoder = Encoder(input_shape, 2 * latent_dim, channels=channels, hidden=hidden)
+        self.decoder = Decoder(input_shape, latent_dim, channels=channels, hidden=hidden)
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Posterior mean and log variance: (B, 1, M, L) -> mu, logvar (B, D)."""
+        mu, logvar = self.encoder(x).chunk(2, dim=1)
+        return mu, logvar
+
+    def decode(self, z: Tensor) -> Tensor:
+        """(B, D) -> x_hat (B, 1, M, L), in (0, 1)."""
+        return self.decoder(z)
+
+    def losses(self, x: Tensor, *, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """Every term of the objective, scalars in nats per tone; "loss" is the one number to minimise.
+
+        x_hat is decoded from the same z that the other terms use.
+        """
+        mu, logvar = self.encode(x)
+        noise = torch.randn(mu.shape, generator=generator, device=mu.device, dtype=mu.dtype)
+        z = mu + torch.exp(0.5 * logvar) * noise
+        recon = objectives.reconstruction(x, self.decode(z), sigma=self.sigma)
+        kl = objectives.kl_per_latent(mu, logvar).sum() / len(x)
+        penalty, terms = self.penalty(z, mu, logvar, kl, generator=generator)
+        return {"loss": recon + penalty, "recon": recon, "kl": kl} | terms
+
+    def penalty(self, z: Tensor, mu: Tensor, logvar: Tensor, kl: Tensor, *,
+                generator: torch.Generator | None) -> tuple[Tensor, dict[str, Tensor]]:
+        """What is minimised beside the reconstruction, and its terms, unweighted, for the history."""
+        return kl, {}
+
+    def parameter_groups(self, lr: float) -> list[dict]:
+        """Parameter groups for one Adam."""
+        return [{"params": list(self.parameters()), "lr": lr}]
+
+
+class BetaVAE(VAE):
+    """beta-VAE (Higgins et al. 2017, Eq. 4): recon + beta KL."""
+
+    def __init__(self, input_shape: tuple[int, int, int] = (1, 128, 32), latent_dim: int = 8, *, beta: float = 4.0,
+                 sigma: float = SIGMA, channels: tuple[int, ...] = CHANNELS, hidden: int = HIDDEN) -> None:
+        super().__init__(input_shape, latent_dim, sigma=sigma, channels=channels, hidden=hidden)
+        self.beta = beta
+
+    def penalty(self, z, mu, logvar, kl, *, generator):
+        return self.beta * kl, {}
+
+
+class BTCVAE(VAE):
+    """beta-TCVAE (Chen et al. 2018, Eq. 4): recon + alpha MI + beta TC + gamma DWKL.
+
+    Parameters
+    ----------
+    n_data : int
+        N, the tones in the training set, which the estimator of q(z) needs.
+    estimator : "mss" or "mws"
+        See `objectives.kl_decomposition`.
+    """
+
+    def __init__(self, input_shape: tuple[int, int, int] = (1, 128, 32), latent_dim: int = 8, *, n_data: int,
+                 alpha: float = 1.0, beta: float = 6.0, gamma: float = 1.0, estimator: str = "mss",
+                 sigma: float = SIGMA, channels: tuple[int, ...] = CHANNELS, hidden: int = HIDDEN) -> None:
+        super().__init__(input_shape, latent_dim, sigma=sigma, channels=channels, hidden=hidden)
+        self.n_data, self.estimator = n_data, estimator
+        self.alpha, self.beta, self.gamma = alpha, beta, gamma
+
+    def penalty(self, z, mu, logvar, kl, *, generator):
+        mi, tc, dwkl = objectives.kl_decomposition(z, mu, logvar, n_data=self.n_data, estimator=self.estimator)
+        return self.alpha * mi + self.beta * tc + self.gamma * dwkl, {"mi": mi, "tc": tc, "dwkl": dwkl}
+
+
+class FactorVAE(VAE):
+    """FactorVAE (Kim and Mnih 2018, Eq. 2): recon + KL + gamma TC, and the discriminator's own loss.
+
+    The two players have disjoint parameters. In "tc" the discriminator's weights are detached, so it moves the encoder
+    only; in "d_loss" z is detached, so it moves the discriminator only. Their sum therefore needs one backward and one
+    optimizer with two parameter groups, and the training loop need not know.
+    """
+
+    def __init__(self, input_shape: tuple[int, int, int] = (1, 128, 32), latent_dim: int = 8, *, gamma: float = 10.0,
+                 sigma: float = SIGMA, channels: tuple[int, ...] = CHANNELS, hidden: int = HIDDEN) -> None:
+        super().__init__(input_shape, latent_dim, sigma=sigma, channels=channels, hidden=hidden)
+        self.gamma = gamma
+        self.discriminator = Discriminator(latent_dim)
+
+    def penalty(self, z, mu, logvar, kl, *, generator):
+        frozen = {name: weight.detach() for name, weight in self.discriminator.named_parameters()}
+        tc = objectives.density_ratio(torch.func.functional_call(self.discriminator, frozen, (z,)))
+        permuted = objectives.permute_dims(z.detach(), generator=generator)
+        joint, product = self.discriminator(torch.cat([z.detach(), permuted])).chunk(2)
+        d_loss = objectives.discriminator_loss(joint, product)
+        return kl + self.gamma * tc + d_loss, {"tc": tc, "d_loss": d_loss}
+
+    def parameter_groups(self, lr: float) -> list[dict]:
+        autoencoder = [*self.encoder.parameters(), *self.decoder.parameters()]
+        adversary = {"params": list(self.discriminator.parameters()), "lr": 1e-4, "betas": (0.5, 0.9)}
+        return [{"params": autoencoder, "lr": lr}, adversary]

@@ -1,0 +1,298 @@
+"""The dataset file (.npz): write, read, validate, split.
+
+Members are stored, not compressed, with a fixed time stamp: the same options give the same bytes, and the waveforms can
+be mapped into memory instead of being read. Nothing is ever unpickled.
+"""
+
+import json
+import math
+import struct
+import zipfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from numpy.lib import format as npy
+
+from syntone.cli import InputError
+from syntone.files import replacing
+
+FORMAT_VERSION = 1
+KINDS = ("nominal", "ordered")
+RECREATE = "re-create the file with create.py or syntone.data.save_npz"
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """An array that is never whole in memory: its shape and dtype, and an iterable of consecutive rows."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    rows: Iterable[np.ndarray]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What a dataset file holds; the fields are the keys of the file.
+
+    x : float32 (N, T), mapped from the file, read only
+    factors : int32 (N, K) level indices; factor_values : float64 (N, K) the same in physical units
+    factor_names, factor_kinds : (K,) str; kinds are "nominal" or "ordered"
+    sample_rate : int, Hz
+    recipe : str, JSON: how the file was made
+    y, classes, freqs, amps : waveform index (N,), names (W,), Hz (N,), linear amplitude (N,); None where not synthesized
+    """
+
+    path: Path
+    x: np.ndarray
+    factors: np.ndarray
+    factor_values: np.ndarray
+    factor_names: tuple[str, ...]
+    factor_kinds: tuple[str, ...]
+    sample_rate: int
+    recipe: str
+    y: np.ndarray | None = None
+    classes: tuple[str, ...] | None = None
+    freqs: np.ndarray | None = None
+    amps: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def describe(self, row: int) -> str:
+        """The factors of one tone for a person, for example `square, 0.50, 1200 Hz`."""
+        words = []
+        for name, value in zip(self.factor_names, self.factor_values[row]):
+            if name == "timbre" and self.classes is not None:
+                words.append(self.classes[int(value)])
+            elif name == "frequency":
+                words.append(f"{value:.0f} Hz")
+            else:
+                words.append(f"{name} {value:.3g}")
+        return ", ".join(words)
+
+
+def _npy_header(shape: tuple[int, ...], dtype: np.dtype) -> bytes:
+    buffer = BytesIO()
+    npy.write_array_header_1_0(buffer, {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": shape})
+    return buffer.getvalue()
+
+
+def _as_blocks(array: np.ndarray | Blocks) -> Blocks:
+    if isinstance(array, Blocks):
+        return array
+    array = np.asarray(array, order="C")
+    return Blocks(array.shape, array.dtype, [array])
+
+
+def npz_size(members: dict[str, np.ndarray | Blocks]) -> int:
+    """Bytes that `save_npz` writes for these members, to within the zip's directory (about 100 bytes a member)."""
+    blocks = {key: _as_blocks(array) for key, array in members.items()}
+    return sum(len(_npy_header(b.shape, b.dtype)) + math.prod(b.shape) * b.dtype.itemsize + 128 for b in blocks.values())
+
+
+def write_members(path: str | Path, members: dict[str, np.ndarray | Blocks]) -> None:
+    """Write arrays to a .npz as they come, block by block; the file appears under its name only when it is whole.
+
+    Raises
+    ------
+    ValueError
+        If the rows of a `Blocks` do not add up to its shape, or an array holds objects (they would be pickled).
+    """
+    with replacing(path) as handle, zipfile.ZipFile(handle, "w", zipfile.ZIP_STORED) as archive:
+        for key, array in members.items():
+            blocks = _as_blocks(array)
+            if blocks.dtype.hasobject:
+                raise ValueError(f"'{key}' has dtype {blocks.dtype}, which only pickle can store; give numbers or strings")
+            info = zipfile.ZipInfo(f"{key}.npy", date_time=(1980, 1, 1, 0, 0, 0))
+            n_rows = 0
+            with archive.open(info, "w", force_zip64=True) as member:
+                member.write(_npy_header(blocks.shape, blocks.dtype))
+                for rows in blocks.rows:
+                    member.write(np.ascontiguousarray(rows, dtype=blocks.dtype).reshape(-1).view(np.uint8).data)
+                    n_rows += len(rows) if blocks.shape else 1
+            if n_rows != (blocks.shape[0] if blocks.shape else 1):
+                raise ValueError(f"'{key}' was announced with shape {blocks.shape}, but {n_rows} rows came")
+
+
+def save_npz(path: str | Path, *, x: np.ndarray | Blocks, factors: np.ndarray | Blocks,
+             factor_values: np.ndarray | Blocks, factor_names: Iterable[str], factor_kinds: Iterable[str],
+             sample_rate: int, recipe: dict, y: np.ndarray | Blocks | None = None, classes: Iterable[str] | None = None,
+             freqs: np.ndarray | Blocks | None = None, amps: np.ndarray | Blocks | None = None) -> None:
+    """Write a dataset file with the keys and dtypes that `load_npz` reads; see `Dataset` for shapes and units.
+
+    Parameters
+    ----------
+    recipe : dict
+        How the data was made; written as JSON with the format version added.
+    """
+    write_members(path, dataset_members(
+        x=x, factors=factors, factor_values=factor_values, factor_names=factor_names, factor_kinds=factor_kinds,
+        sample_rate=sample_rate, recipe=recipe, y=y, classes=classes, freqs=freqs, amps=amps))
+
+
+def dataset_members(*, recipe: dict, sample_rate: int, x, factors, factor_values, factor_names, factor_kinds,
+                    y=None, classes=None, freqs=None, amps=None) -> dict[str, np.ndarray | Blocks]:
+    """The members of a dataset file in their order, cast to the dtypes of the format."""
+    def cast(array, dtype):
+        return array if isinstance(array, Blocks) else np.asarray(array, dtype=dtype)
+
+    members = {
+        "factors": cast(factors, np.int32), "factor_values": cast(factor_values, np.float64),
+        "factor_names": np.array(list(factor_names), dtype=np.str_),
+        "factor_kinds": np.array(list(factor_kinds), dtype=np.str_),
+        "sample_rate": np.array(sample_rate, dtype=np.int64),
+        "recipe": np.array(recipe_text(recipe)),
+    }
+    if y is not None:
+        members["y"] = cast(y, np.int64)
+    if classes is not None:
+        members["classes"] = np.array(list(classes), dtype=np.str_)
+    for key, array in (("freqs", freqs), ("amps", amps)):
+        if array is not None:
+            members[key] = cast(array, np.float64)
+    return members | {"x": cast(x, np.float32)}
+
+
+def recipe_text(recipe: dict) -> str:
+    """The recipe as the JSON that a dataset file stores."""
+    return json.dumps({"format_version": FORMAT_VERSION} | recipe, sort_keys=True, allow_nan=False)
+
+
+# ---- reading ----
+
+def _map_member(path: Path, archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    """Map one stored member of the archive into memory without reading it."""
+    info = archive.getinfo(name)
+    if info.compress_type != zipfile.ZIP_STORED:
+        raise InputError(f"{path}: '{name}' is compressed; write the file with np.savez or create.py, which store it")
+    with open(path, "rb") as handle:
+        handle.seek(info.header_offset)
+        local = handle.read(30)
+        if len(local) < 30 or local[:4] != b"PK\x03\x04":
+            raise InputError(f"{path}: '{name}' is damaged; {RECREATE}")
+        name_length, extra_length = struct.unpack("<HH", local[26:30])
+        start = info.header_offset + 30 + name_length + extra_length
+        handle.seek(start)
+        try:
+            version = npy.read_magic(handle)
+            read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+            shape, fortran, dtype = read_header(handle)
+        except (ValueError, EOFError) as damage:
+            raise InputError(f"{path}: '{name}' is no array ({damage}); {RECREATE}") from damage
+        offset = handle.tell()
+    if dtype.hasobject:
+        raise InputError(f"{path}: '{name}' holds pickled objects, which are never opened; {RECREATE}")
+    n_bytes = math.prod(shape) * dtype.itemsize
+    if offset - start + n_bytes != info.file_size or offset + n_bytes > path.stat().st_size:
+        raise InputError(f"{path}: '{name}' should hold {n_bytes} bytes and does not; {RECREATE}")
+    if n_bytes == 0:
+        return np.empty(shape, dtype)
+    return np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=shape, order="F" if fortran else "C")
+
+
+def _read_members(path: Path) -> dict[str, np.ndarray]:
+    if not path.exists():
+        raise InputError(f"{path}: no such file; make one with create.py --file_path {path}")
+    if path.is_dir():
+        raise InputError(f"{path}: is a directory; give the path of a .npz file")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [info.filename for info in archive.infolist() if info.filename.endswith(".npy")]
+            return {name.removesuffix(".npy"): _map_member(path, archive, name) for name in names}
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, struct.error, OverflowError) as damage:
+        raise InputError(f"{path}: not a whole .npz file ({damage}); {RECREATE}") from damage
+
+
+def _check(path: Path, members: dict[str, np.ndarray]) -> None:
+    """Refuse a file whose members are missing or do not fit together."""
+    needed = ("x", "factors", "factor_values", "factor_names", "factor_kinds", "sample_rate", "recipe")
+    missing = [key for key in needed if key not in members]
+    if missing:
+        raise InputError(f"{path}: {', '.join(repr(k) for k in missing)} missing; {RECREATE}")
+    wanted = {"x": (np.floating, 2), "factors": (np.integer, 2), "factor_values": (np.floating, 2),
+              "factor_names": (np.str_, 1), "factor_kinds": (np.str_, 1), "sample_rate": (np.integer, 0),
+              "recipe": (np.str_, 0), "y": (np.integer, 1), "classes": (np.str_, 1), "freqs": (np.floating, 1),
+              "amps": (np.floating, 1)}
+    for key, (kind, n_dims) in wanted.items():
+        array = members.get(key)
+        if array is not None and not (np.issubdtype(array.dtype, kind) and array.ndim == n_dims):
+            raise InputError(f"{path}: '{key}' is {array.dtype} with {array.ndim} dimensions, expected {kind.__name__} "
+                             f"with {n_dims}; {RECREATE}")
+    if members["x"].dtype != np.float32:
+        raise InputError(f"{path}: 'x' is {members['x'].dtype}, expected float32; {RECREATE}")
+    n, k = len(members["x"]), len(members["factor_names"])
+    if n < 2 or members["x"].shape[1] < 1 or k < 1:
+        raise InputError(f"{path}: 'x' has shape {members['x'].shape} and there are {k} factors; at least 2 tones and "
+                         f"1 factor are needed; {RECREATE}")
+    for key, shape in (("factors", (n, k)), ("factor_values", (n, k)), ("factor_kinds", (k,)), ("y", (n,)),
+                       ("freqs", (n,)), ("amps", (n,))):
+        if key in members and members[key].shape != shape:
+            raise InputError(f"{path}: '{key}' has shape {members[key].shape}, expected {shape} to go with 'x' and "
+                             f"'factor_names'; {RECREATE}")
+    unknown = sorted(set(members["factor_kinds"].tolist()) - set(KINDS))
+    if unknown:
+        raise InputError(f"{path}: 'factor_kinds' has {unknown[0]!r}, expected nominal or ordered; {RECREATE}")
+    if int(members["sample_rate"]) < 1:
+        raise InputError(f"{path}: 'sample_rate' is {int(members['sample_rate'])} Hz, expected 1 or more; {RECREATE}")
+    try:
+        version = json.loads(str(members["recipe"])).get("format_version", FORMAT_VERSION)
+    except (ValueError, AttributeError) as damage:
+        raise InputError(f"{path}: 'recipe' is not a JSON object; {RECREATE}") from damage
+    if version != FORMAT_VERSION:
+        raise InputError(f"{path}: format version {version}, this program reads {FORMAT_VERSION}; {RECREATE}")
+
+
+def load_npz(path: str | Path) -> Dataset:
+    """Open a dataset file: small members are read, the waveforms are mapped into memory.
+
+    Raises
+    ------
+    syntone.cli.InputError (a ValueError)
+        If the file is missing, damaged, incomplete, pickled, of another format version, or does not fit together.
+    """
+    path = Path(path)
+    members = _read_members(path)
+    _check(path, members)
+
+    def words(key: str) -> tuple[str, ...] | None:
+        return tuple(members[key].tolist()) if key in members else None
+
+    def numbers(key: str) -> np.ndarray | None:
+        return np.array(members[key]) if key in members else None
+
+    return Dataset(path=path, x=members["x"], factors=numbers("factors"), factor_values=numbers("factor_values"),
+                   factor_names=words("factor_names"), factor_kinds=words("factor_kinds"),
+                   sample_rate=int(members["sample_rate"]), recipe=str(members["recipe"]), y=numbers("y"),
+                   classes=words("classes"), freqs=numbers("freqs"), amps=numbers("amps"))
+
+
+def read_recipe(path: str | Path) -> str | None:
+    """The recipe of a dataset file, None where the file is not a whole dataset."""
+    try:
+        return load_npz(path).recipe
+    except InputError:
+        return None
+
+
+def split(n: int, *, seed: int, validation: float = 0.2) -> tuple[np.ndarray, np.ndarray]:
+    """Rows for training and for validation, drawn without replacement.
+
+    Returns
+    -------
+    train, valid : ndarray, int64, ascending
+        `valid` has round(validation * n) rows, at least 2 (an estimator over a batch needs two tones).
+    """
+    n_valid = max(2, round(validation * n))
+    if n - n_valid < 2:
+        raise InputError(f"{n} tones cannot be split into at least 2 for training and 2 for validation; make more tones")
+    order = np.random.default_rng(seed).permutation(n)
+    return np.sort(order[n_valid:]), np.sort(order[:n_valid])
+
+
+def row_ranges(n: int, *, rows: int) -> Iterator[np.ndarray]:
+    """The row numbers 0 .. n - 1 in consecutive pieces of at most `rows`."""
+    for start in range(0, n, rows):
+        yield np.arange(start, min(start + rows, n))

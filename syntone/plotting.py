@@ -1,0 +1,224 @@
+"""Figures: arrays in, files out. Nothing here sees a model, draws a random number or touches pyplot's global state.
+
+Conventions: waves (T,), linear amplitude; mel spectrograms (M, L), dB; every picture of one figure shares its colour scale.
+"""
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from syntone.files import replacing
+
+ORIGINAL, MODEL = "#1f4e79", "#d9601a"
+COLOURS = "magma"
+DPI = 75
+TICKS_HZ = (100, 200, 500, 1000, 2000, 4000, 8000, 16000)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What the axes of a figure mean: Hz, samples, centre of every mel band in Hz, colour range in dB."""
+
+    sample_rate: int
+    hop: int
+    band_hz: np.ndarray
+    db_min: float
+    db_max: float
+
+
+@dataclass(frozen=True)
+class Sound:
+    """One tone to draw: wave (T,), mel (M, L) in dB, and a label."""
+
+    wave: np.ndarray
+    mel: np.ndarray
+    label: str
+
+
+def _save(path: str | Path, figure: Figure) -> None:
+    with replacing(path) as handle:
+        figure.savefig(handle, format="png", dpi=DPI)
+
+
+def spectrum_db(wave: np.ndarray, *, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
+    """Frequencies in Hz and level in dB of a Hann-windowed wave; 0 dB is a sine of amplitude 1."""
+    window = np.hanning(len(wave) + 1)[:-1]
+    amplitude = 2 * np.abs(np.fft.rfft(wave * window)) / window.sum()
+    return np.fft.rfftfreq(len(wave), 1 / sample_rate), 20 * np.log10(np.maximum(amplitude, 1e-7))
+
+
+def _draw_wave(axes: Axes, sounds: Sequence[Sound], colours: Sequence[str], *, scale: Scale) -> None:
+    """About six periods from the middle of the tones."""
+    freqs, level = spectrum_db(sounds[0].wave, sample_rate=scale.sample_rate)
+    period = scale.sample_rate / max(freqs[1 + level[1:].argmax()], 20.0)
+    n_shown = int(min(len(sounds[0].wave), max(24, 6 * period)))
+    start = (len(sounds[0].wave) - n_shown) // 2
+    time = (start + np.arange(n_shown)) / scale.sample_rate * 1000
+    for sound, colour in zip(sounds, colours):
+        axes.plot(time, sound.wave[start:start + n_shown], color=colour, linewidth=1.2)
+    axes.set_xlim(time[0], time[-1])
+    peak = max(np.abs(sound.wave).max() for sound in sounds)
+    axes.set_ylim(-1.1 * max(peak, 1e-3), 1.1 * max(peak, 1e-3))
+    axes.set_ylabel("amplitude")
+    axes.grid(alpha=0.3)
+
+
+def _draw_spectrum(axes: Axes, sounds: Sequence[Sound], colours: Sequence[str], *, scale: Scale) -> None:
+    for sound, colour in zip(sounds, colours):
+        freqs, level = spectrum_db(sound.wave, sample_rate=scale.sample_rate)
+        axes.plot(freqs, level, color=colour, linewidth=0.8, alpha=0.85)
+    axes.set_xlim(0, scale.sample_rate / 2)
+    axes.set_ylim(-100, 10)
+    axes.set_ylabel("level (dB)")
+    axes.grid(alpha=0.3)
+
+
+def _draw_mel(axes: Axes, mel: np.ndarray, *, scale: Scale, hz_ticks: bool = True):
+    seconds = mel.shape[1] * scale.hop / scale.sample_rate
+    image = axes.imshow(mel, origin="lower", aspect="auto", cmap=COLOURS, vmin=scale.db_min, vmax=scale.db_max,
+                        extent=(0, seconds, -0.5, len(mel) - 0.5), interpolation="nearest")
+    if hz_ticks:
+        shown = [hz for hz in TICKS_HZ if scale.band_hz[0] <= hz <= scale.band_hz[-1]]
+        axes.set_yticks(np.interp(shown, scale.band_hz, np.arange(len(mel))), [f"{hz}" for hz in shown])
+        axes.set_ylabel("frequency (Hz)")
+    return image
+
+
+def _colour_bar(figure: Figure, image, axes) -> None:
+    figure.colorbar(image, ax=axes, label="mel level (dB, 0 dB: full-scale sine)", fraction=0.03, pad=0.02)
+
+
+def reconstruction_figure(path: str | Path, originals: Sequence[Sound], reconstructions: Sequence[Sound], *, scale: Scale,
+                          title: str) -> None:
+    """Rows of tones: waveform and spectrum of both overlaid, mel spectrogram of each. The phases of a reconstruction are
+    its own: a mel spectrogram has none."""
+    n_rows = len(originals)
+    figure = Figure(figsize=(16, 0.8 + 2.4 * n_rows), layout="constrained")
+    grid = figure.subplots(n_rows, 4, squeeze=False)
+    for axes, original, rebuilt in zip(grid, originals, reconstructions):
+        pair = (original, rebuilt)
+        _draw_wave(axes[0], pair, (ORIGINAL, MODEL), scale=scale)
+        _draw_spectrum(axes[1], pair, (ORIGINAL, MODEL), scale=scale)
+        _draw_mel(axes[2], original.mel, scale=scale)
+        image = _draw_mel(axes[3], rebuilt.mel, scale=scale)
+        axes[0].set_title(original.label, fontsize=10)
+        axes[2].set_title("original", fontsize=10)
+        axes[3].set_title(rebuilt.label, fontsize=10)
+    for axes, label in zip(grid[-1], ("time (ms)", "frequency (Hz)", "time (s)", "time (s)")):
+        axes.set_xlabel(label)
+    grid[0, 1].legend(grid[0, 1].lines, ("original", "reconstruction"), loc="upper right", fontsize=8)
+    _colour_bar(figure, image, list(grid[:, 3]))
+    figure.suptitle(title)
+    _save(path, figure)
+
+
+def sample_figure(path: str | Path, samples: Sequence[Sound], *, scale: Scale, title: str) -> None:
+    """Rows of decoded samples: waveform, spectrum, mel spectrogram."""
+    n_rows = len(samples)
+    figure = Figure(figsize=(13, 0.8 + 2.4 * n_rows), layout="constrained")
+    grid = figure.subplots(n_rows, 3, squeeze=False)
+    for axes, sample in zip(grid, samples):
+        _draw_wave(axes[0], [sample], [MODEL], scale=scale)
+        _draw_spectrum(axes[1], [sample], [MODEL], scale=scale)
+        image = _draw_mel(axes[2], sample.mel, scale=scale)
+        axes[0].set_title(sample.label, fontsize=10)
+    for axes, label in zip(grid[-1], ("time (ms)", "frequency (Hz)", "time (s)")):
+        axes.set_xlabel(label)
+    _colour_bar(figure, image, list(grid[:, 2]))
+    figure.suptitle(title)
+    _save(path, figure)
+
+
+def traversal_figure(path: str | Path, mels: np.ndarray, *, values: np.ndarray, labels: Sequence[str], scale: Scale,
+                     title: str) -> None:
+    """One row a latent, one column a value of it.
+
+    Parameters
+    ----------
+    mels : (R, S, M, L), dB
+    values : (R, S), the value that row r's latent takes in column s
+    labels : R row labels
+    """
+    n_rows, n_steps = values.shape
+    figure = Figure(figsize=(1.5 + 1.35 * n_steps, 0.9 + 1.25 * n_rows), layout="constrained")
+    grid = figure.subplots(n_rows, n_steps, squeeze=False)
+    for r in range(n_rows):
+        for s in range(n_steps):
+            axes = grid[r, s]
+            image = _draw_mel(axes, mels[r, s], scale=scale, hz_ticks=s == 0)
+            axes.set_title(f"{values[r, s]:+.2f}", fontsize=8, pad=2)
+            if s:
+                axes.set_yticks([])
+            else:
+                axes.tick_params(axis="y", labelsize=6)
+                axes.set_ylabel(labels[r] + "\nHz", fontsize=9)
+            if r < n_rows - 1:
+                axes.set_xticks([])
+            else:
+                axes.tick_params(axis="x", labelsize=6)
+                axes.set_xlabel("s", fontsize=8)
+    _colour_bar(figure, image, list(grid.ravel()))
+    figure.suptitle(title, fontsize=10)
+    _save(path, figure)
+
+
+def tone_gif(path: str | Path, frames: Sequence[Sequence[Sound]], *, scale: Scale, title: str,
+             seconds_per_frame: float = 1.0) -> None:
+    """An animation with one or two sounds a frame: their spectra overlaid and the mel spectrogram of each."""
+    from matplotlib.animation import PillowWriter
+
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    n_sounds = len(frames[0])
+    figure = Figure(figsize=(4.6 + 3.2 * n_sounds, 3.3), layout="constrained")
+    FigureCanvasAgg(figure)
+    writer = PillowWriter(fps=1 / seconds_per_frame)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp.gif")  # the writer takes names only, and goes by their end
+    try:
+        with writer.saving(figure, str(temporary), dpi=DPI):
+            for sounds in frames:
+                figure.clear()
+                axes = figure.subplots(1, 1 + n_sounds, width_ratios=(1.4, *[1] * n_sounds))
+                colours = (ORIGINAL, MODEL) if n_sounds == 2 else (MODEL,)
+                _draw_spectrum(axes[0], sounds, colours, scale=scale)
+                axes[0].set_xlabel("frequency (Hz)")
+                for panel, sound in zip(axes[1:], sounds):
+                    image = _draw_mel(panel, sound.mel, scale=scale)
+                    panel.set_title(sound.label, fontsize=9)
+                    panel.set_xlabel("time (s)")
+                figure.colorbar(image, ax=axes[-1], label="mel level (dB)")
+                figure.suptitle(title, fontsize=11)
+                writer.grab_frame()
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def training_curves(path: str | Path, history: dict[str, list[float]], *, title: str) -> None:
+    """Every loss term over the epochs, training and validation, one panel a term."""
+    terms = [name.removeprefix("train_") for name in history if name.startswith("train_")]
+    n_columns = min(3, len(terms))
+    n_rows = math.ceil(len(terms) / n_columns)
+    figure = Figure(figsize=(4.2 * n_columns, 0.5 + 2.8 * n_rows), layout="constrained")
+    grid = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
+    for axes, term in zip(grid, terms):
+        for phase, colour in (("train", ORIGINAL), ("valid", MODEL)):
+            axes.plot(history["epoch"], history[f"{phase}_{term}"], color=colour, label=phase, marker=".", markersize=3)
+        axes.set_title(term, fontsize=10)
+        axes.set_xlabel("epoch")
+        axes.set_ylabel("nats per tone")
+        axes.grid(alpha=0.3)
+        if term in ("loss", "recon") and min(history[f"train_{term}"] + history[f"valid_{term}"]) > 0:
+            axes.set_yscale("log")
+    grid[0].legend(fontsize=8)
+    for axes in grid[len(terms):]:
+        axes.set_visible(False)
+    figure.suptitle(title, fontsize=11)
+    _save(path, figure)

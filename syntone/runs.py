@@ -1,0 +1,134 @@
+"""Which training runs a command asks for, and what is there of each already."""
+
+import argparse
+import inspect
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from models import MODELS
+from syntone.checkpoint import Checkpoint, checkpoint_path, load_checkpoint, save_checkpoint
+from syntone.cli import InputError
+from syntone.data import Dataset, split
+from syntone.files import write_text
+from syntone.mel import FrontEnd
+from syntone.plotting import training_curves
+from syntone.training import Progress, history_csv
+
+
+@dataclass(frozen=True)
+class Run:
+    """One model and seed: what it is trained with, where it is kept, and where it stands."""
+
+    model_name: str
+    model_config: dict[str, Any]
+    front_end: FrontEnd
+    options: dict[str, Any]
+    epochs: int
+    path: Path
+    dataset_path: str
+    recipe: str
+    train_rows: Tensor
+    valid_rows: Tensor
+    resume: Progress | None
+
+    @property
+    def seed(self) -> int:
+        return self.options["seed"]
+
+    @property
+    def first_epoch(self) -> int:
+        return self.resume.epoch + 1 if self.resume else 1
+
+    @property
+    def n_epochs_left(self) -> int:
+        return self.epochs + 1 - self.first_epoch
+
+    def checkpoint(self, progress: Progress) -> Checkpoint:
+        return Checkpoint(
+            model_name=self.model_name, model_config=self.model_config, front_end_config=self.front_end.config(),
+            options=self.options, dataset_path=self.dataset_path, recipe=self.recipe, train_rows=self.train_rows,
+            valid_rows=self.valid_rows, **vars(progress))
+
+
+def constructor_parameters(name: str) -> dict[str, inspect.Parameter]:
+    """The parameters of a model's constructor by name."""
+    return dict(inspect.signature(MODELS[name]).parameters)
+
+
+def check_models(names: list[str], overrides: dict[str, Any]) -> None:
+    """Refuse models that are not registered, and objective flags that no chosen model has."""
+    for name in names:
+        if name not in MODELS:
+            raise InputError(f"--model: {name!r} is unknown; choose from {', '.join(MODELS)}")
+    for flag in overrides:
+        if not any(flag in constructor_parameters(name) for name in names):
+            raise InputError(f"--{flag}: none of {', '.join(names)} has it; leave it out or choose another model")
+
+
+def model_config(name: str, *, input_shape: tuple[int, int, int], n_data: int, overrides: dict[str, Any]) -> dict[str, Any]:
+    """Every argument of the constructor, defaults included, so that a later change of a default changes no checkpoint."""
+    parameters = constructor_parameters(name)
+    given = {"input_shape": input_shape, "n_data": n_data} | overrides
+    defaults = {key: p.default for key, p in parameters.items() if p.default is not inspect.Parameter.empty}
+    return defaults | {key: value for key, value in given.items() if key in parameters}
+
+
+def plan(name: str, seed: int, *, args: argparse.Namespace, dataset: Dataset, front_end: FrontEnd,
+         overrides: dict[str, Any]) -> Run:
+    """One run as the flags ask for it, resumed from what is there.
+
+    Raises
+    ------
+    InputError
+        If a checkpoint is there that is unfinished or different, and neither --resume nor --overwrite was given, or
+        that cannot be continued with these options.
+    """
+    train_rows, valid_rows = split(len(dataset), seed=seed)
+    run = Run(model_name=name, front_end=front_end, epochs=args.epochs, path=checkpoint_path(args.output_dir, name, seed),
+              model_config=model_config(name, input_shape=front_end.shape, n_data=len(train_rows), overrides=overrides),
+              options={"seed": seed, "batch_size": args.batch_size, "lr": args.lr}, dataset_path=str(args.dataset),
+              recipe=dataset.recipe, train_rows=torch.from_numpy(train_rows), valid_rows=torch.from_numpy(valid_rows),
+              resume=None)
+    if args.overwrite or not run.path.exists():
+        return run
+    found = load_checkpoint(run.path)
+    different = _differences(found, run)
+    if different:
+        raise InputError(f"{run.path}: was trained with other options ({different}); give --overwrite to start anew or "
+                         f"another --output_dir")
+    if found.epoch > args.epochs:
+        raise InputError(f"{run.path}: has {found.epoch} epochs, more than --epochs {args.epochs}; give --epochs "
+                         f"{found.epoch} or more, or --overwrite to start anew")
+    if found.epoch < args.epochs and not args.resume:
+        raise InputError(f"{run.path}: has {found.epoch} of {args.epochs} epochs; give --resume to go on or --overwrite to "
+                         f"start anew")
+    progress = Progress(**{name: getattr(found, name) for name in Progress.__dataclass_fields__})
+    return Run(**vars(run) | {"resume": progress})
+
+
+def save(run: Run, progress: Progress) -> None:
+    """Write history, curves and, last, the checkpoint: where it is there, the others are at least as new."""
+    write_text(run.path.with_suffix(".csv"), history_csv(progress.history))
+    training_curves(run.path.with_suffix(".png"), progress.history, title=run.path.stem)
+    save_checkpoint(run.path, run.checkpoint(progress))
+
+
+def _differences(found: Checkpoint, run: Run) -> str:
+    """What a checkpoint was trained with that this run is not, in words; empty where they agree."""
+    was = found.model_config | found.front_end_config | found.options
+    now = run.model_config | run.front_end.config() | run.options
+    words = [f"{key} {was.get(key)}, now {now.get(key)}" for key in was | now if was.get(key) != now.get(key)]
+    if found.recipe != run.recipe:
+        words.append(f"another dataset, {found.dataset_path}")
+    return ", ".join(words)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

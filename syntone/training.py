@@ -1,0 +1,156 @@
+"""The training loop: epochs, validation, history, resume. It does not know which model it trains.
+
+Every random number of an epoch comes from a generator that is seeded by (seed, epoch, purpose), so a run that resumes at
+an epoch continues with the numbers it would have had.
+"""
+
+import copy
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import StringIO
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from syntone.cli import MachineError
+from syntone.runtime import build_optimizer
+
+SAVE_SECONDS = 20.0  # a run that is killed loses at most this and the epoch under way
+SHUFFLE, NOISE, VALIDATION = range(3)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands after `epoch` epochs. State dicts are copies on the CPU."""
+
+    epoch: int
+    best_epoch: int
+    last: dict[str, Tensor]
+    best: dict[str, Tensor]
+    optimizer: dict
+    history: dict[str, list[float]]
+
+
+def stream(seed: int, epoch: int, purpose: int, *, device: torch.device | str = "cpu") -> torch.Generator:
+    """The generator for one purpose in one epoch of one run."""
+    state = np.random.SeedSequence([seed, epoch, purpose]).generate_state(1, np.uint64)[0]
+    return torch.Generator(device).manual_seed(int(state >> np.uint64(1)))
+
+
+def batches(rows: Tensor, batch_size: int) -> tuple[Tensor, ...]:
+    """Rows in ceil(n / batch_size) batches whose sizes differ by at most one: no tone is left out, and no batch has a
+    single tone (the estimators need two) unless batch_size or the number of rows is 1."""
+    return rows.tensor_split(math.ceil(len(rows) / batch_size))
+
+
+def run_epoch(model: nn.Module, features: Tensor, rows: Tensor, *, batch_size: int, generator: torch.Generator,
+              optimizer: torch.optim.Optimizer | None = None,
+              progress: Callable[[int], None] | None = None) -> dict[str, float]:
+    """One pass over the rows; with an optimizer it trains. Returns every loss term, the mean over the tones in nats.
+
+    The sums stay on the device until the end: no step waits for one.
+    """
+    totals: dict[str, Tensor] = {}
+    for batch in batches(rows, batch_size):
+        losses = model.losses(features[batch], generator=generator)
+        if optimizer is not None:
+            optimizer.zero_grad(set_to_none=True)
+            losses["loss"].backward()
+            optimizer.step()
+        for name, value in losses.items():
+            weighted = value.detach() * len(batch)
+            totals[name] = totals[name] + weighted if name in totals else weighted
+        if progress is not None:
+            progress(len(batch))
+    sums = torch.stack(list(totals.values())).tolist()
+    return {name: total / len(rows) for name, total in zip(totals, sums)}
+
+
+def _check_finite(terms: dict[str, float], *, epoch: int, phase: str, last_good: str) -> None:
+    """Stop where a term is not finite, naming the term itself rather than the sum it has spoiled."""
+    bad = sorted((name for name, value in terms.items() if not math.isfinite(value)), key=lambda name: name == "loss")
+    if bad:
+        raise MachineError(f"{phase} term '{bad[0]}' became {terms[bad[0]]} in epoch {epoch}; {last_good}; "
+                           f"try a smaller --lr")
+
+
+def _copy_state(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().to("cpu", copy=True) for name, value in model.state_dict().items()}
+
+
+def train(model: nn.Module, features: Tensor, *, train_rows: Tensor, valid_rows: Tensor, seed: int, epochs: int,
+          batch_size: int, lr: float, resume: Progress | None = None, save: Callable[[Progress], None],
+          checkpoint_name: str = "", on_epoch: Callable[[int, float], None] | None = None,
+          progress: Callable[[int], None] | None = None) -> Progress:
+    """Train up to `epochs` epochs and return where the run stands.
+
+    Parameters
+    ----------
+    model : has `losses(x, generator=...)` and `parameter_groups(lr)`; moved to the device of the features
+    features : (N, 1, M, L)
+    train_rows, valid_rows : int64, rows of the features
+    batch_size : int, at least 2
+    lr : float, of Adam
+    resume : where to go on; the model's and the optimizer's state are taken from it
+    save : called with the progress at intervals of `SAVE_SECONDS` and at the end
+    checkpoint_name : named in the error of a run that diverges
+    on_epoch : called after every epoch with its number and the seconds it took
+    progress : called with the number of tones after every batch
+
+    Raises
+    ------
+    MachineError
+        If a loss term is not finite; names the term, the epoch and the last good checkpoint.
+    """
+    device = features.device
+    model.to(device)
+    train_rows, valid_rows = train_rows.to(device), valid_rows.to(device)
+    optimizer = build_optimizer(model.parameter_groups(lr), device=device)
+    history: dict[str, list[float]] = {}
+    first, best_epoch, best, best_loss, saved_epoch = 1, 0, {}, math.inf, 0
+    if resume is not None:
+        model.load_state_dict(resume.last)
+        optimizer.load_state_dict(resume.optimizer)
+        history = copy.deepcopy(resume.history)
+        first, best_epoch, best, saved_epoch = resume.epoch + 1, resume.best_epoch, resume.best, resume.epoch
+        best_loss = history["valid_loss"][best_epoch - 1]
+    done, saved_at = resume, time.monotonic()
+    for epoch in range(first, epochs + 1):
+        started = time.monotonic()
+        order = torch.randperm(len(train_rows), generator=stream(seed, epoch, SHUFFLE)).to(device)
+        model.train()
+        trained = run_epoch(model, features, train_rows[order], batch_size=batch_size, optimizer=optimizer,
+                            generator=stream(seed, epoch, NOISE, device=device), progress=progress)
+        model.eval()
+        with torch.no_grad():  # the same noise every epoch, so that epochs differ by their weights alone
+            validated = run_epoch(model, features, valid_rows, batch_size=batch_size,
+                                  generator=stream(seed, 0, VALIDATION, device=device))
+        last_good = (f"the last good checkpoint is {checkpoint_name} of epoch {saved_epoch}" if saved_epoch
+                     else "no checkpoint was written yet")
+        _check_finite(trained, epoch=epoch, phase="training", last_good=last_good)
+        _check_finite(validated, epoch=epoch, phase="validation", last_good=last_good)
+        row = {"epoch": epoch, "lr": lr} | {f"train_{name}": value for name, value in trained.items()}
+        row |= {f"valid_{name}": value for name, value in validated.items()}
+        for name, value in row.items():
+            history.setdefault(name, []).append(value)
+        if validated["loss"] < best_loss:
+            best_loss, best_epoch, best = validated["loss"], epoch, _copy_state(model)
+        if epoch == epochs or time.monotonic() - saved_at > SAVE_SECONDS:
+            done = Progress(epoch, best_epoch, _copy_state(model), best, optimizer.state_dict(), history)
+            save(done)
+            saved_at, saved_epoch = time.monotonic(), epoch
+        if on_epoch is not None:
+            on_epoch(epoch, time.monotonic() - started)
+    return done
+
+
+def history_csv(history: dict[str, list[float]]) -> str:
+    """The history as CSV, a row an epoch, every number with all its digits."""
+    text = StringIO()
+    text.write(",".join(history) + "\n")
+    for row in zip(*history.values()):
+        text.write(",".join(repr(value) for value in row) + "\n")
+    return text.getvalue()

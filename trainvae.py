@@ -1,0 +1,132 @@
+"""Train VAE-family models on a dataset of tones, without its labels.
+
+    python trainvae.py --dataset Dataset/my_dataset.npz --epochs 100
+    python trainvae.py --dataset Dataset/my_dataset.npz --model BetaVAE BTCVAE --beta 8 --seeds 0 1 2
+    python trainvae.py --dataset Dataset/my_dataset.npz --epochs 200 --resume
+
+Writes <output_dir>/<Model>_seed<S>.pt (last and best state), .csv (every loss term per epoch) and .png (the curves).
+"""
+
+import argparse
+import functools
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from syntone.cli import InputError, Parser, command, nonnegative_float, nonnegative_int, positive_float, positive_int
+
+# Flags that reach a model's constructor where it has a parameter of that name.
+MODEL_FLAGS = ("latent_dim", "sigma", "beta", "gamma", "alpha", "estimator")
+
+
+def parse_flags(argv: list[str] | None) -> argparse.Namespace:
+    parser = Parser(prog="trainvae.py", description=__doc__)
+    what = parser.add_argument_group("what to train")
+    what.add_argument("--dataset", type=Path, default=Path("Dataset/syntone.npz"), help="dataset file of create.py")
+    what.add_argument("--model", nargs="+", help="VAE, BetaVAE, FactorVAE, BTCVAE or a model of your own "
+                                                 "(default: all, one after another)")
+    what.add_argument("--seeds", nargs="+", type=nonnegative_int, default=[0],
+                      help="one run a model and seed; a seed decides the split, the weights and the noise")
+    what.add_argument("--features", choices=["logmel", "paper"], default="logmel",
+                      help="front end: decibels against a fixed reference, or the published code's linear power with "
+                           "each frame divided by its maximum, which erases amplitude")
+    how = parser.add_argument_group("optimization")
+    how.add_argument("--epochs", type=positive_int, default=100, help="passes over the training tones")
+    how.add_argument("--batch_size", type=positive_int, default=64, help="tones a step, at least 2")
+    how.add_argument("--lr", type=positive_float, default=1e-3, help="learning rate of Adam")
+    objective = parser.add_argument_group("objective (each model takes those it has; defaults are its paper's)")
+    objective.add_argument("--latent_dim", type=positive_int, default=8, help="number of latents")
+    objective.add_argument("--sigma", type=positive_float, default=0.1,
+                           help="standard deviation of the Gaussian likelihood, in units of the features in [0, 1]")
+    objective.add_argument("--beta", type=nonnegative_float,
+                           help="weight of the KL (BetaVAE, default: 4) or of the TC (BTCVAE, default: 6)")
+    objective.add_argument("--gamma", type=nonnegative_float,
+                           help="weight of the TC (FactorVAE, default: 10) or of the dimension-wise KL (BTCVAE, default: 1)")
+    objective.add_argument("--alpha", type=nonnegative_float,
+                           help="weight of the mutual information (BTCVAE, default: 1)")
+    objective.add_argument("--estimator", choices=["mss", "mws"], help="minibatch estimator (BTCVAE, default: mss)")
+    output = parser.add_argument_group("output")
+    output.add_argument("--output_dir", type=Path, default=Path("checkpoints"), help="folder for checkpoints and histories")
+    output.add_argument("--resume", action="store_true", help="continue what is unfinished, start what is not there")
+    output.add_argument("--overwrite", action="store_true", help="start anew, replacing what is there")
+    machine = parser.add_argument_group("machine")
+    machine.add_argument("--device", choices=["auto", "cuda", "mps", "cpu"], default="auto",
+                         help="auto is cuda, then mps, then cpu")
+    args = parser.parse_args(argv)
+    check_flags(args)
+    return args
+
+
+def check_flags(args: argparse.Namespace) -> None:
+    """Refuse flags that argparse cannot judge one by one."""
+    if args.batch_size < 2:
+        raise InputError("--batch_size: 1 leaves the estimators nothing to compare; give at least 2")
+    if args.resume and args.overwrite:
+        raise InputError("--resume, --overwrite: one continues what the other throws away; give one of them")
+    for flag in ("model", "seeds"):
+        values = getattr(args, flag) or []
+        if len(set(values)) < len(values):
+            raise InputError(f"--{flag}: a value is given twice; give each once")
+    if not args.dataset.is_file():
+        raise InputError(f"--dataset: {args.dataset} is no file; make one with create.py --file_path {args.dataset}")
+    if args.output_dir.exists() and not args.output_dir.is_dir():
+        raise InputError(f"--output_dir: {args.output_dir} is a file; give a folder")
+
+
+@command
+def main(argv: list[str] | None = None) -> int | None:
+    args = parse_flags(argv)
+
+    import torch  # after the flags: it takes a second
+
+    from models import MODELS, build_model
+    from syntone import runs
+    from syntone.data import load_npz
+    from syntone.mel import FrontEnd, compute_features
+    from syntone.runtime import select_device
+    from syntone.training import train
+
+    names = args.model or list(MODELS)
+    overrides = {flag: getattr(args, flag) for flag in MODEL_FLAGS if getattr(args, flag) is not None}
+    runs.check_models(names, overrides)
+    device = select_device(args.device)
+    dataset = load_npz(args.dataset)
+    front_end = FrontEnd(args.features, sample_rate=dataset.sample_rate, n_samples=dataset.x.shape[1])
+    planned = [runs.plan(name, seed, args=args, dataset=dataset, front_end=front_end, overrides=overrides)
+               for seed in args.seeds for name in names]
+    todo = [run for run in planned if run.n_epochs_left]
+    for run in planned:
+        if not run.n_epochs_left:
+            print(f"{run.path} is finished with these options; left alone")
+    if not todo:
+        return
+    args.output_dir.mkdir(parents=True, exist_ok=True)
+    print(f"{len(dataset):,} tones -> features {front_end.shape} on {device}")
+    with tqdm(total=len(dataset), unit="tone", desc="features", delay=2, disable=None) as bar:
+        features = compute_features(dataset.x, front_end, device=device, progress=bar.update)
+
+    for number, run in enumerate(todo):
+        torch.manual_seed(run.seed)
+        model = build_model(run.model_name, **run.model_config)
+        left_after = sum(other.n_epochs_left for other in todo[number + 1:])
+
+        def say_time(epoch, seconds, run=run, left_after=left_after):
+            if epoch == run.first_epoch:
+                to_go = args.epochs - epoch + left_after
+                print(f"{run.path.stem}: {seconds:.1f} s an epoch, so about {runs.duration(seconds * to_go)} for the "
+                      f"{to_go} epochs to go", flush=True)
+
+        total = run.n_epochs_left * len(run.train_rows)
+        with tqdm(total=total, unit="tone", desc=run.path.stem, delay=2, disable=None) as bar:
+            progress = train(model, features, train_rows=run.train_rows, valid_rows=run.valid_rows, seed=run.seed,
+                             epochs=args.epochs, batch_size=args.batch_size, lr=args.lr, resume=run.resume,
+                             save=functools.partial(runs.save, run), checkpoint_name=str(run.path),
+                             on_epoch=say_time, progress=bar.update)
+        last = progress.history["valid_loss"][-1]
+        print(f"{run.path}: epoch {progress.epoch}, validation loss {last:.2f} nats, best in epoch {progress.best_epoch}",
+              flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
