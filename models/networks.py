@@ -6,7 +6,6 @@ Conventions: x (B, 1, M, L). Every layer halves (or doubles) M and L, so the inp
 
 import math
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -29,17 +28,18 @@ class Encoder(nn.Module):
         self.pad = (0, width - input_shape[2], 0, height - input_shape[1])
         layers = []
         for n_in, n_out in zip((input_shape[0], *channels), channels):
-            layers += [nn.Conv2d(n_in, n_out, KERNEL, STRIDE, PADDING), nn.ReLU()]
+            layers += [nn.Conv2d(n_in, n_out, KERNEL, STRIDE, PADDING), nn.SiLU()]
         self.convolutions = nn.Sequential(*layers)
         n_features = channels[-1] * (height * width) // STRIDE ** (2 * len(channels))
-        self.head = nn.Sequential(nn.Flatten(), nn.Linear(n_features, hidden), nn.ReLU(), nn.Linear(hidden, n_outputs))
+        self.head = nn.Sequential(nn.Flatten(), nn.Linear(n_features, hidden), nn.SiLU(), nn.Linear(hidden, n_outputs))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.convolutions(F.pad(x, self.pad) if any(self.pad) else x))
 
 
 class Decoder(nn.Module):
-    """The encoder turned round: (B, D) -> (B, 1, M, L), in (0, 1)."""
+    """The encoder turned round: (B, D) -> (B, 1, M, L). The output is linear: most pixels lie at the floor of the range,
+    where a sigmoid has hardly a gradient."""
 
     def __init__(self, input_shape: tuple[int, int, int], latent_dim: int, *, channels: tuple[int, ...],
                  hidden: int) -> None:
@@ -47,17 +47,17 @@ class Decoder(nn.Module):
         self.crop = input_shape[1:]
         height, width = padded_size(input_shape, len(channels))
         self.start = (channels[-1], height // STRIDE ** len(channels), width // STRIDE ** len(channels))
-        self.head = nn.Sequential(nn.Linear(latent_dim, hidden), nn.ReLU(), nn.Linear(hidden, math.prod(self.start)),
-                                  nn.ReLU())
+        self.head = nn.Sequential(nn.Linear(latent_dim, hidden), nn.SiLU(), nn.Linear(hidden, math.prod(self.start)),
+                                  nn.SiLU())
         backwards = (*channels[::-1], input_shape[0])
         layers = []
         for n_in, n_out in zip(backwards, backwards[1:]):
-            layers += [nn.ConvTranspose2d(n_in, n_out, KERNEL, STRIDE, PADDING), nn.ReLU()]
+            layers += [nn.ConvTranspose2d(n_in, n_out, KERNEL, STRIDE, PADDING), nn.SiLU()]
         self.convolutions = nn.Sequential(*layers[:-1])
 
     def forward(self, z: Tensor) -> Tensor:
         x = self.convolutions(self.head(z).unflatten(1, self.start))
-        return torch.sigmoid(x[..., :self.crop[0], :self.crop[1]])
+        return x[..., :self.crop[0], :self.crop[1]]
 
 
 class Discriminator(nn.Module):

@@ -41,7 +41,7 @@ class VAE(nn.Module):
         return mu, logvar
 
     def decode(self, z: Tensor) -> Tensor:
-        """(B, D) -> x_hat (B, 1, M, L), in (0, 1)."""
+        """(B, D) -> x_hat (B, 1, M, L), the mean of the Gaussian likelihood; not confined to [0, 1]."""
         return self.decoder(z)
 
     def losses(self, x: Tensor, *, generator: torch.Generator | None = None) -> dict[str, Tensor]:

@@ -1,6 +1,7 @@
 """The checkpoint (.pt): written whole or not at all, read without unpickling, and rebuilt into model and front end."""
 
 import pickle
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,11 +70,23 @@ def checkpoint_path(directory: str | Path, model_name: str, seed: int) -> Path:
     return Path(directory) / f"{model_name}_seed{seed}.pt"
 
 
+def _canonical(value: Any) -> Any:
+    """The same content with every container new and every string interned. Pickle writes an object that it meets again
+    as a reference, so without this the bytes would tell a resumed run from an uninterrupted one."""
+    if isinstance(value, str):
+        return sys.intern(value)
+    if isinstance(value, dict):
+        return {_canonical(key): _canonical(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_canonical(item) for item in value)
+    return value
+
+
 def save_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint; the bytes depend on its content alone, not on the path."""
     fields = {name: getattr(checkpoint, name) for name in checkpoint.__dataclass_fields__}
     with replacing(path) as handle:
-        torch.save({"format_version": FORMAT_VERSION} | fields, handle)
+        torch.save(_canonical({"format_version": FORMAT_VERSION} | fields), handle)
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:

@@ -1,0 +1,204 @@
+"""create.py by its command line, and the dataset file."""
+
+import json
+import re
+import zipfile
+
+import numpy as np
+import pytest
+
+import create
+from conftest import GRID
+from syntone.cli import InputError
+from syntone.data import Blocks, load_npz, save_npz, split, write_members
+from syntone.synthesis import unit_tone
+
+
+def test_file_holds_what_the_contract_says(dataset_path):
+    with np.load(dataset_path, allow_pickle=False) as data:
+        held = {key: data[key] for key in data}
+    n, k, t = 6 * 3 * 4, 3, 4000
+    expected = {"x": ("float32", (n, t)), "factors": ("int32", (n, k)), "factor_values": ("float64", (n, k)),
+                "y": ("int64", (n,)), "freqs": ("float64", (n,)), "amps": ("float64", (n,)),
+                "sample_rate": ("int64", ())}
+    for key, (dtype, shape) in expected.items():
+        assert held[key].dtype == dtype and held[key].shape == shape, key
+    assert held["factor_names"].tolist() == ["timbre", "amplitude", "frequency"]
+    assert held["factor_kinds"].tolist() == ["nominal", "ordered", "ordered"]
+    assert held["classes"].tolist() == ["sine", "triangle", "square", "sawtooth"]
+    recipe = json.loads(str(held["recipe"]))
+    assert recipe["num_freqs"] == 6 and recipe["format_version"] == 1 and recipe["generator_version"] == 1
+    row = 4 * (3 * 2 + 1) + 2  # frequency 2, amplitude 1, waveform 2
+    assert held["factors"][row].tolist() == [2, 1, 2]
+    assert held["factor_values"][row].tolist() == [2.0, 0.55, 1500.0]
+    assert (held["y"][row], held["amps"][row], held["freqs"][row]) == (2, 0.55, 1500.0)
+    np.testing.assert_array_equal(held["x"][row], np.float32(0.55) * unit_tone("square", 1500.0, sample_rate=8000, n_samples=t))
+
+
+def test_every_combination_is_there_once(dataset_path):
+    factors = load_npz(dataset_path).factors
+    assert len(np.unique(factors, axis=0)) == len(factors) == np.prod(factors.max(axis=0) + 1)
+
+
+def test_defaults_are_the_papers_grid():
+    args = create.parse_flags([])
+    grid = create.build_grid(args)
+    assert grid.n_tones == 32000 and grid.n_samples == 16000
+    assert (grid.freqs[0], grid.freqs[-1], grid.amps[0], grid.amps[-1]) == (440.0, 8000.0, 0.1, 1.0)
+    assert args.file_path.as_posix() == "Dataset/syntone.npz"
+
+
+def test_same_options_give_the_same_bytes(tmp_path, dataset_path):
+    again = tmp_path / "elsewhere" / "again.npz"
+    assert create.main([*GRID, "--file_path", str(again)]) == 0
+    assert again.read_bytes() == dataset_path.read_bytes()
+
+
+def test_members_are_stored_without_clock_times(dataset_path):
+    with zipfile.ZipFile(dataset_path) as archive:
+        for info in archive.infolist():
+            assert info.compress_type == zipfile.ZIP_STORED and info.date_time == (1980, 1, 1, 0, 0, 0)
+
+
+def test_existing_file_is_left_alone_refused_or_overwritten(tmp_path, capsys, refused):
+    path = tmp_path / "tones.npz"
+    small = [*GRID, "--file_path", str(path)]
+    assert create.main(small) == 0
+    first, changed_at = path.read_bytes(), path.stat().st_mtime_ns
+    assert create.main(small) == 0
+    assert "left alone" in capsys.readouterr().out and path.stat().st_mtime_ns == changed_at
+    other = [*small, "--amp_start", "0.2"]
+    refused(create.main, other, "exists and was made with other options; give --overwrite")
+    assert path.read_bytes() == first
+    assert create.main([*other, "--overwrite"]) == 0
+    assert load_npz(path).amps.min() == 0.2
+    assert [file.name for file in tmp_path.iterdir()] == ["tones.npz"]
+
+
+def test_size_is_printed_before_writing(tmp_path, capsys):
+    path = tmp_path / "tones.npz"
+    create.main([*GRID, "--file_path", str(path)])
+    out = capsys.readouterr().out
+    said = float(re.search(r"72 tones .* ([0-9.]+) GB", out).group(1))
+    assert abs(said * 1e9 / path.stat().st_size - 1) < 0.01  # three digits are printed, the zip's directory is estimated
+
+
+@pytest.mark.parametrize("flags, pattern", [
+    (["--freq_end", "4001"], "--freq_end: 4001 Hz is above half the sample rate"),
+    (["--freq_start", "3500"], "--freq_start: 3500 is above --freq_end 3000"),
+    (["--freq_start", "0"], "--freq_start: expected a finite number above 0, got '0'"),
+    (["--freq_start", "nan"], "--freq_start: expected a finite number"),
+    (["--freq_end", "inf"], "--freq_end: expected a finite number"),
+    (["--freq_start", "3000"], "--num_freqs: 6 levels from 3000 to 3000 are all the same"),
+    (["--amp_start", "2"], "--amp_start: 2 is above --amp_end 1"),
+    (["--amp_start", "-0.5"], "--amp_start: expected a finite number above 0"),
+    (["--num_amps", "0"], "--num_amps: expected a whole number from 1 up"),
+    (["--num_amps", "2.5"], "--num_amps: expected a whole number"),
+    (["--num_freqs", "2000000"], "--num_freqs: 2000000 levels; give at most"),
+    (["--duration", "0.0001"], "--duration: 0.0001 s at 8000 Hz is 0.8 samples"),
+    (["--duration", "1e9"], "--duration: .* samples; give 2 to"),
+    (["--waveforms", "sine", "sine"], "--waveforms: a waveform is named twice"),
+    (["--waveforms", "cosine"], "--waveforms: invalid choice: 'cosine'"),
+    (["--num_freq", "5"], "unrecognized arguments: --num_freq"),
+])
+def test_wrong_flags_are_refused_in_one_line(tmp_path, refused, flags, pattern):
+    path = tmp_path / "tones.npz"
+    refused(create.main, [*GRID, "--file_path", path, *flags], pattern)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_wrong_places_are_refused(tmp_path, refused):
+    refused(create.main, [*GRID, "--file_path", tmp_path], "is a directory")
+    (tmp_path / "file").write_text("text")
+    refused(create.main, [*GRID, "--file_path", tmp_path / "file" / "tones.npz"], "is a file")
+    refused(create.main, [*GRID, "--file_path", tmp_path / "file"], "exists and was made with other options")
+    assert (tmp_path / "file").read_text() == "text"
+
+
+def test_a_grid_larger_than_the_disk_is_refused_before_any_work(tmp_path, refused):
+    refused(create.main, ["--num_freqs", "1000000", "--num_amps", "1000000", "--file_path", tmp_path / "tones.npz"],
+            "would take .* bytes", status=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupted_creation_leaves_nothing(tmp_path):
+    def rows():
+        yield np.zeros((1, 4), np.float32)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_members(tmp_path / "tones.npz", {"x": Blocks((2, 4), np.dtype(np.float32), rows())})
+    assert list(tmp_path.iterdir()) == []
+
+
+# ---- reading ----
+
+def valid_arrays() -> dict:
+    return {"x": np.random.default_rng(0).normal(size=(4, 16)), "factors": [[0], [1], [0], [1]],
+            "factor_values": [[0.0], [0.5], [0.0], [0.5]], "factor_names": ["depth"], "factor_kinds": ["ordered"],
+            "sample_rate": 8000, "recipe": {"made": "by hand"}}
+
+
+def test_round_trip_of_other_sounds(tmp_path):
+    path = tmp_path / "mine.npz"
+    arrays = valid_arrays()
+    save_npz(path, **arrays)
+    data = load_npz(path)
+    np.testing.assert_array_equal(data.x, np.float32(arrays["x"]))
+    np.testing.assert_array_equal(data.factors, arrays["factors"])
+    assert data.factor_names == ("depth",) and data.sample_rate == 8000 and data.y is None
+    assert data.describe(1) == "depth 0.5"
+
+
+def test_plain_savez_is_read_and_unknown_keys_are_ignored(tmp_path):
+    path = tmp_path / "mine.npz"
+    save_npz(path, **valid_arrays())
+    with np.load(path) as data:
+        held = dict(data)
+    np.savez(path, **held, comment=np.arange(3))
+    np.testing.assert_array_equal(load_npz(path).x, held["x"])
+
+
+@pytest.mark.parametrize("change, pattern", [
+    ({"x": None}, "'x' missing"),
+    ({"x": np.zeros((4, 16))}, "'x' is float64, expected float32"),
+    ({"x": np.zeros((3, 16), np.float32)}, "'factors' has shape"),
+    ({"factors": np.zeros((4, 1))}, "'factors' is float64"),
+    ({"factor_kinds": np.array(["cardinal"])}, "'factor_kinds' has 'cardinal'"),
+    ({"sample_rate": np.array(0)}, "'sample_rate' is 0 Hz"),
+    ({"recipe": np.array("no json")}, "'recipe' is not a JSON object"),
+    ({"recipe": np.array('{"format_version": 99}')}, "format version 99, this program reads 1"),
+    ({"factors": np.array([[None]] * 4, dtype=object)}, "pickled objects, which are never opened"),
+])
+def test_files_that_do_not_fit_are_refused(tmp_path, change, pattern):
+    path = tmp_path / "mine.npz"
+    save_npz(path, **valid_arrays())
+    with np.load(path) as data:
+        held = dict(data) | change
+    np.savez(path, **{key: array for key, array in held.items() if array is not None})
+    with pytest.raises(InputError, match=pattern):
+        load_npz(path)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])
+def test_truncated_files_are_refused(tmp_path, dataset_path, share):
+    whole = dataset_path.read_bytes()
+    path = tmp_path / "cut.npz"
+    path.write_bytes(whole[:int(share * len(whole))])
+    with pytest.raises(InputError, match="not a whole .npz file"):
+        load_npz(path)
+
+
+def test_compressed_members_are_refused(tmp_path):
+    np.savez_compressed(tmp_path / "mine.npz", x=np.zeros((4, 16), np.float32))
+    with pytest.raises(InputError, match="'x.npy' is compressed"):
+        load_npz(tmp_path / "mine.npz")
+
+
+def test_split_is_by_seed_and_takes_every_tone_once():
+    train, valid = split(4000, seed=0)
+    assert (len(train), len(valid)) == (3200, 800)
+    assert np.array_equal(np.sort(np.concatenate([train, valid])), np.arange(4000))
+    assert np.array_equal(train, split(4000, seed=0)[0]) and not np.array_equal(train, split(4000, seed=1)[0])
+    with pytest.raises(InputError, match="3 tones cannot be split"):
+        split(3, seed=0)

@@ -1,0 +1,141 @@
+"""The front end against librosa, against closed forms, and there and back."""
+
+import librosa
+import numpy as np
+import pytest
+import torch
+
+from syntone.cli import InputError
+from syntone.mel import FrontEnd, compute_features, mel_energy, mel_filters, power_spectrogram, unfold_mel
+from syntone.synthesis import WAVEFORMS, unit_tone
+
+RATES = [(8000, 0.5), (16000, 1.0), (22050, 2.0), (44100, 0.7)]
+
+
+def tones(sample_rate: int, duration: float, freqs=(440.0, 1234.5, 3700.0), amp: float = 0.8) -> np.ndarray:
+    n = round(sample_rate * duration)
+    return amp * np.stack([unit_tone(w, f, sample_rate=sample_rate, n_samples=n) for f in freqs for w in WAVEFORMS])
+
+
+@pytest.mark.parametrize("sample_rate, duration", RATES)
+def test_mel_is_librosas(sample_rate, duration):
+    waves = tones(sample_rate, duration)
+    front_end = FrontEnd("logmel", sample_rate=sample_rate, n_samples=waves.shape[1])
+    found = front_end.mel(torch.from_numpy(waves)).squeeze(1).numpy()
+    assert found.shape[1:] == front_end.shape[1:]
+    for wave, mel in zip(waves, found):
+        expected = librosa.feature.melspectrogram(y=wave.astype(np.float64), sr=sample_rate, n_fft=2048, hop_length=512,
+                                                  n_mels=128, pad_mode="constant")
+        assert np.abs(mel - expected).max() <= 1e-5 * expected.max()
+        loud = expected > 1e-8 * expected.max()  # within 80 dB
+        assert np.abs(10 * np.log10(mel[loud] / expected[loud])).max() <= 0.05
+
+
+@pytest.mark.parametrize("sample_rate, duration", RATES)
+def test_zero_db_is_the_largest_value_of_any_full_scale_sine(sample_rate, duration):
+    """Swept over frequencies, sines of amplitude 1 come close to 0 dB and never above."""
+    n = round(sample_rate * duration)
+    front_end = FrontEnd("logmel", sample_rate=sample_rate, n_samples=n)
+    freqs = np.linspace(50, 2000, 400)  # above 1 kHz the bands widen and the values fall
+    sines = np.stack([unit_tone("sine", f, sample_rate=sample_rate, n_samples=n) for f in freqs])
+    mel = front_end.mel(torch.from_numpy(sines))[..., 3:-3]  # frames wholly inside the tone
+    level = 10 * torch.log10(mel.amax(dim=(1, 2, 3)) / front_end.reference)
+    assert -0.2 < level.max() < 0.02  # 0.02 dB: a negative-frequency image that the closed form leaves out
+
+
+def test_range_holds_the_default_grid_unclipped():
+    freqs = np.linspace(440, 8000, 60)
+    waves = tones(16000, 1.0, freqs=freqs, amp=1.0)
+    front_end = FrontEnd("logmel", sample_rate=16000, n_samples=16000)
+    features = front_end.features(torch.from_numpy(waves))
+    assert front_end.db_max >= 3 and 0.85 < features.max() < 1.0
+    level = front_end.to_db(features).amax(dim=(1, 2, 3)).reshape(len(freqs), len(WAVEFORMS))
+    sine, square = (level[5, list(WAVEFORMS).index(name)] for name in ("sine", "square"))
+    # a square's fundamental is 4/pi of a sine's; its partials leak a little into the same band
+    assert abs(float(square - sine) - 20 * np.log10(4 / np.pi)) < 0.05
+
+
+def test_logmel_keeps_level_and_paper_erases_it():
+    wave = torch.from_numpy(tones(16000, 1.0))
+    logmel = FrontEnd("logmel", sample_rate=16000, n_samples=16000)
+    paper = FrontEnd("paper", sample_rate=16000, n_samples=16000)
+    loud, soft = logmel.features(wave), logmel.features(0.5 * wave)
+    inside = (soft > 0.01) & (loud < 0.99)
+    step = 20 * np.log10(2) / (logmel.db_max - logmel.db_min)
+    torch.testing.assert_close((loud - soft)[inside], torch.full_like(loud[inside], step), atol=1e-5, rtol=0)
+    torch.testing.assert_close(paper.features(wave), paper.features(0.5 * wave), atol=1e-6, rtol=0)
+    assert paper.features(wave).amax(dim=2).min() == 1.0
+
+
+def test_silence_is_zero_in_both():
+    for kind in ("logmel", "paper"):
+        front_end = FrontEnd(kind, sample_rate=8000, n_samples=4000)
+        assert (front_end.features(torch.zeros(1, 4000)) == 0).all()
+        assert (front_end.invert(torch.zeros(1, *front_end.shape)) == 0).all()
+
+
+def test_features_are_a_function_of_each_tone_alone():
+    waves = tones(8000, 0.5).astype(np.float32)
+    front_end = FrontEnd("logmel", sample_rate=8000, n_samples=4000)
+    seen = []
+    whole = compute_features(waves, front_end, device=torch.device("cpu"), rows=5, progress=seen.append)
+    assert sum(seen) == len(waves)
+    for row in range(len(waves)):
+        torch.testing.assert_close(whole[row:row + 1], front_end.features(torch.from_numpy(waves[row:row + 1])),
+                                   atol=1e-6, rtol=0)
+
+
+def test_samples_that_are_not_finite_are_refused():
+    waves = tones(8000, 0.5).astype(np.float32)
+    waves[7, 5] = np.nan
+    with pytest.raises(InputError, match="not finite in tone 7"):
+        compute_features(waves, FrontEnd("logmel", sample_rate=8000, n_samples=4000), device=torch.device("cpu"), rows=4)
+
+
+def test_unknown_kind_is_refused():
+    with pytest.raises(InputError, match="'mfcc' is unknown; choose one of logmel, paper"):
+        FrontEnd("mfcc", sample_rate=8000, n_samples=4000)
+
+
+def test_mel_energy_is_the_energy_of_the_frames():
+    """Against Parseval on the linear spectrum, for partials between the outermost band centres."""
+    wave = torch.from_numpy(tones(16000, 1.0, freqs=(440.0, 700.0)))[[0, 4]]  # sines
+    front_end = FrontEnd("logmel", sample_rate=16000, n_samples=16000)
+    frames = torch.nn.functional.pad(wave, (1024, 1024)).unfold(1, 2048, 512) * torch.hann_window(2048)
+    found = mel_energy(front_end.mel(wave).squeeze(1), sample_rate=16000, n_fft=2048)
+    torch.testing.assert_close(found.double(), frames.double().square().sum(dim=(1, 2)), rtol=1e-3, atol=0)
+
+
+def test_unfolding_mel_puts_the_power_back_at_the_tone():
+    wave = torch.from_numpy(tones(16000, 1.0, freqs=(1000.0,)))[:1]
+    bank = torch.tensor(mel_filters(16000, 2048, 128), dtype=torch.float32)
+    power = power_spectrogram(wave.float(), n_fft=2048, hop=512)
+    rebuilt = unfold_mel(bank @ power, bank)
+    torch.testing.assert_close(bank @ rebuilt, bank @ power, rtol=0.05, atol=1e-4 * float((bank @ power).max()))
+    assert (rebuilt[0, :, 5:-5].argmax(dim=0) == 128).all()  # 1000 Hz is bin 128
+
+
+@pytest.mark.parametrize("sample_rate, duration", [(8000, 0.5), (16000, 1.0), (44100, 0.7)])
+@pytest.mark.parametrize("amp", [0.05, 1.0])
+def test_inversion_keeps_level_and_pitch(sample_rate, duration, amp):
+    """Wave to features and back: RMS within 1 dB; the strongest partial within the width of a mel band, the front end's
+    resolution. Nothing is normalised to full scale."""
+    freqs = (500.0, 1100.0, 2500.0)
+    waves = tones(sample_rate, duration, freqs=freqs, amp=amp).astype(np.float32)
+    front_end = FrontEnd("logmel", sample_rate=sample_rate, n_samples=waves.shape[1])
+    rebuilt = front_end.invert(front_end.features(torch.from_numpy(waves))).numpy()
+    assert rebuilt.shape == waves.shape
+    level = 20 * np.log10(rebuilt.std(axis=1) / waves.std(axis=1))
+    assert np.abs(level).max() < 1.0
+    spectrum = np.abs(np.fft.rfft(rebuilt * np.hanning(waves.shape[1]), axis=1))
+    pitch = spectrum.argmax(axis=1) * sample_rate / waves.shape[1]
+    width = np.interp(np.repeat(freqs, len(WAVEFORMS)), front_end.band_hz[:-1], np.diff(front_end.band_hz))
+    assert (np.abs(pitch - np.repeat(freqs, len(WAVEFORMS))) < width).all()
+
+
+def test_inversion_draws_nothing():
+    front_end = FrontEnd("logmel", sample_rate=8000, n_samples=4000)
+    features = front_end.features(torch.from_numpy(tones(8000, 0.5)[:2].astype(np.float32)))
+    before = torch.get_rng_state()
+    assert torch.equal(front_end.invert(features), front_end.invert(features))
+    assert torch.equal(torch.get_rng_state(), before)

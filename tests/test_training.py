@@ -1,0 +1,253 @@
+"""The loop: batches, resume bit for bit, history, divergence; and the checkpoint file."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+
+import trainvae
+from syntone.checkpoint import load_checkpoint, save_checkpoint
+from syntone.cli import InputError, MachineError
+from syntone.training import batches, history_csv, run_epoch, stream, train
+
+MODELS = ["VAE", "BetaVAE", "FactorVAE", "BTCVAE"]
+
+
+@pytest.fixture
+def flags(dataset_path, tmp_path):
+    """The flags of a short run into a folder of its own."""
+    def build(folder: str, *more) -> list[str]:
+        return ["--dataset", str(dataset_path), "--output_dir", str(tmp_path / folder), "--batch_size", "16",
+                "--device", "cpu", *map(str, more)]
+    return build
+
+
+# ---- batches ----
+
+@pytest.mark.parametrize("n, batch_size", [(3200, 64), (65, 64), (129, 64), (63, 64), (2, 64), (7, 3)])
+def test_batches_take_every_row_once_and_none_is_single(n, batch_size):
+    parts = batches(torch.arange(n), batch_size)
+    assert torch.equal(torch.cat(parts), torch.arange(n))
+    sizes = [len(part) for part in parts]
+    assert 2 <= min(sizes) and max(sizes) <= batch_size and max(sizes) - min(sizes) <= 1
+    assert len(parts) == math.ceil(n / batch_size)
+
+
+def test_epoch_reports_the_mean_over_tones_not_over_batches():
+    class Constant(torch.nn.Module):
+        def losses(self, x, *, generator=None):
+            return {"loss": x.mean()}
+
+    features = torch.tensor([0.0, 0.0, 0.0, 1.0, 1.0])  # batches of 3 and 2: the mean of batch means would be 0.5
+    found = run_epoch(Constant(), features, torch.arange(5), batch_size=3, generator=stream(0, 0, 0))
+    assert found["loss"] == pytest.approx(0.4)
+
+
+def test_streams_differ_by_seed_epoch_and_purpose():
+    draws = {(s, e, p): torch.rand(1, generator=stream(s, e, p)).item() for s in (0, 1) for e in (1, 2) for p in (0, 1)}
+    assert len(set(draws.values())) == 8
+    assert torch.rand(1, generator=stream(1, 2, 0)).item() == draws[1, 2, 0]
+
+
+# ---- the loop ----
+
+class Line(torch.nn.Module):
+    """Fits one number; `spoil` makes a term infinite in one epoch."""
+
+    def __init__(self, spoil: int | None = None) -> None:
+        super().__init__()
+        self.level = torch.nn.Parameter(torch.zeros(1))
+        self.spoil, self.epoch = spoil, 0
+
+    def parameter_groups(self, lr):
+        return [{"params": list(self.parameters()), "lr": lr}]
+
+    def losses(self, x, *, generator=None):
+        self.epoch += self.training
+        recon = (x - self.level).square().mean()
+        kl = 0 * recon + (math.inf if self.epoch == self.spoil else 0.0)
+        return {"loss": recon + kl, "recon": recon, "kl": kl}
+
+
+def fit(model, **options):
+    saved = []
+    progress = train(model, torch.ones(8), train_rows=torch.arange(6), valid_rows=torch.arange(6, 8), seed=0, batch_size=8,
+                     lr=0.1, save=saved.append, **options)
+    return progress, saved
+
+
+def test_loop_minimises_and_keeps_the_best_state():
+    progress, saved = fit(Line(), epochs=60)
+    losses = progress.history["valid_loss"]
+    assert losses[-1] < 0.01 < losses[0]
+    assert progress.best_epoch == 1 + losses.index(min(losses))
+    expected = (1 - progress.best["level"]).square().item()
+    assert min(losses) == pytest.approx(expected) and saved[-1] is progress
+
+
+def test_a_term_that_is_not_finite_stops_with_its_name_epoch_and_last_checkpoint(monkeypatch):
+    monkeypatch.setattr("syntone.training.SAVE_SECONDS", 0.0)
+    with pytest.raises(MachineError, match=r"training term 'kl' became inf in epoch 3; the last good checkpoint is a\.pt of "
+                                           r"epoch 2"):
+        fit(Line(spoil=3), epochs=5, checkpoint_name="a.pt")
+    with pytest.raises(MachineError, match="'kl' became inf in epoch 1; no checkpoint was written yet"):
+        fit(Line(spoil=1), epochs=5, checkpoint_name="a.pt")
+
+
+# ---- trainvae.py ----
+
+def test_all_four_models_by_default_with_histories_and_curves(flags, tmp_path):
+    assert trainvae.main(flags("a", "--epochs", 2)) == 0
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == sorted(
+        f"{name}_seed0.{ending}" for name in MODELS for ending in ("pt", "csv", "png"))
+    for name in MODELS:
+        checkpoint = load_checkpoint(tmp_path / "a" / f"{name}_seed0.pt")
+        assert checkpoint.epoch == 2 and checkpoint.model_config["latent_dim"] == 8
+        assert len(checkpoint.train_rows) + len(checkpoint.valid_rows) == 72 and len(checkpoint.valid_rows) == 14
+        lines = (tmp_path / "a" / f"{name}_seed0.csv").read_text().splitlines()
+        assert lines[0].startswith("epoch,lr,train_loss,train_recon,train_kl") and len(lines) == 3
+        assert float(lines[2].split(",")[2]) == checkpoint.history["train_loss"][1]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_two_epochs_and_two_more_are_four_bit_for_bit(flags, tmp_path, name):
+    assert trainvae.main(flags("whole", "--epochs", 4, "--model", name)) == 0
+    assert trainvae.main(flags("parts", "--epochs", 2, "--model", name)) == 0
+    assert trainvae.main(flags("parts", "--epochs", 4, "--model", name, "--resume")) == 0
+    for ending in ("pt", "csv"):
+        whole, parts = (tmp_path / folder / f"{name}_seed0.{ending}" for folder in ("whole", "parts"))
+        assert whole.read_bytes() == parts.read_bytes()
+
+
+def test_seeds_differ_and_the_order_of_models_does_not_matter(flags, tmp_path):
+    assert trainvae.main(flags("a", "--epochs", 1, "--model", "VAE", "BetaVAE", "--seeds", 0, 1)) == 0
+    assert trainvae.main(flags("b", "--epochs", 1, "--model", "BetaVAE")) == 0
+    a, other, b = (tmp_path / name for name in ("a/BetaVAE_seed0.pt", "a/BetaVAE_seed1.pt", "b/BetaVAE_seed0.pt"))
+    assert a.read_bytes() == b.read_bytes()
+    assert not torch.equal(load_checkpoint(a).train_rows, load_checkpoint(other).train_rows)
+
+
+def test_finished_is_left_alone_unfinished_or_different_is_refused(flags, tmp_path, capsys, refused):
+    path = tmp_path / "a" / "VAE_seed0.pt"
+    assert trainvae.main(flags("a", "--epochs", 2, "--model", "VAE")) == 0
+    before = path.read_bytes()
+    assert trainvae.main(flags("a", "--epochs", 2, "--model", "VAE")) == 0
+    assert "left alone" in capsys.readouterr().out
+    refused(trainvae.main, flags("a", "--epochs", 3, "--model", "VAE"), "has 2 of 3 epochs; give --resume")
+    refused(trainvae.main, flags("a", "--epochs", 1, "--model", "VAE", "--resume"), "more than --epochs 1")
+    refused(trainvae.main, flags("a", "--epochs", 3, "--model", "VAE", "--resume", "--lr", "0.01"),
+            r"other options \(lr 0.001, now 0.01\)")
+    refused(trainvae.main, flags("a", "--epochs", 2, "--model", "VAE", "--features", "paper"),
+            r"other options \(kind logmel, now paper\)")
+    assert path.read_bytes() == before
+    assert trainvae.main(flags("a", "--epochs", 1, "--model", "VAE", "--overwrite")) == 0
+    assert load_checkpoint(path).epoch == 1
+
+
+def test_the_time_to_go_is_said_after_the_first_epoch(flags, capsys):
+    assert trainvae.main(flags("a", "--epochs", 3, "--model", "VAE", "BetaVAE")) == 0
+    said = [line for line in capsys.readouterr().out.splitlines() if "an epoch, so about" in line]
+    assert len(said) == 2 and "for the 5 epochs to go" in said[0] and "for the 2 epochs to go" in said[1]
+
+
+def test_a_diverging_run_ends_in_one_line(flags, refused):
+    refused(trainvae.main, flags("a", "--epochs", 3, "--model", "VAE", "--lr", "1e20"), "term 'recon' became nan", status=1)
+
+
+@pytest.mark.parametrize("more, pattern", [
+    (["--model", "GAN"], "--model: 'GAN' is unknown; choose from VAE, BetaVAE"),
+    (["--model", "VAE", "VAE"], "--model: a value is given twice"),
+    (["--model", "VAE", "--beta", "2"], "--beta: none of VAE has it"),
+    (["--epochs", "0"], "--epochs: expected a whole number from 1 up"),
+    (["--batch_size", "1"], "--batch_size: 1 leaves the estimators nothing"),
+    (["--lr", "nan"], "--lr: expected a finite number above 0"),
+    (["--sigma", "0"], "--sigma: expected a finite number above 0"),
+    (["--beta", "-1"], "--beta: expected a finite number from 0 up"),
+    (["--seeds", "-1"], "--seeds: expected a whole number from 0 up"),
+    (["--features", "mfcc"], "--features: invalid choice: 'mfcc'"),
+    (["--resume", "--overwrite"], "--resume, --overwrite: one continues"),
+    (["--epoch", "2"], "unrecognized arguments: --epoch"),
+    (["--dataset", "nowhere.npz"], "--dataset: nowhere.npz is no file; make one with create.py"),
+])
+def test_wrong_flags_are_refused_in_one_line(flags, tmp_path, refused, more, pattern):
+    refused(trainvae.main, flags("a", *more), pattern)
+    assert not (tmp_path / "a").exists()
+
+
+def test_objective_flags_reach_the_models_that_have_them(flags, tmp_path):
+    assert trainvae.main(flags("a", "--epochs", 1, "--model", "VAE", "BTCVAE", "--beta", 2, "--sigma", 0.5)) == 0
+    vae, btc = (load_checkpoint(tmp_path / "a" / f"{name}_seed0.pt").model_config for name in ("VAE", "BTCVAE"))
+    assert (btc["beta"], btc["sigma"], btc["n_data"], btc["gamma"]) == (2.0, 0.5, 58, 1.0)
+    assert vae["sigma"] == 0.5 and "beta" not in vae
+
+
+# ---- the checkpoint ----
+
+def test_checkpoint_is_plain_and_rebuilds_model_and_front_end(flags, tmp_path):
+    assert trainvae.main(flags("a", "--epochs", 1, "--model", "FactorVAE")) == 0
+    path = tmp_path / "a" / "FactorVAE_seed0.pt"
+    plain = torch.load(path, weights_only=True)
+    assert plain["model_name"] == "FactorVAE" and plain["epoch"] == 1
+    checkpoint = load_checkpoint(path)
+    assert checkpoint.front_end().shape == checkpoint.model_config["input_shape"] == (1, 128, 8)
+    model = checkpoint.model("best")
+    assert all(torch.equal(value, checkpoint.best[name]) for name, value in model.state_dict().items())
+    again = tmp_path / "elsewhere.pt"
+    save_checkpoint(again, checkpoint)
+    assert again.read_bytes() == path.read_bytes()
+
+
+class Bomb:
+    """Unpickling this would write a file."""
+
+    def __init__(self, marker: str) -> None:
+        self.marker = marker
+
+    def __reduce__(self):
+        return open, (self.marker, "w")
+
+
+def test_code_in_a_checkpoint_is_never_run(tmp_path):
+    path, marker = tmp_path / "evil.pt", tmp_path / "marker"
+    torch.save({"model_name": Bomb(str(marker))}, path)
+    with pytest.raises(InputError, match="evil.pt: not a checkpoint that can be read safely"):
+        load_checkpoint(path)
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"not a zip", b"PK\x03\x04 broken"])
+def test_damaged_checkpoints_are_refused(tmp_path, content):
+    (tmp_path / "bad.pt").write_bytes(content)
+    with pytest.raises(InputError, match="bad.pt: not a checkpoint that can be read safely"):
+        load_checkpoint(tmp_path / "bad.pt")
+
+
+def test_other_files_and_versions_are_refused(tmp_path):
+    torch.save({"format_version": 99}, tmp_path / "new.pt")
+    with pytest.raises(InputError, match="format version 99, this program reads 1"):
+        load_checkpoint(tmp_path / "new.pt")
+    torch.save(torch.zeros(3), tmp_path / "tensor.pt")
+    with pytest.raises(InputError, match="format version None"):
+        load_checkpoint(tmp_path / "tensor.pt")
+    with pytest.raises(InputError, match="no such file"):
+        load_checkpoint(tmp_path / "none.pt")
+
+
+def test_a_failed_write_keeps_the_previous_checkpoint(flags, tmp_path, monkeypatch):
+    assert trainvae.main(flags("a", "--epochs", 1, "--model", "VAE")) == 0
+    path = tmp_path / "a" / "VAE_seed0.pt"
+    before, checkpoint = path.read_bytes(), load_checkpoint(path)
+
+    def full_disk(content, handle):
+        handle.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        save_checkpoint(path, dataclasses.replace(checkpoint, epoch=2))
+    assert path.read_bytes() == before and not list((tmp_path / "a").glob("*.tmp")) and not list((tmp_path / "a").glob(".*"))
+
+
+def test_history_keeps_every_digit():
+    assert history_csv({"epoch": [1, 2], "train_loss": [0.1, 1 / 3]}) == "epoch,train_loss\n1,0.1\n2,0.3333333333333333\n"
