@@ -124,7 +124,7 @@ def main(argv: list[str] | None = None) -> int | None:
     with tqdm(total=n_tones, unit="tone", delay=2, disable=None) as bar:
         members = build_members(grid, recipe, bar=bar)
         print(f"{args.file_path}: {n_tones:,} tones ({args.num_freqs} frequencies x {args.num_amps} amplitudes x "
-              f"{len(args.waveforms)} waveforms) of {grid.n_samples:,} samples, {npz_size(members) / 1e9:.3g} GB")
+              f"{len(args.waveforms)} waveforms) of {grid.n_samples:,} samples, {npz_size(members) / 1e9:.3g} GB", flush=True)
         for message in synthesis.warnings_for(grid):
             print(f"create.py: warning: {message}", file=sys.stderr)
         write_members(args.file_path, members)

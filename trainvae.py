@@ -48,6 +48,8 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
     objective.add_argument("--estimator", choices=["mss", "mws"], help="minibatch estimator (BTCVAE, default: mss)")
     output = parser.add_argument_group("output")
     output.add_argument("--output_dir", type=Path, default=Path("checkpoints"), help="folder for checkpoints and histories")
+    output.add_argument("--save_seconds", type=nonnegative_float, default=20.0,
+                        help="time between checkpoints; a run that is killed loses this and the epoch under way")
     output.add_argument("--resume", action="store_true", help="continue what is unfinished, start what is not there")
     output.add_argument("--overwrite", action="store_true", help="start anew, replacing what is there")
     machine = parser.add_argument_group("machine")
@@ -121,8 +123,8 @@ def main(argv: list[str] | None = None) -> int | None:
         with tqdm(total=total, unit="tone", desc=run.path.stem, delay=2, disable=None) as bar:
             progress = train(model, features, train_rows=run.train_rows, valid_rows=run.valid_rows, seed=run.seed,
                              epochs=args.epochs, batch_size=args.batch_size, lr=args.lr, resume=run.resume,
-                             save=functools.partial(runs.save, run), checkpoint_name=str(run.path),
-                             on_epoch=say_time, progress=bar.update)
+                             save=functools.partial(runs.save, run), save_seconds=args.save_seconds,
+                             checkpoint_name=str(run.path), on_epoch=say_time, progress=bar.update)
         last = progress.history["valid_loss"][-1]
         print(f"{run.path}: epoch {progress.epoch}, validation loss {last:.2f} nats, best in epoch {progress.best_epoch}",
               flush=True)

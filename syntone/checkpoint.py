@@ -2,6 +2,7 @@
 
 import pickle
 import sys
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,11 +103,13 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         raise InputError(f"{path}: no such file; give the path of a .pt that trainvae.py wrote")
     if path.is_dir():
         raise InputError(f"{path}: is a directory; give the path of a .pt file inside it")
+    unreadable = f"{path}: not a checkpoint that can be read safely; train it again with trainvae.py"
+    if not zipfile.is_zipfile(path):  # torch would fall back to its format of before 2020
+        raise InputError(unreadable)
     try:
         fields = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, TypeError) as damage:
-        raise InputError(f"{path}: not a checkpoint that can be read safely ({type(damage).__name__}); "
-                         f"train it again with trainvae.py") from damage
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError) as damage:
+        raise InputError(unreadable) from damage
     version = fields.pop("format_version", None) if isinstance(fields, dict) else None
     if version != FORMAT_VERSION or set(fields) != set(Checkpoint.__dataclass_fields__):
         raise InputError(f"{path}: format version {version}, this program reads {FORMAT_VERSION}; "

@@ -1,6 +1,8 @@
 """Writing files so that nothing is lost: to a temporary name beside the target, then renamed."""
 
+import glob
 import os
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,22 +26,44 @@ def check_writable_path(path: str | Path, *, flag: str) -> Path:
     return path
 
 
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def temporary_path(path: Path) -> Path:
+    """A name beside `path` for what is not whole yet; what killed processes of this machine left there is removed.
+
+    Host and process stand in the name, so that two processes writing to one path both write whole files and the last
+    one wins.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    start = f".{path.name}.{platform.node()}."
+    for stale in path.parent.glob(f"{glob.escape(start)}*.tmp"):
+        pid = stale.name.removeprefix(start).removesuffix(".tmp")
+        if pid.isdigit() and not _is_running(int(pid)):
+            stale.unlink(missing_ok=True)
+    return path.with_name(f"{start}{os.getpid()}.tmp")
+
+
 @contextmanager
-def replacing(path: str | Path, *, sync: bool = True) -> Iterator[BinaryIO]:
+def replacing(path: str | Path) -> Iterator[BinaryIO]:
     """Open a temporary file beside `path`; rename it to `path` when the block ends well, remove it when it does not.
 
-    With `sync` the bytes have reached the disk before the name appears. The name of the temporary file carries the
-    process id, so that two processes writing to one path both write whole files and the last one wins.
+    The bytes have reached the disk before the name appears.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_path(path)
     try:
         with open(temporary, "wb") as handle:
             yield handle
             handle.flush()
-            if sync:
-                os.fsync(handle.fileno())
+            os.fsync(handle.fileno())
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)

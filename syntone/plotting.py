@@ -4,7 +4,7 @@ Conventions: waves (T,), linear amplitude; mel spectrograms (M, L), dB; every pi
 """
 
 import math
-import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -174,15 +174,13 @@ def tone_gif(path: str | Path, frames: Sequence[Sequence[Sound]], *, scale: Scal
     """An animation with one or two sounds a frame: their spectra overlaid and the mel spectrogram of each."""
     from matplotlib.animation import PillowWriter
 
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     n_sounds = len(frames[0])
     figure = Figure(figsize=(4.6 + 3.2 * n_sounds, 3.3), layout="constrained")
     FigureCanvasAgg(figure)
     writer = PillowWriter(fps=1 / seconds_per_frame)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp.gif")  # the writer takes names only, and goes by their end
-    try:
-        with writer.saving(figure, str(temporary), dpi=DPI):
+    with tempfile.TemporaryDirectory() as folder:
+        drawn = Path(folder) / "drawn.gif"  # the writer takes names only, and goes by their end
+        with writer.saving(figure, str(drawn), dpi=DPI):
             for sounds in frames:
                 figure.clear()
                 axes = figure.subplots(1, 1 + n_sounds, width_ratios=(1.4, *[1] * n_sounds))
@@ -196,9 +194,8 @@ def tone_gif(path: str | Path, frames: Sequence[Sequence[Sound]], *, scale: Scal
                 figure.colorbar(image, ax=axes[-1], label="mel level (dB)")
                 figure.suptitle(title, fontsize=11)
                 writer.grab_frame()
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        with replacing(path) as handle:
+            handle.write(drawn.read_bytes())
 
 
 def training_curves(path: str | Path, history: dict[str, list[float]], *, title: str) -> None:

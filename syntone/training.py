@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from syntone.cli import MachineError
 from syntone.runtime import build_optimizer
 
-SAVE_SECONDS = 20.0  # a run that is killed loses at most this and the epoch under way
 SHUFFLE, NOISE, VALIDATION = range(3)
 
 
@@ -83,7 +82,7 @@ def _copy_state(model: nn.Module) -> dict[str, Tensor]:
 
 def train(model: nn.Module, features: Tensor, *, train_rows: Tensor, valid_rows: Tensor, seed: int, epochs: int,
           batch_size: int, lr: float, resume: Progress | None = None, save: Callable[[Progress], None],
-          checkpoint_name: str = "", on_epoch: Callable[[int, float], None] | None = None,
+          save_seconds: float = 20.0, checkpoint_name: str = "", on_epoch: Callable[[int, float], None] | None = None,
           progress: Callable[[int], None] | None = None) -> Progress:
     """Train up to `epochs` epochs and return where the run stands.
 
@@ -95,7 +94,8 @@ def train(model: nn.Module, features: Tensor, *, train_rows: Tensor, valid_rows:
     batch_size : int, at least 2
     lr : float, of Adam
     resume : where to go on; the model's and the optimizer's state are taken from it
-    save : called with the progress at intervals of `SAVE_SECONDS` and at the end
+    save : called with the progress after the first epoch that ends `save_seconds` or more since the last call, and at
+        the end
     checkpoint_name : named in the error of a run that diverges
     on_epoch : called after every epoch with its number and the seconds it took
     progress : called with the number of tones after every batch
@@ -138,7 +138,7 @@ def train(model: nn.Module, features: Tensor, *, train_rows: Tensor, valid_rows:
             history.setdefault(name, []).append(value)
         if validated["loss"] < best_loss:
             best_loss, best_epoch, best = validated["loss"], epoch, _copy_state(model)
-        if epoch == epochs or time.monotonic() - saved_at > SAVE_SECONDS:
+        if epoch == epochs or time.monotonic() - saved_at >= save_seconds:
             done = Progress(epoch, best_epoch, _copy_state(model), best, optimizer.state_dict(), history)
             save(done)
             saved_at, saved_epoch = time.monotonic(), epoch

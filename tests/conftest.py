@@ -36,3 +36,7 @@ def refused(capsys):
         assert re.match(rf"\w+\.py: error: .*{pattern}", lines[0]), err
 
     return check
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "long: minutes of random faults, run by `make test-long`")

@@ -1,0 +1,32 @@
+# Everything runs in .venv, made on first use. PYTHON=python3.12 make ... chooses another interpreter.
+PYTHON ?= python3
+RUN := .venv/bin/python
+DEMO := demo
+
+.PHONY: demo test test-long clean
+
+.venv/installed: requirements.txt
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || \
+		{ echo "Python 3.11 or newer is needed; give one with PYTHON=python3.11 make ..." >&2; exit 2; }
+	$(PYTHON) -m venv .venv
+	.venv/bin/pip install --quiet --requirement requirements.txt
+	@touch $@
+
+demo: .venv/installed
+	$(RUN) create.py --freq_start 400 --freq_end 4000 --num_freqs 25 --num_amps 5 --file_path $(DEMO)/tones.npz
+	$(RUN) trainvae.py --dataset $(DEMO)/tones.npz --epochs 30 --output_dir $(DEMO)/checkpoints --device cpu --resume
+	$(RUN) eval.py --model $(DEMO)/checkpoints/*_seed0.pt --output_dir $(DEMO)/results --figures_dir $(DEMO)/Figures \
+		--device cpu
+	@echo
+	@echo "table:   $(DEMO)/results/table.md (also .tex, and metrics.csv, metrics.json)"
+	@echo "figures: $(DEMO)/Figures/, training curves in $(DEMO)/checkpoints/"
+	@echo "sounds:  $(DEMO)/results/audio/"
+
+test: .venv/installed
+	$(RUN) -m pytest -q -m "not long" tests
+
+test-long: .venv/installed
+	$(RUN) -m pytest -q -m long tests
+
+clean:
+	rm -rf $(DEMO) .pytest_cache

@@ -1,0 +1,67 @@
+"""Killed runs: a sample in `make test`, more in `make test-long`."""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def run_and_kill(arguments: list[str], *, after: float) -> None:
+    process = subprocess.Popen([sys.executable, *arguments], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(after)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+def finish(arguments: list[str]) -> None:
+    subprocess.run([sys.executable, *arguments], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+
+
+def check_killed_training(tmp_path: Path, dataset_path: Path, *, n_kills: int, seed: int) -> None:
+    def command(folder: str) -> list[str]:
+        return ["trainvae.py", "--dataset", str(dataset_path), "--model", "FactorVAE", "--epochs", "6", "--save_seconds", "0",
+                "--device", "cpu", "--output_dir", str(tmp_path / folder), "--resume"]
+
+    finish(command("whole"))
+    draw = random.Random(seed)
+    for _ in range(n_kills):
+        run_and_kill(command("killed"), after=draw.uniform(2.0, 6.0))
+    finish(command("killed"))
+    for ending in ("pt", "csv"):
+        whole, killed = (tmp_path / folder / f"FactorVAE_seed0.{ending}" for folder in ("whole", "killed"))
+        assert whole.read_bytes() == killed.read_bytes()
+
+
+def test_a_killed_training_resumes_to_the_same_bytes(tmp_path, dataset_path):
+    check_killed_training(tmp_path, dataset_path, n_kills=1, seed=0)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(4))
+def test_a_training_killed_five_times_resumes_to_the_same_bytes(tmp_path, dataset_path, seed):
+    check_killed_training(tmp_path, dataset_path, n_kills=5, seed=seed)
+
+
+def test_a_killed_creation_never_leaves_a_part_under_its_name(tmp_path):
+    path = tmp_path / "tones.npz"
+    run_and_kill(["create.py", "--file_path", str(path)], after=1.0)  # 2 GB take several seconds
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_end_a_creation_in_one_line_and_leave_nothing(tmp_path, number, status):
+    process = subprocess.Popen([sys.executable, "create.py", "--file_path", str(tmp_path / "tones.npz")], cwd=ROOT,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.readline()  # the size is printed before writing begins
+    process.send_signal(number)
+    _, err = process.communicate()
+    assert process.returncode == status
+    assert [line for line in err.splitlines() if "warning" not in line] == [
+        "create.py: error: " + {130: "interrupted", 143: "terminated"}[status]]
+    assert list(tmp_path.iterdir()) == []
