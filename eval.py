@@ -3,32 +3,41 @@
     python eval.py --model checkpoints/BetaVAE_seed0.pt
     python eval.py --model checkpoints/*_seed0.pt
     python eval.py --model checkpoints/BetaVAE_seed*.pt --metrics mig sap --no_figures
+    python eval.py --self_test
 
 Prints the table and writes it to results/ (metrics.csv, metrics.json, table.md, table.tex), figures to Figures/ and
 sounds to results/audio/. Several seeds of one model are aggregated; figures and sounds are of the first.
 """
 
+from __future__ import annotations
+
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
 
-from metrics import METRICS, Report, evaluate
+from metrics import METRICS, Report, defined_metrics, evaluate, self_test, udr_per_model
 from syntone import results
 from syntone.cli import InputError, Parser, command, nonnegative_int
+
+if TYPE_CHECKING:  # torch is imported after the flags
+    from syntone.evaluation import Codes
 
 
 def parse_flags(argv: list[str] | None) -> argparse.Namespace:
     parser = Parser(prog="eval.py", description=__doc__)
     what = parser.add_argument_group("what to evaluate")
-    what.add_argument("--model", nargs="+", type=Path, required=True, help="one or more checkpoints of trainvae.py")
+    what.add_argument("--model", nargs="+", type=Path, help="one or more checkpoints of trainvae.py")
     what.add_argument("--state", choices=["last", "best"], default="last",
                       help="weights after the last epoch, or of the lowest validation loss")
     what.add_argument("--dataset", type=Path, help="dataset file (default: the one named in the checkpoint)")
     what.add_argument("--metrics", nargs="+", choices=METRICS, metavar="METRIC",
                       help=f"scores to compute, of {', '.join(METRICS)} (default: all)")
+    what.add_argument("--self_test", action="store_true",
+                      help="score codes whose answer is known and print expected beside obtained; a wrong score exits 1")
     what.add_argument("--seed", type=nonnegative_int, default=0,
                       help="of everything drawn here: permutations and splits of the scores, samples, tones shown")
     output = parser.add_argument_group("output")
@@ -42,7 +51,9 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
     for flag in ("output_dir", "figures_dir"):
         if getattr(args, flag).exists() and not getattr(args, flag).is_dir():
             raise InputError(f"--{flag}: {getattr(args, flag)} is a file; give a folder")
-    for path in args.model:
+    if not args.model and not args.self_test:
+        raise InputError("--model: no checkpoint is given; give one or more .pt that trainvae.py wrote, or --self_test")
+    for path in args.model or []:
         if not path.is_file():
             raise InputError(f"--model: {path} is no file; give a .pt that trainvae.py wrote")
     return args
@@ -59,25 +70,59 @@ def score_rows(report: Report, *, model: str, seed: int, latents: str) -> list[r
     return rows
 
 
-def evaluate_codes(codes, dataset, args: argparse.Namespace, *, model: str, seed: int) -> list[results.Row]:
-    """Scores over the active latents and over all of them, the number of active ones, and the fullest bin."""
-    varied = [k for k in range(dataset.factors.shape[1]) if len(np.unique(dataset.factors[:, k])) > 1]
-    given = dict(factors=dataset.factors[:, varied], codes=codes.codes, metrics=args.metrics, seed=args.seed,
-                 factor_names=[dataset.factor_names[k] for k in varied],
-                 factor_kinds=[dataset.factor_kinds[k] for k in varied])
+def choose_metrics(asked: list[str] | None, *, factors: np.ndarray, codes: np.ndarray) -> list[str]:
+    """The scores that these data define; asking for another is refused."""
+    defined = defined_metrics(n_factors=factors.shape[1], n_latents=codes.shape[1], n_rows=len(codes))
+    for name in asked or []:
+        if name not in defined:
+            raise InputError(f"--metrics: {name} is not defined for {factors.shape[1]} varied factors, {codes.shape[1]} "
+                             f"latents and {len(codes)} tones; choose from {', '.join(defined)}")
+    return asked or list(defined)
+
+
+def evaluate_codes(codes: Codes, labels: dict, args: argparse.Namespace, *, model: str,
+                   seed: int) -> tuple[Report, list[results.Row]]:
+    """The report over the active latents, and the rows: scores over active and over all latents, the number of active
+    ones, and the fullest bin."""
+    metrics = choose_metrics(args.metrics, factors=labels["factors"], codes=codes.codes)
+    given = labels | dict(codes=codes.codes, metrics=metrics, seed=args.seed)
     with tqdm(desc=f"scores of {model}", unit="score", delay=2, disable=None) as bar:
         active = evaluate(**given, active=codes.active, progress=lambda name: bar.update())
         every = active if codes.active.all() else evaluate(**given, progress=lambda name: bar.update())
     fullest = active.occupancy[codes.active].max() if codes.active.any() else 1.0
     counted = [results.Row(model, seed, "active latents", "all", "active", float(codes.active.sum())),
                results.Row(model, seed, "fullest bin", "all", "active", float(fullest))]
-    return (counted + score_rows(active, model=model, seed=seed, latents="active")
-            + score_rows(every, model=model, seed=seed, latents="all"))
+    return active, (counted + score_rows(active, model=model, seed=seed, latents="active")
+                    + score_rows(every, model=model, seed=seed, latents="all"))
+
+
+def agreement_rows(codes_of: dict[tuple[str, int], Codes]) -> list[results.Row]:
+    """UDR of every seed of each model that has two or more: how well its latents agree with those of the others."""
+    rows = []
+    for model in dict.fromkeys(name for name, _ in codes_of):
+        seeds = [seed for name, seed in codes_of if name == model]
+        if len(seeds) < 2:
+            continue
+        mine = [codes_of[model, seed] for seed in seeds]
+        values = udr_per_model(codes=[codes.codes for codes in mine], active=[codes.active for codes in mine])
+        rows += [results.Row(model, seed, "UDR", "all", "active", float(value)) for seed, value in zip(seeds, values)]
+    return rows
+
+
+def run_self_test(seed: int) -> int:
+    """Print what every score should give on codes whose answer is known, and what it gives."""
+    checks = self_test(seed=seed)
+    print(results.to_markdown([("case", "score", "expected", "obtained", ""), *(check.cells() for check in checks)]))
+    wrong = sum(not check.ok for check in checks)
+    print(f"{len(checks)} checks, {wrong} wrong")
+    return 1 if wrong else 0
 
 
 @command
 def main(argv: list[str] | None = None) -> int | None:
     args = parse_flags(argv)
+    if args.self_test:
+        return run_self_test(args.seed)
 
     from syntone import showing  # after the flags: torch takes a second
     from syntone.evaluation import encode, reconstruction_error_db
@@ -87,17 +132,20 @@ def main(argv: list[str] | None = None) -> int | None:
     entries = showing.load_entries(args.model, dataset_path=args.dataset, state=args.state, device=device)
     for message in showing.warnings_for(entries):
         print(f"eval.py: warning: {message}", file=sys.stderr)
-    rows, shown = [], set()
+    rows, codes_of = [], {}
     for entry in entries:
         name, seed = entry.checkpoint.model_name, entry.checkpoint.seed
         codes = encode(entry.model, entry.features)
         error = reconstruction_error_db(entry.model, entry.features[entry.valid_rows], front_end=entry.front_end)
-        rows.append(results.Row(name, seed, "reconstruction error (dB)", "all", "active", error))
-        rows += evaluate_codes(codes, entry.dataset, args, model=name, seed=seed)
-        if not args.no_figures and name not in shown:
+        report, scores = evaluate_codes(codes, entry.dataset.labels(), args, model=name, seed=seed)
+        rows += [results.Row(name, seed, "reconstruction error (dB)", "all", "active", error), *scores]
+        if not args.no_figures and not any(name == other for other, _ in codes_of):
             showing.draw_and_sound(entry, codes, figures_dir=args.figures_dir, audio_dir=args.output_dir / "audio" / name,
-                                   seed=args.seed, animate=not shown)
-            shown.add(name)
+                                   seed=args.seed, animate=not codes_of)
+            showing.draw_information(entry, codes, report.mi / report.entropy[:, None], factors=report.factor_names,
+                                     figures_dir=args.figures_dir)
+        codes_of[name, seed] = codes
+    rows += agreement_rows(codes_of)
     results.write_scores(args.output_dir, rows, details={"checkpoints": [str(path) for path in args.model],
                                                          "state": args.state, "seed": args.seed})
     print(results.to_markdown(results.table(rows)))

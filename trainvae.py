@@ -3,6 +3,7 @@
     python trainvae.py --dataset Dataset/my_dataset.npz --epochs 100
     python trainvae.py --dataset Dataset/my_dataset.npz --model BetaVAE BTCVAE --beta 8 --seeds 0 1 2
     python trainvae.py --dataset Dataset/my_dataset.npz --epochs 200 --resume
+    python trainvae.py --dataset Dataset/my_dataset.npz --epochs 100 --eval_every 10
 
 Writes <output_dir>/<Model>_seed<S>.pt (last and best state), .csv (every loss term per epoch) and .png (the curves).
 """
@@ -14,8 +15,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from metrics import METRICS, evaluate
 from syntone.cli import InputError, Parser, command, nonnegative_float, nonnegative_int, positive_float, positive_int
 
+WATCHED = ("mig", "jemmig", "dcimig", "modularity", "sap")  # those that take well under a second
 # Flags that reach a model's constructor where it has a parameter of that name.
 MODEL_FLAGS = ("latent_dim", "sigma", "beta", "gamma", "alpha", "estimator")
 
@@ -46,6 +49,11 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
     objective.add_argument("--alpha", type=nonnegative_float,
                            help="weight of the mutual information (BTCVAE, default: 1)")
     objective.add_argument("--estimator", choices=["mss", "mws"], help="minibatch estimator (BTCVAE, default: mss)")
+    watching = parser.add_argument_group("scores while training (they look at the factors; the training never does)")
+    watching.add_argument("--eval_every", type=positive_int, metavar="N",
+                          help="add scores to the history every N epochs; they change no weight (default: never)")
+    watching.add_argument("--metrics", nargs="+", choices=METRICS, metavar="METRIC", default=list(WATCHED),
+                          help=f"scores to add, of {', '.join(METRICS)}")
     output = parser.add_argument_group("output")
     output.add_argument("--output_dir", type=Path, default=Path("checkpoints"), help="folder for checkpoints and histories")
     output.add_argument("--save_seconds", type=nonnegative_float, default=20.0,
@@ -74,6 +82,18 @@ def check_flags(args: argparse.Namespace) -> None:
         raise InputError(f"--dataset: {args.dataset} is no file; make one with create.py --file_path {args.dataset}")
     if args.output_dir.exists() and not args.output_dir.is_dir():
         raise InputError(f"--output_dir: {args.output_dir} is a file; give a folder")
+
+
+def watch(model, features, labels: dict, args: argparse.Namespace, epoch: int) -> dict[str, float]:
+    """Scores of the codes as they are in this epoch, where they are due. Nothing here is drawn from torch."""
+    from syntone.evaluation import encode
+
+    if epoch % args.eval_every:
+        return {}
+    codes = encode(model, features)
+    report = evaluate(**labels, codes=codes.codes, active=codes.active, metrics=args.metrics, n_floor_draws=1)
+    found = {f"score_{name}": score.value for name, score in report.scores.items()}
+    return {"active_latents": float(report.n_active)} | found
 
 
 @command
@@ -119,12 +139,13 @@ def main(argv: list[str] | None = None) -> int | None:
                 print(f"{run.path.stem}: {seconds:.1f} s an epoch, so about {runs.duration(seconds * to_go)} for the "
                       f"{to_go} epochs to go", flush=True)
 
+        score = functools.partial(watch, model, features, dataset.labels(), args) if args.eval_every else None
         total = run.n_epochs_left * len(run.train_rows)
         with tqdm(total=total, unit="tone", desc=run.path.stem, delay=2, disable=None) as bar:
             progress = train(model, features, train_rows=run.train_rows, valid_rows=run.valid_rows, seed=run.seed,
                              epochs=args.epochs, batch_size=args.batch_size, lr=args.lr, resume=run.resume,
                              save=functools.partial(runs.save, run), save_seconds=args.save_seconds,
-                             checkpoint_name=str(run.path), on_epoch=say_time, progress=bar.update)
+                             checkpoint_name=str(run.path), score=score, on_epoch=say_time, progress=bar.update)
         last = progress.history["valid_loss"][-1]
         print(f"{run.path}: epoch {progress.epoch}, validation loss {last:.2f} nats, best in epoch {progress.best_epoch}",
               flush=True)

@@ -61,6 +61,13 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.x)
 
+    def labels(self) -> dict[str, np.ndarray | list[str]]:
+        """The factors that vary, their names and kinds: what a score takes beside codes. A factor of one level says
+        nothing and is left out."""
+        varied = [k for k in range(self.factors.shape[1]) if len(np.unique(self.factors[:, k])) > 1]
+        return {"factors": self.factors[:, varied], "factor_names": [self.factor_names[k] for k in varied],
+                "factor_kinds": [self.factor_kinds[k] for k in varied]}
+
     def describe(self, row: int) -> str:
         """The factors of one tone for a person, for example `square, 0.50, 1200 Hz`."""
         words = []

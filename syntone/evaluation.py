@@ -41,9 +41,9 @@ def encode(model: nn.Module, features: Tensor) -> Codes:
     """Posterior means of all tones, and the mean KL of every latent."""
     means, divergence = [], 0.0
     for batch in features.split(BATCH):
-        mu, logvar = model.encode(batch)
-        means.append(mu.double().cpu())
-        divergence = divergence + kl_per_latent(mu.double(), logvar.double()).sum(dim=0).cpu()
+        mu, logvar = (value.cpu().double() for value in model.encode(batch))  # MPS has no float64
+        means.append(mu)
+        divergence = divergence + kl_per_latent(mu, logvar).sum(dim=0)
     return Codes(torch.cat(means).numpy(), (divergence / len(features)).numpy())
 
 
@@ -68,7 +68,7 @@ def reconstruction_error_db(model: nn.Module, features: Tensor, *, front_end: Fr
     total = 0.0
     for batch in features.split(BATCH):
         difference = front_end.to_db(batch) - front_end.to_db(reconstruct(model, batch))
-        total += difference.double().square().sum().item()
+        total += difference.cpu().double().square().sum().item()
     return (total / features.numel()) ** 0.5
 
 

@@ -13,13 +13,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from syntone.files import replacing
 
 ORIGINAL, MODEL = "#1f4e79", "#d9601a"
 COLOURS = "magma"
 DPI = 75
-TICKS_HZ = (100, 200, 500, 1000, 2000, 4000, 8000, 16000)
+TICKS_HZ = (250, 500, 1000, 2000, 4000, 8000, 16000)
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def _draw_wave(axes: Axes, sounds: Sequence[Sound], colours: Sequence[str], *, s
     for sound, colour in zip(sounds, colours):
         axes.plot(time, sound.wave[start:start + n_shown], color=colour, linewidth=1.2)
     axes.set_xlim(time[0], time[-1])
-    peak = max(np.abs(sound.wave).max() for sound in sounds)
+    peak = max(np.abs(sound.wave[start:start + n_shown]).max() for sound in sounds)
     axes.set_ylim(-1.1 * max(peak, 1e-3), 1.1 * max(peak, 1e-3))
     axes.set_ylabel("amplitude")
     axes.grid(alpha=0.3)
@@ -169,6 +170,38 @@ def traversal_figure(path: str | Path, mels: np.ndarray, *, values: np.ndarray, 
     _save(path, figure)
 
 
+def information_figure(path: str | Path, shares: np.ndarray, *, factors: Sequence[str], latents: Sequence[str],
+                       title: str) -> None:
+    """Heat map of I_kj / H_k with the two most informative latents of each factor framed and their gap beside the row.
+
+    Parameters
+    ----------
+    shares : (K, D), mutual information in units of the factor's entropy
+    factors, latents : K and D labels
+    """
+    n_factors, n_latents = shares.shape
+    figure = Figure(figsize=(4.0 + 0.8 * n_latents, 1.9 + 0.7 * n_factors), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    for k in range(n_factors):
+        for j in range(n_latents):
+            axes.text(j, k, f"{shares[k, j]:.2f}", ha="center", va="center", fontsize=9,
+                      color="white" if shares[k, j] > 0.6 else "black")
+        first, second = np.argsort(-shares[k], kind="stable")[:2] if n_latents > 1 else (0, None)
+        for j, style in ((first, "-"), (second, ":")):
+            if j is not None:
+                axes.add_patch(Rectangle((j - 0.47, k - 0.46), 0.94, 0.92, fill=False, edgecolor=MODEL, linewidth=2,
+                                         linestyle=style))
+        gap = shares[k, first] - (shares[k, second] if second is not None else 0.0)
+        axes.text(n_latents - 0.4, k, f"gap {gap:.3f}", ha="left", va="center", fontsize=9, color=MODEL)
+    axes.set_xticks(range(n_latents), latents, fontsize=8)
+    axes.set_yticks(range(n_factors), factors)
+    axes.set_xlabel("latents by mean KL")
+    figure.colorbar(image, ax=axes, label="mutual information / H(factor)", pad=0.12)
+    figure.suptitle(title, fontsize=10)
+    _save(path, figure)
+
+
 def tone_gif(path: str | Path, frames: Sequence[Sequence[Sound]], *, scale: Scale, title: str,
              seconds_per_frame: float = 1.0) -> None:
     """An animation with one or two sounds a frame: their spectra overlaid and the mel spectrogram of each."""
@@ -199,10 +232,12 @@ def tone_gif(path: str | Path, frames: Sequence[Sequence[Sound]], *, scale: Scal
 
 
 def training_curves(path: str | Path, history: dict[str, list[float]], *, title: str) -> None:
-    """Every loss term over the epochs, training and validation, one panel a term."""
+    """Every loss term over the epochs, training and validation, one panel a term; scores, where there are any, in one
+    panel more, at the epochs that have them."""
     terms = [name.removeprefix("train_") for name in history if name.startswith("train_")]
+    scores = [name for name in history if name.startswith("score_")]
     n_columns = min(3, len(terms))
-    n_rows = math.ceil(len(terms) / n_columns)
+    n_rows = math.ceil((len(terms) + bool(scores)) / n_columns)
     figure = Figure(figsize=(4.2 * n_columns, 0.5 + 2.8 * n_rows), layout="constrained")
     grid = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
     for axes, term in zip(grid, terms):
@@ -215,7 +250,18 @@ def training_curves(path: str | Path, history: dict[str, list[float]], *, title:
         if term in ("loss", "recon") and min(history[f"train_{term}"] + history[f"valid_{term}"]) > 0:
             axes.set_yscale("log")
     grid[0].legend(fontsize=8)
-    for axes in grid[len(terms):]:
+    for axes in grid[len(terms) + bool(scores):]:
         axes.set_visible(False)
+    if scores:
+        axes = grid[len(terms)]
+        for name in scores:
+            known = np.isfinite(history[name])
+            axes.plot(np.array(history["epoch"])[known], np.array(history[name])[known], marker=".",
+                      label=name.removeprefix("score_"))
+        axes.set_title("scores over active latents", fontsize=10)
+        axes.set_xlabel("epoch")
+        axes.set_ylim(0, 1)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=7)
     figure.suptitle(title, fontsize=11)
     _save(path, figure)

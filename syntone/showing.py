@@ -1,5 +1,6 @@
 """One checkpoint with its data, ready to be evaluated, and the figures and sounds made from it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,9 +61,9 @@ def load_entries(paths: list[Path], *, dataset_path: Path | None, state: str, de
         if (source, front_end) not in features:
             with tqdm(total=len(dataset), unit="tone", desc="features", delay=2, disable=None) as bar:
                 features[source, front_end] = compute_features(dataset.x, front_end, device=device, progress=bar.update)
+        model = checkpoint.model(state).to(device, memory_format=torch.channels_last)  # as in training, to the same bits
         rows = np.arange(len(dataset)) if mismatch else checkpoint.valid_rows.numpy()
-        entries.append(Entry(checkpoint, checkpoint.model(state).to(device), front_end, dataset,
-                             features[source, front_end], rows, mismatch))
+        entries.append(Entry(checkpoint, model, front_end, dataset, features[source, front_end], rows, mismatch))
     return entries
 
 
@@ -132,6 +133,16 @@ def draw_and_sound(entry: Entry, codes: evaluation.Codes, *, figures_dir: Path, 
                           title=f"{name}: validation tones and their reconstructions")
         plotting.tone_gif(figures_dir / "Generated_Samples.gif", [[sample] for sample in samples], scale=scale,
                           title=f"{name}: tones decoded from N(0, I)")
+
+
+def draw_information(entry: Entry, codes: evaluation.Codes, shares: np.ndarray, *, factors: Sequence[str],
+                     figures_dir: Path) -> None:
+    """Write the heat map of shares (K, D), mutual information in units of the factors' entropies."""
+    name, order = entry.checkpoint.model_name, codes.order
+    labels = [f"z{j}\n{codes.kl[j]:.2f}" + ("" if codes.active[j] else "\n(collapsed)") for j in order]
+    plotting.information_figure(figures_dir / f"{name}_Mutual_Information.png", shares[:, order], factors=factors,
+                                latents=labels, title=f"{name}: share of each factor's entropy that each latent knows; "
+                                                      f"framed the two that MIG compares")
 
 
 def _write_sounds(directory: Path, originals: list, decoded: list, samples: list, walks: np.ndarray, order: np.ndarray, *,

@@ -82,7 +82,7 @@ def _copy_state(model: nn.Module) -> dict[str, Tensor]:
 
 def train(model: nn.Module, features: Tensor, *, train_rows: Tensor, valid_rows: Tensor, seed: int, epochs: int,
           batch_size: int, lr: float, resume: Progress | None = None, save: Callable[[Progress], None],
-          save_seconds: float = 20.0, checkpoint_name: str = "", on_epoch: Callable[[int, float], None] | None = None,
+          save_seconds: float = 20.0, checkpoint_name: str = "", score: Callable[[int], dict[str, float]] | None = None, on_epoch: Callable[[int, float], None] | None = None,
           progress: Callable[[int], None] | None = None) -> Progress:
     """Train up to `epochs` epochs and return where the run stands.
 
@@ -97,6 +97,7 @@ def train(model: nn.Module, features: Tensor, *, train_rows: Tensor, valid_rows:
     save : called with the progress after the first epoch that ends `save_seconds` or more since the last call, and at
         the end
     checkpoint_name : named in the error of a run that diverges
+    score : called after every epoch with its number, the model in evaluation mode; what it returns joins the history
     on_epoch : called after every epoch with its number and the seconds it took
     progress : called with the number of tones after every batch
 
@@ -134,8 +135,9 @@ def train(model: nn.Module, features: Tensor, *, train_rows: Tensor, valid_rows:
         _check_finite(validated, epoch=epoch, phase="validation", last_good=last_good)
         row = {"epoch": epoch, "lr": lr} | {f"train_{name}": value for name, value in trained.items()}
         row |= {f"valid_{name}": value for name, value in validated.items()}
-        for name, value in row.items():
-            history.setdefault(name, []).append(value)
+        row |= score(epoch) if score is not None else {}
+        for name in dict.fromkeys([*history, *row]):  # a score that is not due in an epoch is NaN there
+            history.setdefault(name, [math.nan] * (epoch - 1)).append(row.get(name, math.nan))
         if validated["loss"] < best_loss:
             best_loss, best_epoch, best = validated["loss"], epoch, _copy_state(model)
         if epoch == epochs or time.monotonic() - saved_at >= save_seconds:
@@ -148,9 +150,9 @@ def train(model: nn.Module, features: Tensor, *, train_rows: Tensor, valid_rows:
 
 
 def history_csv(history: dict[str, list[float]]) -> str:
-    """The history as CSV, a row an epoch, every number with all its digits."""
+    """The history as CSV, a row an epoch, every number with all its digits, NaN (a score that was not due) empty."""
     text = StringIO()
     text.write(",".join(history) + "\n")
     for row in zip(*history.values()):
-        text.write(",".join(repr(value) for value in row) + "\n")
+        text.write(",".join("" if math.isnan(value) else repr(value) for value in row) + "\n")
     return text.getvalue()

@@ -73,7 +73,7 @@ def test_every_file_of_the_contract_is_there_also_for_a_fifth_model(evaluated):
     figures = {"Original_vs_Reconstructed.gif", "Generated_Samples.gif"}
     for name in ("BTCVAE", "FifthVAE"):
         figures |= {f"Original_vs_Reconstructed_{name}.png", f"Generated_sample_{name}.png",
-                    f"{name}_Latent_Space_Interpolation.png"}
+                    f"{name}_Latent_Space_Interpolation.png", f"{name}_Mutual_Information.png"}
         sounds = {path.name for path in (evaluated / "results" / "audio" / name).iterdir()}
         assert {"original_1.wav", "reconstruction_1.wav", "sample_1.wav"} <= sounds
         assert {f"traversal_z{j}.wav" for j in range(8)} <= sounds
@@ -178,7 +178,7 @@ def test_tones_of_another_length_are_refused(trained, tmp_path, refused):
 
 @pytest.mark.parametrize("argv, pattern", [
     (["--model", "nowhere.pt"], "--model: nowhere.pt is no file"),
-    ([], "the following arguments are required: --model"),
+    ([], "--model: no checkpoint is given"),
     (["--model", "{vae}", "--metrics", "migg"], "--metrics: invalid choice: 'migg'"),
     (["--model", "{vae}", "--state", "worst"], "--state: invalid choice: 'worst'"),
     (["--model", "{vae}", "{vae}"], "VAE with seed 0 was given before"),

@@ -144,6 +144,34 @@ def test_finished_is_left_alone_unfinished_or_different_is_refused(flags, tmp_pa
     assert load_checkpoint(path).epoch == 1
 
 
+@pytest.mark.parametrize("name", ["FactorVAE", "BTCVAE"])
+def test_scores_while_training_change_no_weight(flags, tmp_path, name):
+    plain = ["--epochs", 3, "--model", name]
+    assert trainvae.main(flags("plain", *plain)) == 0
+    assert trainvae.main(flags("watched", *plain, "--eval_every", 2, "--metrics", "mig", "sap")) == 0
+    one, other = (load_checkpoint(tmp_path / folder / f"{name}_seed0.pt") for folder in ("plain", "watched"))
+    assert all(torch.equal(value, other.last[key]) for key, value in one.last.items())
+    assert all(one.history[key] == other.history[key] for key in one.history)
+    head, *lines = (tmp_path / "watched" / f"{name}_seed0.csv").read_text().splitlines()
+    assert head.split(",")[-3:] == ["active_latents", "score_MIG", "score_SAP"]
+    assert [line.endswith(",,,") for line in lines] == [True, False, True]
+    assert 0 <= float(lines[1].split(",")[-2]) <= 1
+
+
+def test_scores_while_training_are_those_of_eval(flags, tmp_path, dataset_path):
+    import eval as evaluate_script
+
+    assert trainvae.main(flags("a", "--epochs", 2, "--model", "VAE", "--eval_every", 2)) == 0
+    path = tmp_path / "a" / "VAE_seed0.pt"
+    assert evaluate_script.main(["--model", str(path), "--no_figures", "--device", "cpu", "--metrics", "mig", "modularity",
+                                 "--output_dir", str(tmp_path / "r")]) == 0
+    history = load_checkpoint(path).history
+    for line in (tmp_path / "r" / "metrics.csv").read_text().splitlines():
+        model, seed, metric, factor, latents, value, *_ = line.split(",")
+        if metric in ("MIG", "Modularity") and (factor, latents) == ("all", "active"):
+            assert history[f"score_{metric}"][1] == float(value)
+
+
 def test_the_time_to_go_is_said_after_the_first_epoch(flags, capsys):
     assert trainvae.main(flags("a", "--epochs", 3, "--model", "VAE", "BetaVAE")) == 0
     said = [line for line in capsys.readouterr().out.splitlines() if "an epoch, so about" in line]

@@ -1,0 +1,70 @@
+"""How fast create.py writes the README's grid, start to exit of the process, beside what the disk takes.
+
+    python benchmarks/create.py
+    python benchmarks/create.py --repeats 11 --folder /path/on/the/disk/to/measure
+
+The published generator writes compressed float64 at 122 tones/s on two cores; that figure is quoted, not measured here.
+"""
+
+import argparse
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+GRID = ["--sample_rate", "16000", "--freq_start", "400", "--freq_end", "8000", "--num_freqs", "100", "--amp_start", "0.1",
+        "--amp_end", "1.0", "--num_amps", "10"]
+N_TONES, PUBLISHED = 4000, 122.0
+
+
+def time_create(path: Path) -> float:
+    """Seconds from start to exit of the process."""
+    started = time.perf_counter()
+    subprocess.run([sys.executable, str(ROOT / "create.py"), *GRID, "--file_path", str(path)], check=True,
+                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return time.perf_counter() - started
+
+
+def time_disk(path: Path, n_bytes: int) -> float:
+    """Seconds to write as many bytes in blocks of 1 MiB and to sync them, as `dd conv=fdatasync` does."""
+    block = np.random.default_rng(0).bytes(2**20)
+    started = time.perf_counter()
+    with open(path, "wb") as handle:
+        for _ in range(n_bytes // len(block)):
+            handle.write(block)
+        handle.flush()
+        os.fdatasync(handle.fileno())
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--folder", type=Path, default=ROOT, help="where to write (default: the project's folder)")
+    args = parser.parse_args()
+    creating, writing = [], []
+    with tempfile.TemporaryDirectory(dir=args.folder) as folder:
+        path, raw = Path(folder) / "tones.npz", Path(folder) / "raw"
+        for _ in range(args.repeats):  # side by side, so that both meet the same noise
+            creating.append(time_create(path))
+            n_bytes = path.stat().st_size
+            writing.append(time_disk(raw, n_bytes))
+            path.unlink()
+            raw.unlink()
+    seconds, disk = statistics.median(creating), statistics.median(writing)
+    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, numpy {np.__version__}")
+    print(f"create.py, README's grid: {seconds:.2f} s ({min(creating):.2f} to {max(creating):.2f}, {args.repeats} repeats), "
+          f"{N_TONES / seconds:,.0f} tones/s, {N_TONES / seconds / PUBLISHED:.0f} times the published {PUBLISHED:.0f}")
+    print(f"{n_bytes / 1e6:.0f} MB: {n_bytes / seconds / 1e6:.0f} MB/s, start of Python included; plain write and sync "
+          f"{n_bytes / disk / 1e6:.0f} MB/s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,313 @@
+"""Floors, ceilings and what a report says beside its scores, against the numbers that the definitions imply."""
+
+import dataclasses
+import inspect
+import math
+
+import numpy as np
+import pytest
+
+import metrics
+from metrics.estimation import check_inputs
+from metrics.report import oracles
+
+CLOSE = 1e-9  # sums over 4,000 rows
+KINDS = ("nominal", "ordered", "ordered")
+NAMES = ("timbre", "amplitude", "frequency")
+CHEAP = ("mig", "mig_sup", "jemmig", "dcimig", "modularity", "sap", "irs")
+
+
+@pytest.fixture(scope="module")
+def tones():
+    """The grid of the 4,000-tone dataset: 4 timbres, 10 amplitudes, 100 frequencies."""
+    return np.indices((100, 10, 4)).reshape(3, -1)[::-1].T
+
+
+@pytest.fixture(scope="module")
+def noise():
+    return np.random.default_rng(0).standard_normal((4000, 8))
+
+
+def report(factors, codes, **options):
+    options = {"factor_names": NAMES, "factor_kinds": KINDS, "metrics": CHEAP} | options
+    return metrics.evaluate(factors=factors, codes=codes, **options)
+
+
+def test_perfect_code_beside_noise(tones, noise):
+    """MIG 0.99: what is missing is the largest plug-in information of 5 noise latents, at most
+    ((levels - 1) 19 + 5 deviations) / 8,000 nats of ln(levels), 0.017 on average."""
+    codes = np.hstack([tones, noise[:, :5]])
+    assert metrics.mig(factors=tones, codes=codes, factor_bins=20) == pytest.approx(0.99, abs=0.0075)
+    assert report(tones, codes).scores["MIG"].value == metrics.mig(factors=tones, codes=codes, factor_bins=20)
+
+
+def test_perfect_code_the_wrong_way_round(tones, noise):
+    """Binned codes taken for factors: each has at most one latent, and only K of D have one, so MIG is about K / D."""
+    codes = np.hstack([tones, noise[:, :5]])
+    binned = np.stack([np.digitize(column, np.histogram(column, 20)[1][1:-1]) for column in codes.T], axis=1)
+    frequency_in_20 = np.stack([tones[:, 0], tones[:, 1], tones[:, 2] // 5], axis=1)
+    wrong = metrics.mig(factors=binned, codes=frequency_in_20.astype(float))
+    # Noise adds its plug-in information to five of eight terms, at most 0.01 each
+    assert 3 / 8 - CLOSE <= wrong <= 3 / 8 + 5 / 8 * 0.02
+    with pytest.raises(TypeError, match="swapped"):
+        metrics.mig(factors=codes, codes=tones)
+
+
+def test_oracle_is_limited_by_bins(tones):
+    """100 classes in 20 bins: (1 + 1 + ln 20 / ln 100) / 3 = 0.88; binned to 20, 1."""
+    limit = pytest.approx((2 + math.log(20, 100)) / 3, abs=CLOSE)
+    assert metrics.mig(factors=tones, codes=tones.astype(float)) == limit
+    assert report(tones, tones.astype(float)).scores["MIG"].ceiling == pytest.approx(1.0, abs=CLOSE)
+    nominal = report(tones, tones.astype(float), factor_kinds=("nominal", "ordered", "nominal")).scores["MIG"]
+    assert nominal.ceiling == limit
+    assert nominal.adjusted == pytest.approx(1.0, abs=CLOSE)
+
+
+def test_collapsed_latents(tones):
+    """Five latents of range 1e-4 that mix the factors: 1.00 when masked, about 0.58 when not, adjusted likewise."""
+    unmasked = []
+    for seed in range(5):
+        mixing = np.random.default_rng(seed).standard_normal((3, 5))
+        codes = np.hstack([tones, 1e-4 * (tones / tones.max(axis=0)) @ mixing])
+        active = np.arange(8) < 3
+        masked = report(tones, codes, active=active)
+        assert masked.scores["MIG"].value == pytest.approx(1.0, abs=CLOSE)
+        assert masked.scores["MIG"].adjusted == pytest.approx(1.0, abs=CLOSE)
+        assert masked.n_active == 3
+        full = report(tones, codes)
+        assert full.n_active == 8
+        unmasked.append(full.scores["MIG"].value)
+    # One mixture of three loses about half of the best gaps; 0.1 covers the draws of the mixture
+    assert np.mean(unmasked) == pytest.approx(0.55, abs=0.1)
+
+
+def test_floors_of_noise(tones, noise):
+    """Modularity of noise follows the squared degrees of freedom: 1 - (3^2 + 9^2) / (2 * 19^2) = 0.875 with 20 bins and
+    1 - (3^2 + 9^2) / (2 * 99^2) = 0.995 with 100 classes; JEMMIG (ln 20 - H(z)) / (H_k + ln 20), about 0.11."""
+    scores = report(tones, noise).scores
+    assert scores["Modularity"].floor == pytest.approx(0.875, abs=0.03)  # 8 % in each information
+    # H(z) is 2.16 to 2.56 nats for a range of 6.4 to 9.5 deviations
+    assert 0.085 < scores["JEMMIG"].floor < 0.172
+    assert scores["MIG"].floor < 0.02
+    assert metrics.modularity(factors=tones, codes=noise) == pytest.approx(0.995, abs=0.003)
+    for row in scores.values():
+        # Noise is one more draw of its own floor; 6 deviations of a deviation that is itself estimated from 5 draws
+        assert abs(row.value - row.floor) <= 6 * row.floor_std
+
+
+def test_floor_permutes_rows_of_the_same_codes(tones):
+    """The floor of a dead code is its own score; of a code that says nothing else than JEMMIG's constant, too."""
+    dead = report(tones, np.zeros((4000, 8))).scores
+    for row in dead.values():
+        assert row.floor == row.value
+        assert row.floor_std == 0.0
+    expected = np.mean(math.log(20) / (np.log([4, 10, 20]) + math.log(20)))
+    assert dead["JEMMIG"].floor == pytest.approx(expected, abs=CLOSE)
+
+
+def test_spread_of_the_floor(tones, noise):
+    """Two draws a, b: their sample deviation is |a - b| / sqrt(2), the mean (a + b) / 2; one draw has none."""
+    one, two = (report(tones, noise, n_floor_draws=n).scores["MIG"] for n in (1, 2))
+    assert one.floor_std == 0.0
+    assert two.floor_std == pytest.approx(math.sqrt(2.0) * abs(two.floor - one.floor), rel=CLOSE)
+
+
+@pytest.mark.parametrize("n_bins", [5, 40])
+def test_jemmig_of_a_dead_code(tones, n_bins):
+    """H(v, z) = H, no information: ln n_bins / (H + ln n_bins)."""
+    expected = np.mean(math.log(n_bins) / (np.log([4, 10, 100]) + math.log(n_bins)))
+    assert metrics.jemmig(factors=tones, codes=np.zeros((4000, 2)), n_bins=n_bins) == pytest.approx(expected, abs=CLOSE)
+
+
+def test_no_global_state_is_drawn_from(full):
+    """Metrics also run during training, which must not change."""
+    factors, codes, *_ = full
+    before = np.random.get_state()
+    metrics.evaluate(factors=factors, codes=codes, n_floor_draws=1)
+    metrics.udr(codes=[codes, codes[:, ::-1]], similarity="lasso")
+    after = np.random.get_state()
+    np.testing.assert_array_equal(before[1], after[1])
+    assert before[2:] == after[2:]
+
+
+def test_adjusted(tones, noise):
+    codes = np.hstack([tones + noise[:, :3], noise[:, 3:]])
+    for row in report(tones, codes).scores.values():
+        assert row.adjusted == pytest.approx((row.value - row.floor) / (row.ceiling - row.floor), abs=CLOSE)
+
+
+def test_adjusted_is_empty_without_range(noise):
+    """1,000 classes beside 2: Modularity of noise is 1 - (1 / 999)^2, nothing is left up to the ceiling of 1."""
+    factors = np.stack([np.arange(4000) % 1000, np.arange(4000) // 2000], axis=1)
+    row = report(factors, noise[:, :4], factor_names=None, factor_kinds=["nominal"] * 2).scores["Modularity"]
+    assert row.ceiling - row.floor < 0.02
+    assert row.adjusted is None
+
+
+def test_no_ceiling_with_fewer_latents_than_factors(tones, noise):
+    for row in report(tones, noise[:, :2]).scores.values():
+        assert row.ceiling is None
+        assert row.adjusted is None
+
+
+def test_ceilings_are_those_of_an_oracle(tones, noise):
+    """Each is reached by one of the oracles: MIG and SAP with constants, Modularity and MIG-sup with repeats."""
+    for name, row in report(tones, noise).scores.items():
+        assert row.ceiling == pytest.approx(1.0, abs=CLOSE), name
+
+
+@pytest.mark.parametrize("informed", [False, True])
+def test_oracles(tones, noise, informed):
+    """Whether the codes are noise or know every factor, the latents that fill the second oracle know nothing."""
+    codes = tones[:, np.arange(8) % 3] + 1e-3 * noise if informed else noise
+    sample = check_inputs("mig", factors=tones, codes=codes, factor_bins=20, active=np.arange(8) != 2)
+    constant, own, repeats = oracles(sample, seed=0)
+    np.testing.assert_array_equal(constant.active, [True] * 3 + [False] * 5)
+    assert own.active.sum() == 7  # the inactive latent knows least: it is among the five that stay, still inactive
+    assert repeats.active.all()
+    for oracle in (constant, own, repeats):
+        assert oracle.n_latents == 8
+        assert metrics.mig(factors=sample.levels, codes=oracle.codes[:, :3]) == pytest.approx(1.0, abs=CLOSE)
+    information = own.information
+    bound = ((np.array([4, 10, 20]) - 1) * 19 + 5 * np.sqrt(2 * (np.array([4, 10, 20]) - 1) * 19)) / 8000  # chi-squared
+    assert (information.mi[:, 3:] <= bound[:, None]).all()
+
+
+def test_ceiling_does_not_depend_on_the_order_of_latents(tones, noise):
+    codes = np.hstack([tones + noise[:, :3], 1e-3 * noise[:, 3:] ** 3])
+    plain, other = report(tones, codes).scores, report(tones, codes[:, ::-1]).scores
+    for name in plain:
+        expected = dataclasses.astuple(plain[name])[:5]
+        assert dataclasses.astuple(other[name])[:5] == pytest.approx(expected, abs=CLOSE), name
+
+
+@pytest.fixture(scope="module")
+def full():
+    """All scores of a noisy code on a small random sample."""
+    generator = np.random.default_rng(3)
+    factors = np.stack([generator.integers(n, size=500) for n in (3, 5, 30)], axis=1)
+    codes = factors @ generator.standard_normal((3, 4)) + generator.standard_normal((500, 4))
+    steps = []
+    result = metrics.evaluate(factors=factors, codes=codes, n_bins=10, factor_names=NAMES, factor_kinds=KINDS, seed=5,
+                              n_floor_draws=2, progress=steps.append)
+    return factors, codes, result, steps
+
+
+def test_report_has_every_score_in_order(full):
+    *_, result, steps = full
+    assert steps == list(metrics.METRICS)
+    assert list(result.scores) == [
+        "MIG", "MIG-sup", "JEMMIG", "DCIMIG", "Modularity", "SAP", "DCI disentanglement", "DCI completeness",
+        "DCI informativeness", "Explicitness", "IRS", "BetaVAE score", "FactorVAE score", "InfoMEC modularity",
+        "InfoMEC explicitness", "InfoMEC compactness"]
+
+
+def test_report_equals_the_functions(full):
+    """The same numbers through evaluate and through each function, bit for bit."""
+    factors, codes, result, _ = full
+    obtained = [row.value for row in result.scores.values()]
+    expected = []
+    for name in metrics.METRICS:
+        function = getattr(metrics, name)
+        options = {"n_bins": 10, "factor_bins": 10, "seed": 5, "factor_kinds": KINDS}
+        known = inspect.signature(function).parameters
+        value = function(factors=factors, codes=codes, **{key: v for key, v in options.items() if key in known})
+        expected += list(value) if isinstance(value, tuple) else [value]
+    assert obtained == expected
+
+
+def test_report_of_one_metric_equals_that_of_all(full):
+    """What is computed beside a score (and the fits they share) does not change it, its floor or its ceiling."""
+    factors, codes, result, _ = full
+    alone = metrics.evaluate(factors=factors, codes=codes, n_bins=10, factor_names=NAMES, factor_kinds=KINDS, seed=5,
+                             n_floor_draws=2, metrics=["infomec", "beta_vae_score"])
+    assert list(alone.scores) == ["InfoMEC modularity", "InfoMEC explicitness", "InfoMEC compactness", "BetaVAE score"]
+    for name, row in alone.scores.items():
+        assert row == result.scores[name]
+
+
+def test_rows_are_plain_floats(full):
+    for row in full[2].scores.values():
+        assert {type(value) for value in (row.value, row.floor, row.floor_std, row.ceiling)} == {float}
+        assert row.floor_std > 0.0
+
+
+def test_per_factor(full):
+    """Given for every mean over factors, and its mean is the score (DCI completeness is weighted, here evenly)."""
+    with_factors = {"MIG", "JEMMIG", "SAP", "DCI completeness", "DCI informativeness", "Explicitness", "BetaVAE score",
+                    "FactorVAE score", "InfoMEC explicitness", "InfoMEC compactness"}
+    for name, row in full[2].scores.items():
+        assert (row.per_factor is not None) == (name in with_factors), name
+        if row.per_factor is not None:
+            assert tuple(row.per_factor) == NAMES
+            assert np.mean(list(row.per_factor.values())) == pytest.approx(row.value, abs=CLOSE)
+
+
+def test_per_factor_names_the_failing_factor(tones, noise):
+    codes = np.hstack([tones[:, [0, 2]], noise[:, :2]])
+    result = report(tones, codes, metrics=[*CHEAP, "explicitness"], n_floor_draws=1)
+    for name in ("MIG", "SAP", "Explicitness"):
+        per_factor = result.scores[name].per_factor
+        assert per_factor["amplitude"] < 0.1, name
+        assert min(per_factor["timbre"], per_factor["frequency"]) > 0.9, name
+
+
+def test_information_beside_the_scores(full):
+    factors, codes, result, _ = full
+    expected = metrics.mutual_information(factors=factors, codes=codes, n_bins=10, factor_bins=10, factor_kinds=KINDS)
+    np.testing.assert_array_equal(result.mi, expected.mi)
+    np.testing.assert_array_equal(result.entropy, expected.entropy)
+    np.testing.assert_array_equal(result.occupancy, expected.occupancy)
+    assert result.factor_names == NAMES
+
+
+def test_at_most_5000_rows_are_fitted(monkeypatch):
+    """Value, floors and ceilings fit the same rows of the factors."""
+    seen = []
+
+    def fit(codes, classes, *, factor, original=metrics.prediction._logistic_fit):
+        seen.append(classes.copy())
+        return original(codes, classes, factor=factor)
+
+    monkeypatch.setattr("metrics.prediction._logistic_fit", fit)
+    generator = np.random.default_rng(0)
+    factors = generator.integers(3, size=(6000, 1))
+    codes = generator.standard_normal((6000, 2))
+    metrics.evaluate(factors=factors, codes=codes, n_floor_draws=2, metrics=["explicitness"])
+    assert len(seen) == 1 + 2 + 3
+    assert {len(classes) for classes in seen} == {5000}
+    for classes in seen:
+        np.testing.assert_array_equal(classes, seen[0])
+
+
+@pytest.mark.parametrize(("changes", "error", "message"), [
+    ({"metrics": ["mig", "MIG"]}, ValueError, r"metrics: expected names among mig, mig_sup, .*infomec, found 'MIG'"),
+    ({"metrics": []}, ValueError, "found none"),
+    ({"metrics": "mig"}, ValueError, r"found the string 'mig'; pass \['mig'\]"),
+    ({"factor_names": ("a", "b")}, ValueError, "factor_names: expected 3 different names"),
+    ({"factor_names": ("a", "b", "b")}, ValueError, "factor_names: expected 3 different names"),
+    ({"n_floor_draws": 0}, ValueError, "n_floor_draws: expected at least 1, found 0"),
+    ({"n_bins": 1}, ValueError, "n_bins: expected at least 2, found 1"),
+    ({"seed": -1}, ValueError, r"seed: expected 0 to 2\*\*32 - 1, found -1"),
+    ({"seed": 2**32}, ValueError, r"seed: expected 0 to 2\*\*32 - 1, found 4294967296"),
+])
+def test_refusals(changes, error, message, tones, noise):
+    with pytest.raises(error, match=message):
+        report(tones, noise, **changes)
+
+
+def test_defined_metrics(tones, noise):
+    assert metrics.defined_metrics(n_factors=3, n_latents=8, n_rows=4000) == metrics.METRICS
+    assert metrics.defined_metrics(n_factors=1, n_latents=1, n_rows=4000) == ("explicitness",)
+    assert metrics.defined_metrics(n_factors=1, n_latents=2, n_rows=9) == ("mig", "jemmig", "sap")
+    one_latent = metrics.defined_metrics(n_factors=3, n_latents=1, n_rows=4000)
+    assert list(report(tones, noise[:, :1], metrics=one_latent, n_floor_draws=1).scores) == [
+        "MIG-sup", "DCIMIG", "Modularity", "Explicitness", "IRS", "BetaVAE score", "FactorVAE score"]
+
+
+def test_scores_that_the_data_do_not_define(tones, noise):
+    with pytest.raises(ValueError, match="mig_sup needs at least 2 factors, found 1; leave this score out"):
+        report(tones[:, :1], noise, factor_names=["a"], factor_kinds=None)
+    with pytest.raises(ValueError, match="mig needs at least 2 latents, found 1"):
+        report(tones, noise[:, :1])
+    assert list(report(tones, noise[:, :1], metrics=["modularity"]).scores) == ["Modularity"]

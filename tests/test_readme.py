@@ -1,0 +1,86 @@
+"""The README's commands and code run as written."""
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import create
+import eval as evaluate_script
+import models.vae
+import trainvae
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
+SCRIPTS = {"create.py": create, "trainvae.py": trainvae, "eval.py": evaluate_script}
+COMMANDS = re.findall(r"^(?:python )(\w+\.py.*)$", README, flags=re.MULTILINE)
+CODE = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+
+
+def test_the_three_commands_of_the_example_are_there():
+    assert {command.split()[0] for command in COMMANDS} >= set(SCRIPTS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_is_understood(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where the files that flags name are there, empty
+    for name in ("Dataset/my_dataset.npz", "checkpoints/VAE_seed0.pt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    words = shlex.split(command)
+    argv = [match for word in words[1:] for match in (map(str, Path().glob(word)) if "*" in word else [word])]
+    SCRIPTS[words[0]].parse_flags(argv)
+
+
+def test_make_targets_are_there():
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    assert set(re.findall(r"`make ([\w-]+)`", README)) <= targets
+
+
+def test_links_and_pictures_are_there():
+    for target in re.findall(r"\]\(([^)#]+)\)", README) + re.findall(r'src="([^"]+)"', README):
+        assert (ROOT / target).exists(), target
+    headings = {re.sub(r"[^\w -]", "", line).strip().lower().replace(" ", "-") for line in
+                re.findall(r"^#+ (.*)$", README, flags=re.MULTILINE)}
+    assert set(re.findall(r"\]\(#([^)]+)\)", README)) <= headings
+
+
+def test_metrics_on_arrays_of_ones_own(capsys):
+    code = next(block for block in CODE if "from metrics import" in block)
+    exec(compile(code, "README.md", "exec"), {})
+    out = capsys.readouterr().out
+    assert float(out.split()[0]) > 0.5 and "MIG" in out and "SAP" in out
+
+
+def test_the_model_of_the_example_works():
+    import torch
+
+    code = next(block for block in CODE if "class " in block)
+    names = vars(models.vae).copy()
+    exec(compile(code, "README.md", "exec"), names)
+    model = names["CapacityVAE"](input_shape=(1, 32, 8), capacity=3.0)
+    losses = model.losses(torch.rand(4, 1, 32, 8))
+    assert float(losses["loss"].detach()) == pytest.approx(
+        float((losses["recon"] + 100 * (losses["kl"] - 3.0).abs()).detach()), rel=1e-6)
+
+
+def test_defaults_in_the_table_of_models_are_the_constructors():
+    import inspect
+
+    from models import MODELS
+
+    for name in ("BetaVAE", "FactorVAE", "BTCVAE"):
+        row = next(line for line in README.splitlines() if line.startswith(f"| {name} "))
+        flags = re.findall(r"--(\w+) ([\w.]+)", row)
+        assert flags
+        for flag, default in flags:
+            stated = inspect.signature(MODELS[name]).parameters[flag].default
+            assert default == (stated if isinstance(stated, str) else f"{stated:g}")
+
+
+def test_numbers_that_flags_set_are_the_defaults():
+    args = create.parse_flags([])
+    assert (args.num_freqs, args.num_amps, args.sample_rate) == (400, 20, 16000)
+    assert np.isclose(trainvae.parse_flags(["--dataset", __file__]).sigma, 0.1)
