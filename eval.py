@@ -124,7 +124,8 @@ def main(argv: list[str] | None = None) -> int | None:
     if args.self_test:
         return run_self_test(args.seed)
 
-    from syntone import showing  # after the flags: torch takes a second
+    from models import MODELS  # after the flags: torch takes a second
+    from syntone import showing
     from syntone.evaluation import encode, reconstruction_error_db
     from syntone.runtime import select_device
 
@@ -146,6 +147,7 @@ def main(argv: list[str] | None = None) -> int | None:
                                      figures_dir=args.figures_dir)
         codes_of[name, seed] = codes
     rows += agreement_rows(codes_of)
+    rows.sort(key=lambda row: list(MODELS).index(row.model))  # columns in one order, whatever the shell's
     results.write_scores(args.output_dir, rows, details={"checkpoints": [str(path) for path in args.model],
                                                          "state": args.state, "seed": args.seed})
     print(results.to_markdown(results.table(rows)))

@@ -76,8 +76,8 @@ def test_equal_weights_give_equal_objectives():
     beta = small("BetaVAE", beta=1.0)
     assert torch.equal(losses_of(vae)["loss"], losses_of(beta)["loss"])
     btc = losses_of(small("BTCVAE", beta=1.0))
-    sampled = sum(float(btc[term]) for term in ("mi", "tc", "dwkl"))
-    assert float(btc["loss"] - btc["recon"]) == pytest.approx(sampled, abs=1e-2)  # a difference of large float32 sums
+    sampled = sum(btc[term].item() for term in ("mi", "tc", "dwkl"))
+    assert (btc["loss"] - btc["recon"]).item() == pytest.approx(sampled, abs=1e-2)  # a difference of large float32 sums
 
 
 def test_sampled_kl_of_btcvae_agrees_with_the_analytic_one_on_average():
@@ -164,9 +164,9 @@ def test_x_hat_comes_from_the_same_z_as_the_other_terms():
     eps = torch.randn(mu.shape, generator=torch.Generator().manual_seed(2))
     z = mu + torch.exp(0.5 * logvar) * eps
     expected = 0.5 * (x - model.decode(z)).square().sum() / 0.1**2 / len(x)
-    assert float(losses["recon"]) == pytest.approx(float(expected), rel=1e-6)
+    assert losses["recon"].item() == pytest.approx(expected.item(), rel=1e-6)
     mi = kl_decomposition(z, mu, logvar, n_data=100)[0]
-    assert float(losses["mi"]) == pytest.approx(float(mi), abs=1e-5)
+    assert losses["mi"].item() == pytest.approx(mi.item(), abs=1e-5)
 
 
 def test_registry_and_errors():
