@@ -99,7 +99,8 @@ def choose_rows(rows: np.ndarray, groups: np.ndarray | None, *, n: int, rng: np.
 def scale_of(front_end: FrontEnd) -> Scale:
     """The axes of figures of this front end."""
     return Scale(sample_rate=front_end.sample_rate, hop=front_end.hop, band_hz=front_end.band_hz,
-                 db_min=front_end.db_min, db_max=front_end.db_max)
+                 db_min=front_end.db_min, db_max=front_end.db_max,
+                 zero_db="full-scale sine" if front_end.kind == "logmel" else "largest band of each frame")
 
 
 def sounds_of(features: Tensor, *, front_end: FrontEnd, labels: Sequence[str], waves: np.ndarray | None = None) -> list[Sound]:

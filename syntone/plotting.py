@@ -25,13 +25,14 @@ TICKS_HZ = (250, 500, 1000, 2000, 4000, 8000, 16000)
 
 @dataclass(frozen=True)
 class Scale:
-    """What the axes of a figure mean: Hz, samples, centre of every mel band in Hz, colour range in dB."""
+    """What the axes of a figure mean: Hz, samples, centre of every mel band in Hz, colour range in dB, and what 0 dB is."""
 
     sample_rate: int
     hop: int
     band_hz: np.ndarray
     db_min: float
     db_max: float
+    zero_db: str
 
 
 @dataclass(frozen=True)
@@ -92,8 +93,8 @@ def _draw_mel(axes: Axes, mel: np.ndarray, *, scale: Scale, hz_ticks: bool = Tru
     return image
 
 
-def _colour_bar(figure: Figure, image, axes) -> None:
-    figure.colorbar(image, ax=axes, label="mel level (dB, 0 dB: full-scale sine)", fraction=0.03, pad=0.02)
+def _colour_bar(figure: Figure, image, axes, *, scale: Scale) -> None:
+    figure.colorbar(image, ax=axes, label=f"mel level (dB, 0 dB: {scale.zero_db})", fraction=0.03, pad=0.02)
 
 
 def reconstruction_figure(path: str | Path, originals: Sequence[Sound], reconstructions: Sequence[Sound], *, scale: Scale,
@@ -115,7 +116,7 @@ def reconstruction_figure(path: str | Path, originals: Sequence[Sound], reconstr
     for axes, label in zip(grid[-1], ("time (ms)", "frequency (Hz)", "time (s)", "time (s)")):
         axes.set_xlabel(label)
     grid[0, 1].legend(grid[0, 1].lines, ("original", "reconstruction"), loc="upper right", fontsize=8)
-    _colour_bar(figure, image, list(grid[:, 3]))
+    _colour_bar(figure, image, list(grid[:, 3]), scale=scale)
     figure.suptitle(title)
     _save(path, figure)
 
@@ -132,7 +133,7 @@ def sample_figure(path: str | Path, samples: Sequence[Sound], *, scale: Scale, t
         axes[0].set_title(sample.label, fontsize=10)
     for axes, label in zip(grid[-1], ("time (ms)", "frequency (Hz)", "time (s)")):
         axes.set_xlabel(label)
-    _colour_bar(figure, image, list(grid[:, 2]))
+    _colour_bar(figure, image, list(grid[:, 2]), scale=scale)
     figure.suptitle(title)
     _save(path, figure)
 
@@ -165,7 +166,7 @@ def traversal_figure(path: str | Path, mels: np.ndarray, *, values: np.ndarray, 
             else:
                 axes.tick_params(axis="x", labelsize=6)
                 axes.set_xlabel("s", fontsize=8)
-    _colour_bar(figure, image, list(grid.ravel()))
+    _colour_bar(figure, image, list(grid.ravel()), scale=scale)
     figure.suptitle(title, fontsize=10)
     _save(path, figure)
 

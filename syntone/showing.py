@@ -15,6 +15,7 @@ from syntone.cli import InputError
 from syntone.data import Dataset, load_npz
 from syntone.mel import FrontEnd, compute_features
 from syntone.results import write_wav
+from syntone.runtime import place
 
 N_TONES, N_SAMPLES, N_FRAMES, N_STEPS = 4, 4, 8, 7
 PAUSE_SECONDS = 0.1  # between the steps of a traversal row in its WAV
@@ -61,7 +62,7 @@ def load_entries(paths: list[Path], *, dataset_path: Path | None, state: str, de
         if (source, front_end) not in features:
             with tqdm(total=len(dataset), unit="tone", desc="features", delay=2, disable=None) as bar:
                 features[source, front_end] = compute_features(dataset.x, front_end, device=device, progress=bar.update)
-        model = checkpoint.model(state).to(device, memory_format=torch.channels_last)  # as in training, to the same bits
+        model = place(checkpoint.model(state), device)  # laid out as in training, so that scores agree to the bit
         rows = np.arange(len(dataset)) if mismatch else checkpoint.valid_rows.numpy()
         entries.append(Entry(checkpoint, model, front_end, dataset, features[source, front_end], rows, mismatch))
     return entries

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from syntone.cli import MachineError
-from syntone.runtime import build_optimizer
+from syntone.runtime import build_optimizer, place
 
 SHUFFLE, NOISE, VALIDATION = range(3)
 
@@ -107,7 +107,7 @@ def train(model: nn.Module, features: Tensor, *, train_rows: Tensor, valid_rows:
         If a loss term is not finite; names the term, the epoch and the last good checkpoint.
     """
     device = features.device
-    model.to(device, memory_format=torch.channels_last)  # 1.6 times the steps a second of the default on two cores
+    place(model, device)
     train_rows, valid_rows = train_rows.to(device), valid_rows.to(device)
     optimizer = build_optimizer(model.parameter_groups(lr), device=device)
     history: dict[str, list[float]] = {}
