@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from metrics import METRICS, Report, defined_metrics, evaluate, self_test, udr_per_model
 from syntone import results
-from syntone.cli import InputError, Parser, command, nonnegative_int
+from syntone.cli import InputError, Parser, choose_defined, command, nonnegative_int
 
 if TYPE_CHECKING:  # torch is imported after the flags
     from syntone.evaluation import Codes
@@ -70,21 +70,14 @@ def score_rows(report: Report, *, model: str, seed: int, latents: str) -> list[r
     return rows
 
 
-def choose_metrics(asked: list[str] | None, *, factors: np.ndarray, codes: np.ndarray) -> list[str]:
-    """The scores that these data define; asking for another is refused."""
-    defined = defined_metrics(n_factors=factors.shape[1], n_latents=codes.shape[1], n_rows=len(codes))
-    for name in asked or []:
-        if name not in defined:
-            raise InputError(f"--metrics: {name} is not defined for {factors.shape[1]} varied factors, {codes.shape[1]} "
-                             f"latents and {len(codes)} tones; choose from {', '.join(defined)}")
-    return asked or list(defined)
-
-
 def evaluate_codes(codes: Codes, labels: dict, args: argparse.Namespace, *, model: str,
                    seed: int) -> tuple[Report, list[results.Row]]:
     """The report over the active latents, and the rows: scores over active and over all latents, the number of active
     ones, and the fullest bin."""
-    metrics = choose_metrics(args.metrics, factors=labels["factors"], codes=codes.codes)
+    factors, n_latents = labels["factors"], codes.codes.shape[1]
+    defined = defined_metrics(factors=factors, n_latents=n_latents, factor_kinds=labels["factor_kinds"])
+    metrics = choose_defined(args.metrics, defined, default=METRICS, flag="--metrics",
+                             data=f"{factors.shape[1]} varied factors, {n_latents} latents and {len(factors)} tones")
     given = labels | dict(codes=codes.codes, metrics=metrics, seed=args.seed)
     with tqdm(desc=f"scores of {model}", unit="score", delay=2, disable=None) as bar:
         active = evaluate(**given, active=codes.active, progress=lambda name: bar.update())
@@ -139,7 +132,7 @@ def main(argv: list[str] | None = None) -> int | None:
         codes = encode(entry.model, entry.features)
         error = reconstruction_error_db(entry.model, entry.features[entry.valid_rows], front_end=entry.front_end)
         report, scores = evaluate_codes(codes, entry.dataset.labels(), args, model=name, seed=seed)
-        rows += [results.Row(name, seed, "reconstruction error (dB)", "all", "active", error), *scores]
+        rows += [results.Row(name, seed, "reconstruction error (dB)", "all", "all", error), *scores]
         if not args.no_figures and not any(name == other for other, _ in codes_of):
             showing.draw_and_sound(entry, codes, figures_dir=args.figures_dir, audio_dir=args.output_dir / "audio" / name,
                                    seed=args.seed, animate=not codes_of)

@@ -4,6 +4,7 @@
     python trainvae.py --dataset Dataset/my_dataset.npz --model BetaVAE BTCVAE --beta 8 --seeds 0 1 2
     python trainvae.py --dataset Dataset/my_dataset.npz --epochs 200 --resume
     python trainvae.py --dataset Dataset/my_dataset.npz --epochs 100 --eval_every 10
+    torchrun --nproc_per_node=2 trainvae.py --dataset Dataset/my_dataset.npz --epochs 100
 
 Writes <output_dir>/<Model>_seed<S>.pt (last and best state), .csv (every loss term per epoch) and .png (the curves).
 """
@@ -15,8 +16,17 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from metrics import METRICS, evaluate
-from syntone.cli import InputError, Parser, command, nonnegative_float, nonnegative_int, positive_float, positive_int
+from metrics import METRICS, defined_metrics, evaluate
+from syntone.cli import (
+    InputError,
+    Parser,
+    choose_defined,
+    command,
+    nonnegative_float,
+    nonnegative_int,
+    positive_float,
+    positive_int,
+)
 
 WATCHED = ("mig", "jemmig", "dcimig", "modularity", "sap")  # those that take well under a second
 # Flags that reach a model's constructor where it has a parameter of that name.
@@ -52,8 +62,8 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
     watching = parser.add_argument_group("scores while training (they look at the factors; the training never does)")
     watching.add_argument("--eval_every", type=positive_int, metavar="N",
                           help="add scores to the history every N epochs; they change no weight (default: never)")
-    watching.add_argument("--metrics", nargs="+", choices=METRICS, metavar="METRIC", default=list(WATCHED),
-                          help=f"scores to add, of {', '.join(METRICS)}")
+    watching.add_argument("--metrics", nargs="+", choices=METRICS, metavar="METRIC",
+                          help=f"scores to add, of {', '.join(METRICS)} (default: {' '.join(WATCHED)})")
     output = parser.add_argument_group("output")
     output.add_argument("--output_dir", type=Path, default=Path("checkpoints"), help="folder for checkpoints and histories")
     output.add_argument("--save_seconds", type=nonnegative_float, default=20.0,
@@ -84,14 +94,14 @@ def check_flags(args: argparse.Namespace) -> None:
         raise InputError(f"--output_dir: {args.output_dir} is a file; give a folder")
 
 
-def watch(model, features, labels: dict, args: argparse.Namespace, epoch: int) -> dict[str, float]:
+def watch(model, features, labels: dict, metrics: list[str], every: int, epoch: int) -> dict[str, float]:
     """Scores of the codes as they are in this epoch, where they are due. Nothing here is drawn from torch."""
     from syntone.evaluation import encode
 
-    if epoch % args.eval_every:
+    if epoch % every:
         return {}
     codes = encode(model, features)
-    report = evaluate(**labels, codes=codes.codes, active=codes.active, metrics=args.metrics, n_floor_draws=1)
+    report = evaluate(**labels, codes=codes.codes, active=codes.active, metrics=metrics, n_floor_draws=1)
     found = {f"score_{name}": score.value for name, score in report.scores.items()}
     return {"active_latents": float(report.n_active)} | found
 
@@ -100,32 +110,50 @@ def watch(model, features, labels: dict, args: argparse.Namespace, epoch: int) -
 def main(argv: list[str] | None = None) -> int | None:
     args = parse_flags(argv)
 
-    import torch  # after the flags: it takes a second
-
-    from models import MODELS, build_model
+    from models import MODELS  # after the flags: torch takes a second
     from syntone import runs
-    from syntone.data import load_npz
-    from syntone.mel import FrontEnd, compute_features
-    from syntone.runtime import select_device
-    from syntone.training import train
+    from syntone.runtime import joined_processes, select_device
 
     names = args.model or list(MODELS)
     overrides = {flag: getattr(args, flag) for flag in MODEL_FLAGS if getattr(args, flag) is not None}
     runs.check_models(names, overrides)
     device = select_device(args.device)
+    with joined_processes(device) as processes:
+        train_all(args, names, overrides, device=device, processes=processes)
+
+
+def train_all(args: argparse.Namespace, names: list[str], overrides: dict, *, device, processes) -> None:
+    """Train what is not finished yet, one model and seed after another."""
+    import torch
+
+    from models import build_model
+    from syntone import runs
+    from syntone.data import load_npz
+    from syntone.mel import FrontEnd, compute_features
+    from syntone.training import train
+
+    say = functools.partial(print, flush=True) if processes.writes else (lambda *words: None)
+    bar_of = functools.partial(tqdm, unit="tone", delay=2, disable=None if processes.writes else True)
     dataset = load_npz(args.dataset)
     front_end = FrontEnd(args.features, sample_rate=dataset.sample_rate, n_samples=dataset.x.shape[1])
     planned = [runs.plan(name, seed, args=args, dataset=dataset, front_end=front_end, overrides=overrides)
                for seed in args.seeds for name in names]
-    todo = [run for run in planned if run.n_epochs_left]
     for run in planned:
         if not run.n_epochs_left:
-            print(f"{run.path} is finished with these options; left alone")
+            say(f"{run.path} is finished with these options; left alone")
+    todo = [run for run in planned if run.n_epochs_left]
     if not todo:
         return
+    labels, watched_metrics = dataset.labels(), []
+    if args.eval_every:
+        factors = labels["factors"]
+        defined = defined_metrics(factors=factors, n_latents=args.latent_dim, factor_kinds=labels["factor_kinds"])
+        watched_metrics = choose_defined(
+            args.metrics, defined, default=WATCHED, flag="--metrics",
+            data=f"{factors.shape[1]} varied factors, {args.latent_dim} latents and {len(factors)} tones")
     args.output_dir.mkdir(parents=True, exist_ok=True)
-    print(f"{len(dataset):,} tones -> features {front_end.shape} on {device}")
-    with tqdm(total=len(dataset), unit="tone", desc="features", delay=2, disable=None) as bar:
+    say(f"{len(dataset):,} tones -> features {front_end.shape} on {device}")
+    with bar_of(total=len(dataset), desc="features") as bar:
         features = compute_features(dataset.x, front_end, device=device, progress=bar.update)
 
     for number, run in enumerate(todo):
@@ -136,19 +164,19 @@ def main(argv: list[str] | None = None) -> int | None:
         def say_time(epoch, seconds, run=run, left_after=left_after):
             if epoch == run.first_epoch:
                 to_go = args.epochs - epoch + left_after
-                print(f"{run.path.stem}: {seconds:.1f} s an epoch, so about {runs.duration(seconds * to_go)} for the "
-                      f"{to_go} epochs to go", flush=True)
+                say(f"{run.path.stem}: {seconds:.1f} s an epoch, so about {runs.duration(seconds * to_go)} for the "
+                    f"{to_go} epochs to go")
 
-        score = functools.partial(watch, model, features, dataset.labels(), args) if args.eval_every else None
-        total = run.n_epochs_left * len(run.train_rows)
-        with tqdm(total=total, unit="tone", desc=run.path.stem, delay=2, disable=None) as bar:
-            progress = train(model, features, train_rows=run.train_rows, valid_rows=run.valid_rows, seed=run.seed,
-                             epochs=args.epochs, batch_size=args.batch_size, lr=args.lr, resume=run.resume,
-                             save=functools.partial(runs.save, run), save_seconds=args.save_seconds,
-                             checkpoint_name=str(run.path), score=score, on_epoch=say_time, progress=bar.update)
+        watched = bool(watched_metrics) and processes.writes
+        with bar_of(total=run.n_epochs_left * len(run.train_rows), desc=run.path.stem) as bar:
+            progress = train(
+                model, features, train_rows=run.train_rows, valid_rows=run.valid_rows, seed=run.seed, epochs=args.epochs,
+                batch_size=args.batch_size, lr=args.lr, resume=run.resume, processes=processes,
+                save=functools.partial(runs.save, run) if processes.writes else (lambda progress: None),
+                save_seconds=args.save_seconds, checkpoint_name=str(run.path), on_epoch=say_time, progress=bar.update,
+                score=functools.partial(watch, model, features, labels, watched_metrics, args.eval_every) if watched else None)
         last = progress.history["valid_loss"][-1]
-        print(f"{run.path}: epoch {progress.epoch}, validation loss {last:.2f} nats, best in epoch {progress.best_epoch}",
-              flush=True)
+        say(f"{run.path}: epoch {progress.epoch}, validation loss {last:.2f} nats, best in epoch {progress.best_epoch}")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from metrics.estimation import NEEDS, Sample, check_count, check_inputs, check_needs, check_seed, top_two_gap
+from metrics.estimation import NEEDS, Sample, bin_levels, check_count, check_inputs, check_needs, check_seed, top_two_gap
 from metrics.information import (
     dcimig_of,
     infomec_compactness_per_factor,
@@ -151,11 +151,28 @@ def oracles(sample: Sample, *, seed: int) -> list[Sample]:
     return [sample.with_codes(np.hstack([levels, filler])) for filler in (np.zeros_like(rest), rest, repeats)]
 
 
-def defined_metrics(*, n_factors: int, n_latents: int, n_rows: int) -> tuple[str, ...]:
-    """Return the names among METRICS that so many factors, latents and rows define, in their order."""
-    sizes = (n_factors, n_latents, n_rows)
+def defined_metrics(
+    *, factors: np.ndarray, n_latents: int, n_bins: int = 20, factor_kinds: Sequence[str] | None = None
+) -> tuple[str, ...]:
+    """Return the names among METRICS that `evaluate` can compute for these factors and so many latents, in their order.
+
+    Beside the numbers of factors, latents and rows that a score needs, what is fitted and held out needs two levels of
+    every factor with two rows each, and what fixes a factor one such level.
+    """
+    kinds = factor_kinds if factor_kinds is not None else ["ordered"] * factors.shape[1]
+    paired = {"nominal": [], "ordered": []}  # levels with at least two rows, of each factor
+    for column, kind in zip(factors.T, kinds, strict=True):
+        levels = bin_levels(column, n_bins) if kind == "ordered" else column
+        paired[kind].append(int(np.sum(np.unique(levels, return_counts=True)[1] >= 2)))
+    fewest = min([*paired["nominal"], *paired["ordered"]])
+    needed = dict.fromkeys(("explicitness", "infomec"), 2) | dict.fromkeys(
+        ("irs", "beta_vae_score", "factor_vae_score"), 1)
+    found = dict.fromkeys(needed, fewest) | {"dci": min(paired["nominal"], default=2)}
+    needed["dci"] = 2
+    sizes = (factors.shape[1], n_latents, len(factors))
     return tuple(name for name in METRICS
-                 if all(size >= least for size, least in zip(sizes, NEEDS[name], strict=True)))
+                 if all(size >= least for size, least in zip(sizes, NEEDS[name], strict=True))
+                 and found.get(name, 0) >= needed.get(name, 0))
 
 
 def _check_metrics(metrics: Sequence[str] | None, sample: Sample) -> tuple[str, ...]:

@@ -44,16 +44,29 @@ class VAE(nn.Module):
         """(B, D) -> x_hat (B, 1, M, L), the mean of the Gaussian likelihood; not confined to [0, 1]."""
         return self.decoder(z)
 
-    def losses(self, x: Tensor, *, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+    def losses(self, x: Tensor, *, generator: torch.Generator | None = None, gather=None) -> dict[str, Tensor]:
         """Every term of the objective, scalars in nats per tone; "loss" is the one number to minimise.
 
         x_hat is decoded from the same z that the other terms use.
+
+        Parameters
+        ----------
+        x : (B, 1, M, L)
+        generator : draws the noise of z, on the device of x
+        gather : None, or where a batch is spread over processes, a callable that turns the rows of this process into
+            those of all, with a method `own` that turns them back (`syntone.runtime.Gather`). All terms are then of the
+            whole batch: TC and MI are no means over parts of it.
         """
         mu, logvar = self.encode(x)
+        if gather is not None:
+            mu, logvar = gather(mu), gather(logvar)
         noise = torch.randn(mu.shape, generator=generator, device=mu.device, dtype=mu.dtype)
         z = mu + torch.exp(0.5 * logvar) * noise
-        recon = objectives.reconstruction(x, self.decode(z), sigma=self.sigma)
-        kl = objectives.kl_per_latent(mu, logvar).sum() / len(x)
+        x_hat = self.decode(z if gather is None else gather.own(z))
+        recon = objectives.reconstruction(x, x_hat, sigma=self.sigma)
+        if gather is not None:
+            recon = gather(recon.expand(len(x))).mean()
+        kl = objectives.kl_per_latent(mu, logvar).sum() / len(mu)
         penalty, terms = self.penalty(z, mu, logvar, kl, generator=generator)
         return {"loss": recon + penalty, "recon": recon, "kl": kl} | terms
 

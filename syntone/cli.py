@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 MACHINE_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EROFS}
@@ -75,6 +75,18 @@ def positive_float(text: str) -> float:
 
 def nonnegative_float(text: str) -> float:
     return _number(text, float, lambda v: v >= 0, "a finite number from 0 up")
+
+
+def choose_defined(asked: list[str] | None, defined: Iterable[str], *, default: Iterable[str], flag: str, data: str) -> list[str]:
+    """What was asked for, refused where it is not defined for the data; without it, the defaults that are."""
+    defined = list(defined)
+    for name in asked or []:
+        if name not in defined:
+            raise InputError(f"{flag}: {name} is not defined for {data}; choose from {', '.join(defined) or 'none'}")
+    chosen = asked or [name for name in default if name in defined]
+    if not chosen:
+        raise InputError(f"{flag}: no score is defined for {data}; make a dataset whose factors vary more")
+    return chosen
 
 
 def one_line(text: str) -> str:

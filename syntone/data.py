@@ -65,6 +65,8 @@ class Dataset:
         """The factors that vary, their names and kinds: what a score takes beside codes. A factor of one level says
         nothing and is left out."""
         varied = [k for k in range(self.factors.shape[1]) if len(np.unique(self.factors[:, k])) > 1]
+        if not varied:
+            raise InputError(f"{self.path}: no factor has two levels, so there is nothing to score; make a larger grid")
         return {"factors": self.factors[:, varied], "factor_names": [self.factor_names[k] for k in varied],
                 "factor_kinds": [self.factor_kinds[k] for k in varied]}
 
@@ -134,10 +136,25 @@ def save_npz(path: str | Path, *, x: np.ndarray | Blocks, factors: np.ndarray | 
     ----------
     recipe : dict
         How the data was made; written as JSON with the format version added.
+
+    Raises
+    ------
+    syntone.cli.InputError (a ValueError)
+        If factors are no level indices, a sample is not finite, or the arrays do not fit together.
     """
-    write_members(path, dataset_members(
+    if not isinstance(factors, Blocks):
+        factors = np.asarray(factors)
+        if factors.dtype.kind not in "iub" or np.abs(factors.astype(np.float64)).max(initial=0) >= 2**31:
+            raise InputError(f"'factors' is {factors.dtype}, expected level indices that fit into int32; pass "
+                             f"np.unique(column, return_inverse=True)[1] of each, and the values as 'factor_values'")
+    if not isinstance(x, Blocks) and not np.isfinite(x).all():
+        raise InputError("'x' has samples that are not finite; leave those tones out")
+    members = dataset_members(
         x=x, factors=factors, factor_values=factor_values, factor_names=factor_names, factor_kinds=factor_kinds,
-        sample_rate=sample_rate, recipe=recipe, y=y, classes=classes, freqs=freqs, amps=amps))
+        sample_rate=sample_rate, recipe=recipe, y=y, classes=classes, freqs=freqs, amps=amps)
+    if not any(isinstance(array, Blocks) for array in members.values()):
+        _check(Path(path), members)
+    write_members(path, members)
 
 
 def dataset_members(*, recipe: dict, sample_rate: int, x, factors, factor_values, factor_names, factor_kinds,

@@ -83,9 +83,9 @@ def _draw_spectrum(axes: Axes, sounds: Sequence[Sound], colours: Sequence[str], 
 
 
 def _draw_mel(axes: Axes, mel: np.ndarray, *, scale: Scale, hz_ticks: bool = True):
-    seconds = mel.shape[1] * scale.hop / scale.sample_rate
+    frame = scale.hop / scale.sample_rate  # frame k is centred on k hops
     image = axes.imshow(mel, origin="lower", aspect="auto", cmap=COLOURS, vmin=scale.db_min, vmax=scale.db_max,
-                        extent=(0, seconds, -0.5, len(mel) - 0.5), interpolation="nearest")
+                        extent=(-0.5 * frame, (mel.shape[1] - 0.5) * frame, -0.5, len(mel) - 0.5), interpolation="nearest")
     if hz_ticks:
         shown = [hz for hz in TICKS_HZ if scale.band_hz[0] <= hz <= scale.band_hz[-1]]
         axes.set_yticks(np.interp(shown, scale.band_hz, np.arange(len(mel))), [f"{hz}" for hz in shown])

@@ -78,9 +78,12 @@ def _cell(rows: Sequence[Row]) -> str:
 def table(rows: Sequence[Row], *, factors_of: Sequence[str] = ("MIG",)) -> list[list[str]]:
     """The table as cells, header first: a line a metric, a column a model, seeds aggregated.
 
-    For the metrics in `factors_of`, a line a factor follows the score.
+    A metric that is there over active latents is shown over those alone. For the metrics in `factors_of`, a line a factor
+    follows the score.
     """
-    shown = [row for row in rows if row.latents == "active" and (row.factor == "all" or row.metric in factors_of)]
+    over_active = {row.metric for row in rows if row.latents == "active"}
+    shown = [row for row in rows if (row.latents == "active" or row.metric not in over_active)
+             and (row.factor == "all" or row.metric in factors_of)]
     models = list(dict.fromkeys(row.model for row in shown))
     lines = list(dict.fromkeys((row.metric, row.factor) for row in shown))
     counts = {model: len({row.seed for row in shown if row.model == model}) for model in models}

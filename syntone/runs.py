@@ -19,6 +19,9 @@ from syntone.plotting import training_curves
 from syntone.training import Progress, history_csv
 
 
+DEFAULTS = {"latent_dim": 8, "sigma": 0.1}  # flags that every run has; a model that lacks one ignores its default
+
+
 @dataclass(frozen=True)
 class Run:
     """One model and seed: what it is trained with, where it is kept, and where it stands."""
@@ -55,8 +58,16 @@ class Run:
 
 
 def constructor_parameters(name: str) -> dict[str, inspect.Parameter]:
-    """The parameters of a model's constructor by name."""
-    return dict(inspect.signature(MODELS[name]).parameters)
+    """The parameters of a model's constructor by name; where it passes on **kwargs, those of the class it extends too."""
+    found: dict[str, inspect.Parameter] = {}
+    for cls in MODELS[name].__mro__:
+        if "__init__" not in vars(cls):
+            continue
+        parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
+        found = {p.name: p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)} | found
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            break
+    return found
 
 
 def check_models(names: list[str], overrides: dict[str, Any]) -> None:
@@ -64,8 +75,8 @@ def check_models(names: list[str], overrides: dict[str, Any]) -> None:
     for name in names:
         if name not in MODELS:
             raise InputError(f"--model: {name!r} is unknown; choose from {', '.join(MODELS)}")
-    for flag in overrides:
-        if not any(flag in constructor_parameters(name) for name in names):
+    for flag, value in overrides.items():
+        if value != DEFAULTS.get(flag) and not any(flag in constructor_parameters(name) for name in names):
             raise InputError(f"--{flag}: none of {', '.join(names)} has it; leave it out or choose another model")
 
 

@@ -4,6 +4,7 @@ Conventions: frequencies in Hz, amplitudes are linear peak values, sample n is a
 imported, so that creating a dataset starts at once.
 """
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -115,18 +116,39 @@ def render(grid: Grid, *, block_bytes: int = BLOCK_BYTES) -> Iterator[np.ndarray
             yield block.reshape(-1, grid.n_samples)
 
 
+def twins(grid: Grid) -> list[tuple[str, str, float]]:
+    """Pairs of waveforms whose tones of equal amplitude have the same spectrum, so that nothing tells them apart, and the
+    frequency in Hz where they do.
+
+    That needs few samples per period: two (half the sample rate) to four are looked at.
+    """
+    found = []
+    for freq in grid.freqs:
+        if grid.sample_rate / freq not in (2, 3, 4):
+            continue
+        period = round(grid.sample_rate / freq)
+        spectra = {waveform: np.abs(np.fft.rfft(unit_tone(waveform, freq, sample_rate=grid.sample_rate, n_samples=period)))
+                   for waveform in grid.waveforms}
+        found += [(one, other, freq) for one, other in itertools.combinations(grid.waveforms, 2)
+                  if np.allclose(spectra[one], spectra[other], atol=1e-5)]
+    return found
+
+
 def warnings_for(grid: Grid) -> list[str]:
-    """One line each for what a user should know before citing scores on this grid: silent tones, the Nyquist limit."""
+    """One line each for what a user should know before citing scores on this grid: silent tones, the Nyquist limit, and
+    waveforms that coincide."""
     messages = []
     nyquist = grid.sample_rate / 2
     shape = dict(sample_rate=grid.sample_rate, n_samples=grid.n_samples)
     # Only a tone whose every sample falls on a zero of its waveform is silent; that needs few samples per period or
     # very few samples at all, so the ends of the grid are enough to look at.
-    silent = [(waveform, freq) for freq in {grid.freqs[0], grid.freqs[-1]} for waveform in grid.waveforms
+    silent = [(waveform, freq) for freq in sorted({grid.freqs[0], grid.freqs[-1]}) for waveform in grid.waveforms
               if np.abs(unit_tone(waveform, freq, **shape)).max() < 1e-6]
     for waveform, freq in silent:
         messages.append(f"{len(grid.amps)} {waveform} tones at {freq:g} Hz are silent: every sample falls on a zero")
     if grid.freqs[-1] >= nyquist:
-        messages.append(f"frequency {grid.freqs[-1]:g} Hz is half the sample rate: its tones keep no timbre beyond their "
-                        f"level; a --freq_end below {nyquist:g} avoids it")
+        messages.append(f"frequency {grid.freqs[-1]:g} Hz is half the sample rate, where a tone has no partial but its "
+                        f"fundamental; a --freq_end below {nyquist:g} avoids it")
+    for one, other, freq in twins(grid):
+        messages.append(f"{one} and {other} tones at {freq:g} Hz have the same spectrum and cannot be told apart")
     return messages

@@ -5,6 +5,7 @@ an epoch continues with the numbers it would have had.
 """
 
 import copy
+import inspect
 import math
 import time
 from collections.abc import Callable
@@ -16,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from syntone.cli import MachineError
-from syntone.runtime import build_optimizer, place
+from syntone.runtime import ALONE, Processes, average_gradients, build_optimizer, place, spread
 
-SHUFFLE, NOISE, VALIDATION = range(3)
+SHUFFLE, NOISE, VALIDATION, VALIDATION_ORDER = range(4)
 
 
 @dataclass(frozen=True)
@@ -40,24 +41,28 @@ def stream(seed: int, epoch: int, purpose: int, *, device: torch.device | str = 
 
 
 def batches(rows: Tensor, batch_size: int) -> tuple[Tensor, ...]:
-    """Rows in ceil(n / batch_size) batches whose sizes differ by at most one: no tone is left out, and no batch has a
-    single tone (the estimators need two) unless batch_size or the number of rows is 1."""
-    return rows.tensor_split(math.ceil(len(rows) / batch_size))
+    """Rows in batches whose sizes differ by at most one: no tone is left out, and no batch has a single tone, which the
+    estimators could compare with nothing (an odd number of rows in batches of 2 has one batch of 3)."""
+    return rows.tensor_split(max(1, min(math.ceil(len(rows) / batch_size), len(rows) // 2)))
 
 
 def run_epoch(model: nn.Module, features: Tensor, rows: Tensor, *, batch_size: int, generator: torch.Generator,
-              optimizer: torch.optim.Optimizer | None = None,
+              optimizer: torch.optim.Optimizer | None = None, processes: Processes = ALONE,
               progress: Callable[[int], None] | None = None) -> dict[str, float]:
     """One pass over the rows; with an optimizer it trains. Returns every loss term, the mean over the tones in nats.
 
     The sums stay on the device until the end: no step waits for one.
     """
     totals: dict[str, Tensor] = {}
+    taken = inspect.signature(model.losses).parameters  # a model of a user's own may take x alone
     for batch in batches(rows, batch_size):
-        losses = model.losses(features[batch], generator=generator)
+        rows_here, gather = spread(batch, processes)
+        given = {"generator": generator, "gather": gather}
+        losses = model.losses(features[rows_here], **{key: value for key, value in given.items() if key in taken})
         if optimizer is not None:
             optimizer.zero_grad(set_to_none=True)
             losses["loss"].backward()
+            average_gradients(model.parameters(), processes)
             optimizer.step()
         for name, value in losses.items():
             weighted = value.detach() * len(batch)
@@ -82,7 +87,8 @@ def _copy_state(model: nn.Module) -> dict[str, Tensor]:
 
 def train(model: nn.Module, features: Tensor, *, train_rows: Tensor, valid_rows: Tensor, seed: int, epochs: int,
           batch_size: int, lr: float, resume: Progress | None = None, save: Callable[[Progress], None],
-          save_seconds: float = 20.0, checkpoint_name: str = "", score: Callable[[int], dict[str, float]] | None = None, on_epoch: Callable[[int, float], None] | None = None,
+          save_seconds: float = 20.0, checkpoint_name: str = "", processes: Processes = ALONE,
+          score: Callable[[int], dict[str, float]] | None = None, on_epoch: Callable[[int, float], None] | None = None,
           progress: Callable[[int], None] | None = None) -> Progress:
     """Train up to `epochs` epochs and return where the run stands.
 
@@ -97,6 +103,7 @@ def train(model: nn.Module, features: Tensor, *, train_rows: Tensor, valid_rows:
     save : called with the progress after the first epoch that ends `save_seconds` or more since the last call, and at
         the end
     checkpoint_name : named in the error of a run that diverges
+    processes : those that train together, each with these same arguments
     score : called after every epoch with its number, the model in evaluation mode; what it returns joins the history
     on_epoch : called after every epoch with its number and the seconds it took
     progress : called with the number of tones after every batch
@@ -108,7 +115,11 @@ def train(model: nn.Module, features: Tensor, *, train_rows: Tensor, valid_rows:
     """
     device = features.device
     place(model, device)
-    train_rows, valid_rows = train_rows.to(device), valid_rows.to(device)
+    # Validation in a random order too: neighbours in the file are neighbours in frequency, and a batch of them would
+    # bias every estimate over a batch. The order and the noise are the same in every epoch, so that epochs differ by
+    # their weights alone.
+    valid_order = torch.randperm(len(valid_rows), generator=stream(seed, 0, VALIDATION_ORDER))
+    train_rows, valid_rows = train_rows.to(device), valid_rows[valid_order].to(device)
     optimizer = build_optimizer(model.parameter_groups(lr), device=device)
     history: dict[str, list[float]] = {}
     first, best_epoch, best, best_loss, saved_epoch = 1, 0, {}, math.inf, 0
@@ -124,10 +135,10 @@ def train(model: nn.Module, features: Tensor, *, train_rows: Tensor, valid_rows:
         order = torch.randperm(len(train_rows), generator=stream(seed, epoch, SHUFFLE)).to(device)
         model.train()
         trained = run_epoch(model, features, train_rows[order], batch_size=batch_size, optimizer=optimizer,
-                            generator=stream(seed, epoch, NOISE, device=device), progress=progress)
+                            processes=processes, generator=stream(seed, epoch, NOISE, device=device), progress=progress)
         model.eval()
-        with torch.no_grad():  # the same noise every epoch, so that epochs differ by their weights alone
-            validated = run_epoch(model, features, valid_rows, batch_size=batch_size,
+        with torch.no_grad():
+            validated = run_epoch(model, features, valid_rows, batch_size=batch_size, processes=processes,
                                   generator=stream(seed, 0, VALIDATION, device=device))
         last_good = (f"the last good checkpoint is {checkpoint_name} of epoch {saved_epoch}" if saved_epoch
                      else "no checkpoint was written yet")

@@ -2,7 +2,10 @@
 
 import json
 import re
+import subprocess
+import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -160,6 +163,19 @@ def test_plain_savez_is_read_and_unknown_keys_are_ignored(tmp_path):
 
 
 @pytest.mark.parametrize("change, pattern", [
+    ({"factors": [[0.2], [0.9], [1.7], [2.2]]}, "'factors' is float64, expected level indices"),
+    ({"factors": [[0], [2**32], [0], [1]]}, "'factors' is int64, expected level indices that fit into int32"),
+    ({"factors": [[0], [1], [0]]}, r"'factors' has shape \(3, 1\), expected \(4, 1\)"),
+    ({"factor_kinds": ["cardinal"]}, "'factor_kinds' has 'cardinal'"),
+    ({"x": np.full((4, 16), np.nan)}, "'x' has samples that are not finite"),
+])
+def test_arrays_that_do_not_fit_are_not_written(tmp_path, change, pattern):
+    with pytest.raises(InputError, match=pattern):
+        save_npz(tmp_path / "mine.npz", **valid_arrays() | change)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("change, pattern", [
     ({"x": None}, "'x' missing"),
     ({"x": np.zeros((4, 16))}, "'x' is float64, expected float32"),
     ({"x": np.zeros((3, 16), np.float32)}, "'factors' has shape"),
@@ -202,3 +218,14 @@ def test_split_is_by_seed_and_takes_every_tone_once():
     assert np.array_equal(train, split(4000, seed=0)[0]) and not np.array_equal(train, split(4000, seed=1)[0])
     with pytest.raises(InputError, match="3 tones cannot be split"):
         split(3, seed=0)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the process's peak memory from Linux's /proc")
+def test_memory_stays_small_however_large_the_grid(tmp_path):
+    """The README's grid is a file of 256 MB; python and numpy alone take about 40."""
+    flags = ["--freq_start", "400", "--num_freqs", "100", "--num_amps", "10", "--file_path", str(tmp_path / "tones.npz")]
+    code = f"import create\nassert create.main({flags!r}) == 0\nprint(open('/proc/self/status').read())"
+    found = subprocess.run([sys.executable, "-c", code], cwd=Path(create.__file__).parent, text=True, capture_output=True,
+                           check=True)
+    peak_kilobytes = int(re.search(r"VmHWM:\s+(\d+) kB", found.stdout).group(1))
+    assert (tmp_path / "tones.npz").stat().st_size > 256e6 and peak_kilobytes < 128 * 1024

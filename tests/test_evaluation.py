@@ -94,9 +94,11 @@ def test_several_seeds_show_mean_and_standard_deviation():
 
 def test_missing_ceiling_is_a_dash_and_all_latents_stay_out_of_the_table():
     given = rows("VAE", [0.3], floor=0.1, floor_std=0.0) + rows("BTCVAE", [0.5], floor=0.1, ceiling=0.11, floor_std=0.0)
-    given.append(results.Row("VAE", 0, "SAP", "all", "all", 0.9))
+    given.append(results.Row("VAE", 0, "MIG", "all", "all", 0.9))
+    given.append(results.Row("VAE", 0, "reconstruction error (dB)", "all", "all", 2.5))
     cells = results.table(given)
-    assert cells[2] == ["MIG", "0.300 [0.100 ± 0.000, –] → –", "0.500 [0.100 ± 0.000, 0.110] → –"] and len(cells) == 3
+    assert cells[2:] == [["MIG", "0.300 [0.100 ± 0.000, –] → –", "0.500 [0.100 ± 0.000, 0.110] → –"],
+                         ["reconstruction error (dB)", "2.500", "–"]]
 
 
 def test_four_formats(tmp_path):

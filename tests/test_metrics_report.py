@@ -297,12 +297,24 @@ def test_refusals(changes, error, message, tones, noise):
 
 
 def test_defined_metrics(tones, noise):
-    assert metrics.defined_metrics(n_factors=3, n_latents=8, n_rows=4000) == metrics.METRICS
-    assert metrics.defined_metrics(n_factors=1, n_latents=1, n_rows=4000) == ("explicitness",)
-    assert metrics.defined_metrics(n_factors=1, n_latents=2, n_rows=9) == ("mig", "jemmig", "sap")
-    one_latent = metrics.defined_metrics(n_factors=3, n_latents=1, n_rows=4000)
+    assert metrics.defined_metrics(factors=tones, n_latents=8) == metrics.METRICS
+    assert metrics.defined_metrics(factors=tones[:, :1], n_latents=1) == ("explicitness",)
+    assert metrics.defined_metrics(factors=tones[:9, :1], n_latents=2) == ("mig", "jemmig", "sap")
+    one_latent = metrics.defined_metrics(factors=tones, n_latents=1)
     assert list(report(tones, noise[:, :1], metrics=one_latent, n_floor_draws=1).scores) == [
         "MIG-sup", "DCIMIG", "Modularity", "Explicitness", "IRS", "BetaVAE score", "FactorVAE score"]
+
+
+@pytest.mark.parametrize("kinds", [("ordered", "ordered"), ("nominal", "ordered"), ("nominal", "nominal")])
+def test_levels_of_one_row_define_no_fit_and_no_fixing(kinds):
+    """Two factors of 12 levels with one row each: nothing can be held out, nothing fixed. Trees on ordered factors can be
+    fitted all the same."""
+    factors = np.stack([np.arange(12), np.arange(12)[::-1]], axis=1)
+    codes = np.random.default_rng(0).standard_normal((12, 3))
+    defined = metrics.defined_metrics(factors=factors, n_latents=3, factor_kinds=kinds)
+    assert defined == ("mig", "mig_sup", "jemmig", "dcimig", "modularity", "sap") + (("dci",) if "nominal" not in kinds else ())
+    found = metrics.evaluate(factors=factors, codes=codes, factor_kinds=kinds, metrics=defined, n_floor_draws=1)
+    assert len(found.scores) >= 6
 
 
 def test_scores_that_the_data_do_not_define(tones, noise):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import signal
 
-from syntone.synthesis import WAVEFORMS, Grid, render, unit_tone, warnings_for
+from syntone.synthesis import WAVEFORMS, Grid, render, twins, unit_tone, warnings_for
 
 SCIPY = {"sine": np.sin, "triangle": lambda phase: signal.sawtooth(phase, 0.5), "square": signal.square,
          "sawtooth": signal.sawtooth}
@@ -66,8 +66,19 @@ def test_blocks_join_to_the_same_tones_however_small():
 
 def test_warnings_name_silent_tones_and_half_the_sample_rate():
     grid = Grid(sample_rate=8000, n_samples=800, freqs=(1000.0, 4000.0), amps=(0.5, 1.0), waveforms=tuple(WAVEFORMS))
-    silent, nyquist = warnings_for(grid)
+    silent, nyquist, _ = warnings_for(grid)
     assert "2 sine tones at 4000 Hz are silent" in silent and "half the sample rate" in nyquist
     assert np.abs(np.concatenate(list(render(grid)))).max(axis=1).min() < 1e-6  # they are
     below = Grid(sample_rate=8000, n_samples=800, freqs=(1000.0, 3999.0), amps=(0.5,), waveforms=tuple(WAVEFORMS))
     assert warnings_for(below) == []
+
+
+def test_waveforms_that_coincide_are_named():
+    """Four samples a period: a sine is 0 1 0 -1, a triangle -1 0 1 0. Two: a triangle is -1 1, a square 1 -1."""
+    grid = Grid(sample_rate=16000, n_samples=1600, freqs=(1000.0, 4000.0, 8000.0), amps=(1.0,), waveforms=tuple(WAVEFORMS))
+    assert twins(grid) == [("sine", "triangle", 4000.0), ("triangle", "square", 8000.0)]
+    waves = np.concatenate(list(render(grid))).reshape(3, 4, -1)
+    for (one, other), row in {(0, 1): 1, (1, 2): 2}.items():  # the same tone, shifted or turned over
+        level = np.sqrt(np.mean(waves[row] ** 2, axis=1))
+        assert abs(level[one] - level[other]) < 1e-6
+    assert any("sine and triangle tones at 4000 Hz have the same spectrum" in line for line in warnings_for(grid))

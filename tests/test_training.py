@@ -25,13 +25,13 @@ def flags(dataset_path, tmp_path):
 
 # ---- batches ----
 
-@pytest.mark.parametrize("n, batch_size", [(3200, 64), (65, 64), (129, 64), (63, 64), (2, 64), (7, 3)])
+@pytest.mark.parametrize("n, batch_size", [(3200, 64), (65, 64), (129, 64), (63, 64), (2, 64), (7, 3), (5, 2), (3, 2)])
 def test_batches_take_every_row_once_and_none_is_single(n, batch_size):
     parts = batches(torch.arange(n), batch_size)
     assert torch.equal(torch.cat(parts), torch.arange(n))
     sizes = [len(part) for part in parts]
-    assert 2 <= min(sizes) and max(sizes) <= batch_size and max(sizes) - min(sizes) <= 1
-    assert len(parts) == math.ceil(n / batch_size)
+    assert 2 <= min(sizes) and max(sizes) - min(sizes) <= 1
+    assert max(sizes) <= max(batch_size, 3) and len(parts) == min(math.ceil(n / batch_size), n // 2)
 
 
 def test_epoch_reports_the_mean_over_tones_not_over_batches():
@@ -94,6 +94,24 @@ def test_a_term_that_is_not_finite_stops_with_its_name_epoch_and_last_checkpoint
         fit(Line(spoil=1), epochs=5, checkpoint_name="a.pt")
 
 
+def test_validation_is_in_a_random_order_and_the_same_every_epoch():
+    """Rows of a file are sorted by frequency: batches of neighbours would bias what is estimated over a batch."""
+    class Looker(Line):
+        seen = []
+
+        def losses(self, x, *, generator=None):
+            if not self.training:
+                self.seen.append(x.tolist())
+            return super().losses(x)
+
+    model = Looker()
+    train(model, torch.arange(100.0), train_rows=torch.arange(50), valid_rows=torch.arange(50, 100), seed=0, epochs=2,
+          batch_size=25, lr=0.1, save=lambda progress: None)
+    first, second, *again = model.seen
+    assert sorted(first + second) == list(range(50, 100)) and again == [first, second]
+    assert max(first) - min(first) > 40 and first != sorted(first)
+
+
 # ---- trainvae.py ----
 
 def test_all_four_models_by_default_with_histories_and_curves(flags, tmp_path):
@@ -117,6 +135,15 @@ def test_two_epochs_and_two_more_are_four_bit_for_bit(flags, tmp_path, name):
     for ending in ("pt", "csv"):
         whole, parts = (tmp_path / folder / f"{name}_seed0.{ending}" for folder in ("whole", "parts"))
         assert whole.read_bytes() == parts.read_bytes()
+
+
+def test_scores_that_are_not_defined_are_refused_before_training(flags, tmp_path, refused):
+    refused(trainvae.main, flags("a", "--epochs", 1, "--model", "VAE", "--latent_dim", 1, "--eval_every", 1, "--metrics",
+                                 "mig"), "mig is not defined for 3 varied factors, 1 latents")
+    assert not (tmp_path / "a").exists()
+    assert trainvae.main(flags("a", "--epochs", 1, "--model", "VAE", "--latent_dim", 1, "--eval_every", 1)) == 0
+    history = load_checkpoint(tmp_path / "a" / "VAE_seed0.pt").history
+    assert [key for key in history if key.startswith("score_")] == ["score_DCIMIG", "score_Modularity"]
 
 
 def test_seeds_differ_and_the_order_of_models_does_not_matter(flags, tmp_path):
