@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from syntone.files import replacing
 
@@ -69,6 +70,7 @@ def _draw_wave(axes: Axes, sounds: Sequence[Sound], colours: Sequence[str], *, s
     peak = max(np.abs(sound.wave[start:start + n_shown]).max() for sound in sounds)
     axes.set_ylim(-1.1 * max(peak, 1e-3), 1.1 * max(peak, 1e-3))
     axes.set_ylabel("amplitude")
+    axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.grid(alpha=0.3)
 
 
@@ -221,6 +223,8 @@ def tone_gif(path: str | Path, frames: Sequence[Sequence[Sound]], *, scale: Scal
                 colours = (ORIGINAL, MODEL) if n_sounds == 2 else (MODEL,)
                 _draw_spectrum(axes[0], sounds, colours, scale=scale)
                 axes[0].set_xlabel("frequency (Hz)")
+                if n_sounds == 2:
+                    axes[0].legend(axes[0].lines, ("original", "reconstruction"), loc="upper right", fontsize=7)
                 for panel, sound in zip(axes[1:], sounds):
                     image = _draw_mel(panel, sound.mel, scale=scale)
                     panel.set_title(sound.label, fontsize=9)
