@@ -126,7 +126,7 @@ def main(argv: list[str] | None = None) -> int | None:
     entries = showing.load_entries(args.model, dataset_path=args.dataset, state=args.state, device=device)
     for message in showing.warnings_for(entries):
         print(f"eval.py: warning: {message}", file=sys.stderr)
-    rows, codes_of = [], {}
+    rows, codes_of, latents = [], {}, []
     for entry in entries:
         name, seed = entry.checkpoint.model_name, entry.checkpoint.seed
         codes = encode(entry.model, entry.features)
@@ -139,10 +139,13 @@ def main(argv: list[str] | None = None) -> int | None:
             showing.draw_information(entry, codes, report.mi / report.entropy[:, None], factors=report.factor_names,
                                      figures_dir=args.figures_dir)
         codes_of[name, seed] = codes
+        latents.append({"model": name, "seed": seed, "kl_nats": codes.kl.tolist(), "fullest_bin": report.occupancy.tolist(),
+                        "factors": list(report.factor_names), "entropy_nats": report.entropy.tolist(),
+                        "mutual_information_nats": report.mi.tolist()})
     rows += agreement_rows(codes_of)
     rows.sort(key=lambda row: list(MODELS).index(row.model))  # columns in one order, whatever the shell's
     results.write_scores(args.output_dir, rows, details={"checkpoints": [str(path) for path in args.model],
-                                                         "state": args.state, "seed": args.seed})
+                                                         "state": args.state, "seed": args.seed, "latents": latents})
     print(results.to_markdown(results.table(rows)))
     print(results.caption(rows))
     print(f"tables: {args.output_dir}" + ("" if args.no_figures else

@@ -144,8 +144,9 @@ def train_all(args: argparse.Namespace, names: list[str], overrides: dict, *, de
     todo = [run for run in planned if run.n_epochs_left]
     if not todo:
         return
-    labels, watched_metrics = dataset.labels(), []
+    labels, watched_metrics = {}, []
     if args.eval_every:
+        labels = dataset.labels()
         factors = labels["factors"]
         defined = defined_metrics(factors=factors, n_latents=args.latent_dim, factor_kinds=labels["factor_kinds"])
         watched_metrics = choose_defined(

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from models.objectives import kl_per_latent
+from syntone.cli import InputError
 from syntone.mel import FrontEnd
 from syntone.plotting import Scale, Sound
 
@@ -38,13 +39,22 @@ class Codes:
 
 @torch.no_grad()
 def encode(model: nn.Module, features: Tensor) -> Codes:
-    """Posterior means of all tones, and the mean KL of every latent."""
+    """Posterior means of all tones, and the mean KL of every latent.
+
+    Raises
+    ------
+    InputError
+        If one is not finite.
+    """
     means, divergence = [], 0.0
     for batch in features.split(BATCH):
         mu, logvar = (value.cpu().double() for value in model.encode(batch))  # MPS has no float64
         means.append(mu)
         divergence = divergence + kl_per_latent(mu, logvar).sum(dim=0)
-    return Codes(torch.cat(means).numpy(), (divergence / len(features)).numpy())
+    codes = Codes(torch.cat(means).numpy(), (divergence / len(features)).numpy())
+    if not (np.isfinite(codes.codes).all() and np.isfinite(codes.kl).all()):
+        raise InputError("the model's codes are not finite: it has diverged; evaluate another state or train it again")
+    return codes
 
 
 @torch.no_grad()

@@ -1,6 +1,7 @@
 """eval.py by its command line: every file of the contract, aggregation over seeds, a fifth model, refusals."""
 
 import csv
+import dataclasses
 import json
 import shutil
 
@@ -13,10 +14,10 @@ import create
 import eval as evaluate_script
 import trainvae
 from conftest import GRID
-from metrics import evaluate
+from metrics import Check, evaluate, udr_per_model
 from models import MODELS, VAE
 from syntone import evaluation, showing
-from syntone.checkpoint import load_checkpoint
+from syntone.checkpoint import load_checkpoint, save_checkpoint
 from syntone.data import load_npz
 from syntone.mel import compute_features
 
@@ -149,6 +150,60 @@ def test_seeds_are_aggregated(trained, tmp_path, capsys):
     out = capsys.readouterr().out
     assert len(values) == 2 and f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f} [" in out
     assert "standard deviation over training seeds" in out and not (tmp_path / "audio").exists()
+
+
+def test_seeds_agreement_is_in_the_table(trained, dataset_path, tmp_path, capsys):
+    paths = [trained / f"VAE_seed{seed}.pt" for seed in (0, 1)]
+    assert evaluate_script.main(["--model", *map(str, paths), "--no_figures", "--output_dir", str(tmp_path), *FAST]) == 0
+    dataset, codes = load_npz(dataset_path), []
+    for path in paths:
+        checkpoint = load_checkpoint(path)
+        features = compute_features(dataset.x, checkpoint.front_end(), device=torch.device("cpu"))
+        codes.append(evaluation.encode(checkpoint.model().to(memory_format=torch.channels_last), features))
+    expected = udr_per_model(codes=[c.codes for c in codes], active=[c.active for c in codes])
+    found = [float(row["value"]) for row in read_rows(tmp_path) if row["metric"] == "UDR"]
+    assert found == pytest.approx(expected.tolist(), abs=1e-12) and "| UDR " in capsys.readouterr().out
+
+
+def test_state_chooses_the_weights(trained, tmp_path):
+    """Of a run whose best epoch is its first, the best and the last state give different codes."""
+    checkpoint = load_checkpoint(trained / "VAE_seed0.pt")
+    first = {name: 1.01 * value for name, value in checkpoint.last.items()}
+    save_checkpoint(tmp_path / "a.pt", dataclasses.replace(checkpoint, best=first, best_epoch=1))
+    kl = {}
+    for state in ("last", "best"):
+        assert evaluate_script.main(["--model", str(tmp_path / "a.pt"), "--state", state, "--no_figures", "--output_dir",
+                                     str(tmp_path / state), *FAST]) == 0
+        kl[state] = json.loads((tmp_path / state / "metrics.json").read_text())["latents"][0]["kl_nats"]
+    assert kl["last"] != kl["best"]
+
+
+def test_a_diverged_model_is_refused(trained, tmp_path, refused):
+    checkpoint = load_checkpoint(trained / "VAE_seed0.pt")
+    spoilt = {name: 1e30 * value for name, value in checkpoint.last.items()}
+    save_checkpoint(tmp_path / "a.pt", dataclasses.replace(checkpoint, last=spoilt))
+    refused(evaluate_script.main, ["--model", tmp_path / "a.pt", "--no_figures", "--output_dir", tmp_path / "r", *FAST],
+            "codes are not finite: it has diverged")
+    assert not (tmp_path / "r").exists()
+
+
+def test_the_paper_front_end_is_trained_and_evaluated(dataset_path, tmp_path):
+    assert trainvae.main(["--dataset", str(dataset_path), "--output_dir", str(tmp_path), "--epochs", "1", "--model", "BTCVAE",
+                          "--features", "paper", "--device", "cpu"]) == 0
+    assert evaluate_script.main(["--model", str(tmp_path / "BTCVAE_seed0.pt"), "--output_dir", str(tmp_path / "results"),
+                                 "--figures_dir", str(tmp_path / "Figures"), *FAST]) == 0
+    row = next(row for row in read_rows(tmp_path / "results") if row["metric"] == "reconstruction error (dB)")
+    assert 0 < float(row["value"]) < 86 and (tmp_path / "Figures" / "Generated_sample_BTCVAE.png").exists()
+
+
+def test_self_test_prints_expected_beside_obtained_and_exits_1_if_one_is_wrong(monkeypatch, capsys):
+    good, bad = Check("perfect", "MIG", (1.0, 1.0), 1.0, True), Check("noise", "MIG", (0.0, 0.1), 0.9, False)
+    monkeypatch.setattr(evaluate_script, "self_test", lambda *, seed: [good])
+    assert evaluate_script.main(["--self_test"]) == 0
+    monkeypatch.setattr(evaluate_script, "self_test", lambda *, seed: [good, bad])
+    assert evaluate_script.main(["--self_test"]) == 1
+    out = capsys.readouterr().out
+    assert "| noise   | MIG   | [0.0000, 0.1000] | 0.9000   | WRONG |" in out and "2 checks, 1 wrong" in out
 
 
 def test_a_dataset_of_another_recipe_is_refused_unless_asked_for(trained, tmp_path, capsys, refused):
