@@ -22,6 +22,8 @@ demo: .venv/installed
 	@echo "figures: $(DEMO)/Figures/, training curves in $(DEMO)/checkpoints/"
 	@echo "sounds:  $(DEMO)/results/audio/"
 
+# One thread: the tests' tensors are tiny, and threads that wait for each other on a busy machine take minutes.
+test: export OMP_NUM_THREADS = 1
 test: .venv/installed
 	$(RUN) -m pytest -q -m "not long" tests
 
