@@ -4,6 +4,7 @@
     python trainvae.py --dataset Dataset/my_dataset.npz --model BetaVAE BTCVAE --beta 8 --seeds 0 1 2
     python trainvae.py --dataset Dataset/my_dataset.npz --epochs 200 --resume
     python trainvae.py --dataset Dataset/my_dataset.npz --epochs 100 --eval_every 10
+    python trainvae.py --dataset Dataset/my_dataset.npz --epochs 100 --seeds 0 1 2 3 4 5 6 7 8 9 --precision bfloat16
     torchrun --nproc_per_node=2 trainvae.py --dataset Dataset/my_dataset.npz --epochs 100
 
 Writes <output_dir>/<Model>_seed<S>.pt (last and best state), .csv (every loss term per epoch) and .png (the curves).
@@ -67,12 +68,22 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
     output = parser.add_argument_group("output")
     output.add_argument("--output_dir", type=Path, default=Path("checkpoints"), help="folder for checkpoints and histories")
     output.add_argument("--save_seconds", type=nonnegative_float, default=20.0,
-                        help="time between checkpoints; a run that is killed loses this and the epoch under way")
+                        help="time between checkpoints: what a run that is killed (SIGKILL) loses at most, beside the epoch "
+                             "under way; SIGINT and SIGTERM save the last whole epoch first")
     output.add_argument("--resume", action="store_true", help="continue what is unfinished, start what is not there")
     output.add_argument("--overwrite", action="store_true", help="start anew, replacing what is there")
     machine = parser.add_argument_group("machine")
     machine.add_argument("--device", choices=["auto", "cuda", "mps", "cpu"], default="auto",
                          help="auto is cuda, then mps, then cpu")
+    machine.add_argument("--precision", choices=["float32", "bfloat16"], default="float32",
+                         help="arithmetic of the networks; weights and losses stay in float32")
+    machine.add_argument("--at_once", type=positive_int, metavar="N",
+                         help="seeds of a model that train side by side, with the result of one after another (default: all "
+                              "on a GPU, 1 elsewhere)")
+    machine.add_argument("--memory", type=positive_float, metavar="GB",
+                         help="main memory for features; larger ones are kept in a temporary file in --output_dir (default: "
+                              "half of what there is)")
+    machine.add_argument("--no_graphs", action="store_true", help="on a GPU, launch every step instead of replaying one")
     args = parser.parse_args(argv)
     check_flags(args)
     return args
@@ -94,16 +105,27 @@ def check_flags(args: argparse.Namespace) -> None:
         raise InputError(f"--output_dir: {args.output_dir} is a file; give a folder")
 
 
-def watch(model, features, labels: dict, metrics: list[str], every: int, epoch: int) -> dict[str, float]:
+def watch(model, features, device, labels: dict, metrics: list[str], every: int, epoch: int) -> dict[str, float]:
     """Scores of the codes as they are in this epoch, where they are due. Nothing here is drawn from torch."""
     from syntone.evaluation import encode
 
     if epoch % every:
         return {}
-    codes = encode(model, features)
+    codes = encode(model, features, device=device)
     report = evaluate(**labels, codes=codes.codes, active=codes.active, metrics=metrics, n_floor_draws=1)
     found = {f"score_{name}": score.value for name, score in report.scores.items()}
     return {"active_latents": float(report.n_active)} | found
+
+
+def choose_watched(args: argparse.Namespace, dataset) -> tuple[dict, list[str]]:
+    """What the scores while training need of the data, and which are asked for; nothing without --eval_every."""
+    if not args.eval_every:
+        return {}, []
+    labels = dataset.labels()
+    n_tones, n_factors = labels["factors"].shape
+    defined = defined_metrics(factors=labels["factors"], n_latents=args.latent_dim, factor_kinds=labels["factor_kinds"])
+    return labels, choose_defined(args.metrics, defined, default=WATCHED, flag="--metrics",
+                                  data=f"{n_factors} varied factors, {args.latent_dim} latents and {n_tones} tones")
 
 
 @command
@@ -112,25 +134,23 @@ def main(argv: list[str] | None = None) -> int | None:
 
     from models import MODELS  # after the flags: torch takes a second
     from syntone import runs
-    from syntone.runtime import joined_processes, select_device
+    from syntone.runtime import joined_processes, select_device, tune
 
     names = args.model or list(MODELS)
     overrides = {flag: getattr(args, flag) for flag in MODEL_FLAGS if getattr(args, flag) is not None}
     runs.check_models(names, overrides)
     device = select_device(args.device)
+    tune(device)
     with joined_processes(device) as processes:
         train_all(args, names, overrides, device=device, processes=processes)
 
 
 def train_all(args: argparse.Namespace, names: list[str], overrides: dict, *, device, processes) -> None:
-    """Train what is not finished yet, one model and seed after another."""
-    import torch
-
-    from models import build_model
+    """Train what is not finished yet: the seeds of a model side by side on a GPU, else one run after another."""
     from syntone import runs
     from syntone.data import load_npz
-    from syntone.mel import FrontEnd, compute_features
-    from syntone.training import train
+    from syntone.mel import FrontEnd
+    from syntone.runtime import peak_memory
 
     say = functools.partial(print, flush=True) if processes.writes else (lambda *words: None)
     bar_of = functools.partial(tqdm, unit="tone", delay=2, disable=None if processes.writes else True)
@@ -144,40 +164,33 @@ def train_all(args: argparse.Namespace, names: list[str], overrides: dict, *, de
     todo = [run for run in planned if run.n_epochs_left]
     if not todo:
         return
-    labels, watched_metrics = {}, []
-    if args.eval_every:
-        labels = dataset.labels()
-        factors = labels["factors"]
-        defined = defined_metrics(factors=factors, n_latents=args.latent_dim, factor_kinds=labels["factor_kinds"])
-        watched_metrics = choose_defined(
-            args.metrics, defined, default=WATCHED, flag="--metrics",
-            data=f"{factors.shape[1]} varied factors, {args.latent_dim} latents and {len(factors)} tones")
-    args.output_dir.mkdir(parents=True, exist_ok=True)
-    say(f"{len(dataset):,} tones -> features {front_end.shape} on {device}")
+    labels, watched = choose_watched(args, dataset)
     with bar_of(total=len(dataset), desc="features") as bar:
-        features = compute_features(dataset.x, front_end, device=device, progress=bar.update)
+        features, where = runs.features_of(dataset, front_end, device=device, memory=args.memory, folder=args.output_dir,
+                                           progress=bar.update)
+    say(f"{len(dataset):,} tones -> features {front_end.shape}, {features.nbytes / 1e9:.3g} GB in {where}; training on {device}")
 
-    for number, run in enumerate(todo):
-        torch.manual_seed(run.seed)
-        model = build_model(run.model_name, **run.model_config)
-        left_after = sum(other.n_epochs_left for other in todo[number + 1:])
+    groups = runs.side_by_side(todo, at_once=args.at_once or (len(args.seeds) if device.type == "cuda" else 1))
+    epochs_to_go = sum(group[0].n_epochs_left for group in groups)
+    for group in groups:
+        first = group[0]
+        title = first.path.stem + (f" and {len(group) - 1} more seeds" if len(group) > 1 else "")
 
-        def say_time(epoch, seconds, run=run, left_after=left_after):
-            if epoch == run.first_epoch:
-                to_go = args.epochs - epoch + left_after
-                say(f"{run.path.stem}: {seconds:.1f} s an epoch, so about {runs.duration(seconds * to_go)} for the "
-                    f"{to_go} epochs to go")
+        def say_time(epoch, seconds, first=first, title=title, epochs_to_go=epochs_to_go):
+            if epoch == first.first_epoch:
+                say(f"{title}: {seconds:.1f} s an epoch, so about {runs.duration(seconds * (epochs_to_go - 1))} for the "
+                    f"{epochs_to_go - 1} epochs to go")
 
-        watched = bool(watched_metrics) and processes.writes
-        with bar_of(total=run.n_epochs_left * len(run.train_rows), desc=run.path.stem) as bar:
-            progress = train(
-                model, features, train_rows=run.train_rows, valid_rows=run.valid_rows, seed=run.seed, epochs=args.epochs,
-                batch_size=args.batch_size, lr=args.lr, resume=run.resume, processes=processes,
-                save=functools.partial(runs.save, run) if processes.writes else (lambda progress: None),
-                save_seconds=args.save_seconds, checkpoint_name=str(run.path), on_epoch=say_time, progress=bar.update,
-                score=functools.partial(watch, model, features, labels, watched_metrics, args.eval_every) if watched else None)
-        last = progress.history["valid_loss"][-1]
-        say(f"{run.path}: epoch {progress.epoch}, validation loss {last:.2f} nats, best in epoch {progress.best_epoch}")
+        score = functools.partial(watch, features=features, device=device, labels=labels, metrics=watched,
+                                  every=args.eval_every)
+        with bar_of(total=first.n_epochs_left * len(first.train_rows) * len(group), desc=title) as bar:
+            finished = runs.train_group(group, features, args=args, device=device, processes=processes, on_epoch=say_time,
+                                        score=score if watched and processes.writes else None, progress=bar.update)
+        epochs_to_go -= first.n_epochs_left
+        for run, progress in zip(group, finished):
+            last = progress.history["valid_loss"][-1]
+            say(f"{run.path}: epoch {progress.epoch}, validation loss {last:.2f} nats, best in epoch {progress.best_epoch}")
+    say(f"peak memory of this process: {peak_memory() / 1e9:.2f} GB, pages of mapped files included")
 
 
 if __name__ == "__main__":

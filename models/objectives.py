@@ -4,6 +4,7 @@ batch.
 Symbols: x, x_hat (B, 1, M, L); mu, logvar, z (B, D); N tones in the training set, n_data.
 """
 
+import functools
 import math
 
 import torch
@@ -37,11 +38,16 @@ def importance_log_weights(n_batch: int, n_data: int, *, estimator: str, like: T
         return torch.full((), -math.log(n_data * n_batch), dtype=like.dtype, device=like.device)
     if estimator != "mss":
         raise ValueError(f"estimator is {estimator!r}, expected 'mss' or 'mws'")
-    m = n_batch - 1
-    if m < 1 or n_data <= m:
+    if n_batch < 2 or n_data < n_batch:
         raise ValueError(f"mss needs 2 <= batch <= n_data, got a batch of {n_batch} out of n_data {n_data}")
-    rows = torch.arange(n_batch, device=like.device)
-    weights = torch.full((n_batch, n_batch), 1 / m, dtype=like.dtype, device=like.device)
+    return _stratified_log_weights(n_batch, n_data, like.dtype, like.device)
+
+
+@functools.lru_cache(maxsize=16)
+def _stratified_log_weights(n_batch: int, n_data: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    m = n_batch - 1
+    rows = torch.arange(n_batch, device=device)
+    weights = torch.full((n_batch, n_batch), 1 / m, dtype=dtype, device=device)
     weights[rows, (rows + 1) % n_batch] = (n_data - m) / (n_data * m)
     weights[rows, rows] = 1 / n_data
     return weights.log()

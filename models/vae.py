@@ -37,12 +37,12 @@ class VAE(nn.Module):
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Posterior mean and log variance: (B, 1, M, L) -> mu, logvar (B, D)."""
-        mu, logvar = self.encoder(x).chunk(2, dim=1)
+        mu, logvar = self.encoder(x).to(x.dtype).chunk(2, dim=1)  # under autocast the network alone is less precise
         return mu, logvar
 
     def decode(self, z: Tensor) -> Tensor:
         """(B, D) -> x_hat (B, 1, M, L), the mean of the Gaussian likelihood; not confined to [0, 1]."""
-        return self.decoder(z)
+        return self.decoder(z).to(z.dtype)
 
     def losses(self, x: Tensor, *, generator: torch.Generator | None = None, gather=None) -> dict[str, Tensor]:
         """Every term of the objective, scalars in nats per tone; "loss" is the one number to minimise.
@@ -131,9 +131,9 @@ class FactorVAE(VAE):
 
     def penalty(self, z, mu, logvar, kl, *, generator):
         frozen = {name: weight.detach() for name, weight in self.discriminator.named_parameters()}
-        tc = objectives.density_ratio(torch.func.functional_call(self.discriminator, frozen, (z,)))
+        tc = objectives.density_ratio(torch.func.functional_call(self.discriminator, frozen, (z,)).to(z.dtype))
         permuted = objectives.permute_dims(z.detach(), generator=generator)
-        joint, product = self.discriminator(torch.cat([z.detach(), permuted])).chunk(2)
+        joint, product = self.discriminator(torch.cat([z.detach(), permuted])).to(z.dtype).chunk(2)
         d_loss = objectives.discriminator_loss(joint, product)
         return kl + self.gamma * tc + d_loss, {"tc": tc, "d_loss": d_loss}
 

@@ -72,8 +72,10 @@ def checkpoint_path(directory: str | Path, model_name: str, seed: int) -> Path:
 
 
 def _canonical(value: Any) -> Any:
-    """The same content with every container new and every string interned. Pickle writes an object that it meets again
+    """The same content on the CPU, with every container new and every string interned. Pickle writes an object that it meets again
     as a reference, so without this the bytes would tell a resumed run from an uninterrupted one."""
+    if isinstance(value, Tensor):
+        return value.cpu()
     if isinstance(value, str):
         return sys.intern(value)
     if isinstance(value, dict):

@@ -131,10 +131,10 @@ def command(body: Callable[[list[str] | None], int | None]) -> Callable[[list[st
             if fault.errno in MACHINE_FAULTS:
                 return fail(1, f"{where}{fault.strerror}; free some space or choose another place, then run again")
             return fail(2, f"{where}{fault.strerror or fault}; check the path and its permissions")
-        except KeyboardInterrupt:
-            return fail(130, "interrupted")
-        except Terminated:
-            return fail(143, "terminated")
+        except KeyboardInterrupt as signal_:
+            return fail(130, str(signal_) or "interrupted")
+        except Terminated as signal_:
+            return fail(143, str(signal_) or "terminated")
         except Exception as fault:
             if _is_out_of_memory(fault):
                 return fail(1, f"out of memory: {one_line(fault)[:200]}; use a smaller grid or batch")

@@ -38,8 +38,12 @@ class Codes:
 
 
 @torch.no_grad()
-def encode(model: nn.Module, features: Tensor) -> Codes:
+def encode(model: nn.Module, features: Tensor, *, device: torch.device | None = None) -> Codes:
     """Posterior means of all tones, and the mean KL of every latent.
+
+    Parameters
+    ----------
+    device : of the model; default: that of the features
 
     Raises
     ------
@@ -48,6 +52,7 @@ def encode(model: nn.Module, features: Tensor) -> Codes:
     """
     means, divergence = [], 0.0
     for batch in features.split(BATCH):
+        batch = batch.to(device or features.device)
         mu, logvar = (value.cpu().double() for value in model.encode(batch))  # MPS has no float64
         means.append(mu)
         divergence = divergence + kl_per_latent(mu, logvar).sum(dim=0)

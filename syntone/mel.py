@@ -9,6 +9,7 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -239,13 +240,16 @@ def griffin_lim(magnitude: Tensor, *, n_fft: int, hop: int, n_samples: int, n_it
     return wave
 
 
-def compute_features(wave: np.ndarray, front_end: FrontEnd, *, device: torch.device, rows: int = 256,
-                     progress: Callable[[int], None] | None = None) -> Tensor:
-    """Features of a whole dataset, (N, 1, M, L) float32 on `device`, computed in blocks of rows.
+def compute_features(wave: np.ndarray, front_end: FrontEnd, *, device: torch.device, keep: torch.device | BinaryIO | None = None,
+                     rows: int = 256, progress: Callable[[int], None] | None = None) -> Tensor:
+    """Features of a whole dataset, (N, 1, M, L) float32, computed in blocks of rows.
 
     Parameters
     ----------
     wave : (N, T), may be mapped from a file
+    device : where they are computed
+    keep : where they are kept: a device (default: the same), or an empty file, open for writing and reading in binary, for
+        features larger than memory; the result is then mapped from it
     progress : called with the number of rows done after each block
 
     Raises
@@ -253,13 +257,22 @@ def compute_features(wave: np.ndarray, front_end: FrontEnd, *, device: torch.dev
     InputError
         If a sample is not finite.
     """
-    features = torch.empty((len(wave), *front_end.shape), device=device)
+    in_file = keep is not None and not isinstance(keep, torch.device)
+    shape = (len(wave), *front_end.shape)
+    features = None if in_file else torch.empty(shape, device=device if keep is None else keep)
     for start in range(0, len(wave), rows):
         block = torch.from_numpy(np.array(wave[start:start + rows], dtype=np.float32))
         if not bool(torch.isfinite(block).all()):
             bad = start + int((~torch.isfinite(block)).any(dim=1).nonzero()[0])
             raise InputError(f"'x' has a sample that is not finite in tone {bad}; re-create the dataset")
-        features[start:start + len(block)] = front_end.features(block.to(device))
+        computed = front_end.features(block.to(device))
+        if in_file:
+            keep.write(computed.cpu().numpy())
+        else:
+            features[start:start + len(block)] = computed
         if progress is not None:
             progress(len(block))
+    if in_file:
+        keep.flush()
+        return torch.from_numpy(np.memmap(keep, np.float32, mode="r+", shape=shape))
     return features

@@ -1,7 +1,10 @@
 """Which training runs a command asks for, and what is there of each already."""
 
 import argparse
+import functools
 import inspect
+import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,15 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models import MODELS
+from models import MODELS, build_model
 from syntone.checkpoint import Checkpoint, checkpoint_path, load_checkpoint, save_checkpoint
 from syntone.cli import InputError
 from syntone.data import Dataset, split
 from syntone.files import write_text
-from syntone.mel import FrontEnd
+from syntone.mel import FrontEnd, compute_features
 from syntone.plotting import training_curves
-from syntone.training import Progress, history_csv
-
+from syntone.runtime import Processes, memory_here, place_for
+from syntone.training import Learner, Progress, history_csv, train
 
 DEFAULTS = {"latent_dim": 8, "sigma": 0.1}  # flags that every run has; a model that lacks one ignores its default
 
@@ -101,8 +104,8 @@ def plan(name: str, seed: int, *, args: argparse.Namespace, dataset: Dataset, fr
     train_rows, valid_rows = split(len(dataset), seed=seed)
     run = Run(model_name=name, front_end=front_end, epochs=args.epochs, path=checkpoint_path(args.output_dir, name, seed),
               model_config=model_config(name, input_shape=front_end.shape, n_data=len(train_rows), overrides=overrides),
-              options={"seed": seed, "batch_size": args.batch_size, "lr": args.lr}, dataset_path=str(args.dataset),
-              recipe=dataset.recipe, train_rows=torch.from_numpy(train_rows), valid_rows=torch.from_numpy(valid_rows),
+              options={"seed": seed, "batch_size": args.batch_size, "lr": args.lr, "precision": args.precision},
+              dataset_path=str(args.dataset), recipe=dataset.recipe, train_rows=torch.from_numpy(train_rows), valid_rows=torch.from_numpy(valid_rows),
               resume=None)
     if args.overwrite or not run.path.exists():
         return run
@@ -126,6 +129,51 @@ def save(run: Run, progress: Progress) -> None:
     write_text(run.path.with_suffix(".csv"), history_csv(progress.history))
     training_curves(run.path.with_suffix(".png"), progress.history, title=run.path.stem)
     save_checkpoint(run.path, run.checkpoint(progress))
+
+
+def features_of(dataset: Dataset, front_end: FrontEnd, *, device: torch.device, memory: float | None, folder: Path,
+                progress: Callable[[int], None]) -> tuple[Tensor, str]:
+    """The features of every tone, (N, 1, M, L), and where they are, in words.
+
+    They are kept on the device, in main memory or, where they exceed `memory` (GB; None: half of what there is), in a
+    file in `folder` that has no name and goes with the process, however that ends.
+    """
+    limit = memory_here() / 2 if memory is None else memory * 1e9
+    n_bytes = 4 * len(dataset) * front_end.n_mels * front_end.n_frames
+    place = place_for(n_bytes, device=device, limit=limit)
+    compute = functools.partial(compute_features, dataset.x, front_end, device=device, progress=progress)
+    folder.mkdir(parents=True, exist_ok=True)
+    if place == "file":
+        with tempfile.TemporaryFile(dir=folder) as file:
+            return compute(keep=file), f"a temporary file in {folder} (--memory {limit / 1e9:.3g} GB)"
+    if place == "memory":
+        return compute(keep=torch.device("cpu")), f"main memory (--memory {limit / 1e9:.3g} GB)"
+    return compute(), "memory" if device.type == "cpu" else f"the memory of {device}"
+
+
+def side_by_side(runs: list[Run], *, at_once: int) -> list[list[Run]]:
+    """Runs in groups that train together: one model at one epoch, up to `at_once` seeds; in the order of their first."""
+    alike: dict[tuple, list[Run]] = {}
+    for run in runs:
+        key = run.model_name, run.first_epoch, len(run.train_rows), len(run.valid_rows)
+        alike.setdefault(key if at_once > 1 else (run.path,), []).append(run)
+    return [group[start:start + at_once] for group in alike.values() for start in range(0, len(group), at_once)]
+
+
+def train_group(group: list[Run], features: Tensor, *, args: argparse.Namespace, device: torch.device, processes: Processes,
+                score: Callable | None, **calls: Callable) -> list[Progress]:
+    """Train runs side by side to their last epoch. `score(model, epoch=...)` as in `Learner`, with the model."""
+    learners = []
+    for run in group:
+        torch.manual_seed(run.seed)  # of the weights
+        model = build_model(run.model_name, **run.model_config)
+        learners.append(Learner(
+            model=model, train_rows=run.train_rows, valid_rows=run.valid_rows, seed=run.seed, name=str(run.path),
+            resume=run.resume, save=functools.partial(save, run) if processes.writes else (lambda progress: None),
+            score=None if score is None else lambda epoch, model=model: score(model, epoch=epoch)))
+    return train(learners, features, epochs=args.epochs, batch_size=args.batch_size, lr=args.lr, device=device,
+                 precision=getattr(torch, args.precision), save_seconds=args.save_seconds, processes=processes,
+                 graphs=not args.no_graphs, **calls)
 
 
 def _differences(found: Checkpoint, run: Run) -> str:

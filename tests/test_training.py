@@ -9,7 +9,7 @@ import torch
 import trainvae
 from syntone.checkpoint import load_checkpoint, save_checkpoint
 from syntone.cli import InputError, MachineError
-from syntone.training import batches, history_csv, run_epoch, stream, train
+from syntone.training import Learner, Pass, batch_sizes, history_csv, stream, train
 
 MODELS = ["VAE", "BetaVAE", "FactorVAE", "BTCVAE"]
 
@@ -27,27 +27,45 @@ def flags(dataset_path, tmp_path):
 
 @pytest.mark.parametrize("n, batch_size", [(3200, 64), (65, 64), (129, 64), (63, 64), (2, 64), (7, 3), (5, 2), (3, 2)])
 def test_batches_take_every_row_once_and_none_is_single(n, batch_size):
-    parts = batches(torch.arange(n), batch_size)
-    assert torch.equal(torch.cat(parts), torch.arange(n))
-    sizes = [len(part) for part in parts]
+    sizes = batch_sizes(n, batch_size)
+    assert sum(sizes) == n
     assert 2 <= min(sizes) and max(sizes) - min(sizes) <= 1
-    assert max(sizes) <= max(batch_size, 3) and len(parts) == min(math.ceil(n / batch_size), n // 2)
+    assert max(sizes) <= max(batch_size, 3) and len(sizes) == min(math.ceil(n / batch_size), n // 2)
 
 
-def test_epoch_reports_the_mean_over_tones_not_over_batches():
-    class Constant(torch.nn.Module):
-        def losses(self, x, *, generator=None):
-            return {"loss": x.mean()}
+class Mean(torch.nn.Module):
+    def losses(self, x, *, generator=None):
+        return {"loss": x.mean()}
 
+
+def test_a_pass_reports_the_mean_over_tones_not_over_batches():
     features = torch.tensor([0.0, 0.0, 0.0, 1.0, 1.0])  # batches of 3 and 2: the mean of batch means would be 0.5
-    found = run_epoch(Constant(), features, torch.arange(5), batch_size=3, generator=stream(0, 0, 0))
-    assert found["loss"] == pytest.approx(0.4)
+    one = Pass(Mean(), features, 5, device=features.device)
+    for order in (torch.arange(5), torch.tensor([4, 3, 2, 1, 0])):  # and a second pass starts from nothing
+        one.start(order, seed=0)
+        for n in (3, 2):
+            one.step(n)
+        assert one.terms()["loss"] == pytest.approx(0.4)
+
+
+def test_a_pass_takes_the_rows_in_their_order():
+    class Listener(Mean):
+        seen = []
+
+        def losses(self, x, *, generator=None):
+            self.seen += x.tolist()
+            return super().losses(x)
+
+    model = Listener()
+    one = Pass(model, torch.arange(10.0), 4, device=torch.device("cpu"))
+    one.start(torch.tensor([7, 2, 9, 0]), seed=0)
+    one.step(3)
+    one.step(1)
+    assert model.seen == [7, 2, 9, 0]
 
 
 def test_streams_differ_by_seed_epoch_and_purpose():
-    draws = {(s, e, p): torch.rand(1, generator=stream(s, e, p)).item() for s in (0, 1) for e in (1, 2) for p in (0, 1)}
-    assert len(set(draws.values())) == 8
-    assert torch.rand(1, generator=stream(1, 2, 0)).item() == draws[1, 2, 0]
+    assert len({stream(s, e, p) for s in (0, 1) for e in (1, 2) for p in (0, 1)}) == 8
 
 
 # ---- the loop ----
@@ -72,8 +90,8 @@ class Line(torch.nn.Module):
 
 def fit(model, **options):
     saved = []
-    progress = train(model, torch.ones(8), train_rows=torch.arange(6), valid_rows=torch.arange(6, 8), seed=0, batch_size=8,
-                     lr=0.1, save=saved.append, **options)
+    learner = Learner(model, torch.arange(6), torch.arange(6, 8), 0, save=saved.append, name="a.pt")
+    [progress] = train([learner], torch.ones(8), batch_size=8, lr=0.1, **options)
     return progress, saved
 
 
@@ -89,9 +107,9 @@ def test_loop_minimises_and_keeps_the_best_state():
 def test_a_term_that_is_not_finite_stops_with_its_name_epoch_and_last_checkpoint():
     with pytest.raises(MachineError, match=r"training term 'kl' became inf in epoch 3; the last good checkpoint is a\.pt of "
                                            r"epoch 2"):
-        fit(Line(spoil=3), epochs=5, save_seconds=0, checkpoint_name="a.pt")
-    with pytest.raises(MachineError, match="'kl' became inf in epoch 1; no checkpoint was written yet"):
-        fit(Line(spoil=1), epochs=5, checkpoint_name="a.pt")
+        fit(Line(spoil=3), epochs=5)  # which is saved when that happens
+    with pytest.raises(MachineError, match="'kl' became inf in epoch 1; no checkpoint a.pt was written yet"):
+        fit(Line(spoil=1), epochs=5)
 
 
 def test_validation_is_in_a_random_order_and_the_same_every_epoch():
@@ -105,8 +123,8 @@ def test_validation_is_in_a_random_order_and_the_same_every_epoch():
             return super().losses(x)
 
     model = Looker()
-    train(model, torch.arange(100.0), train_rows=torch.arange(50), valid_rows=torch.arange(50, 100), seed=0, epochs=2,
-          batch_size=25, lr=0.1, save=lambda progress: None)
+    learner = Learner(model, torch.arange(50), torch.arange(50, 100), 0, save=lambda progress: None)
+    train([learner], torch.arange(100.0), epochs=2, batch_size=25, lr=0.1)
     first, second, *again = model.seen
     assert sorted(first + second) == list(range(50, 100)) and again == [first, second]
     assert max(first) - min(first) > 40 and first != sorted(first)
