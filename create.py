@@ -7,6 +7,11 @@
 The first makes the paper's SynTone (32,000 tones, 2.0 GB), the second a grid for a laptop (4,000 tones, 0.26 GB).
 """
 
+if __name__ == "__main__":  # before the imports that take a moment, so that Ctrl-C ends them in one line too
+    from syntone.cli import end_on_signals
+
+    end_on_signals()
+
 import argparse
 import shutil
 import sys

@@ -11,6 +11,11 @@ sounds to results/audio/. Several seeds of one model are aggregated; figures and
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports that take a moment, so that Ctrl-C ends them in one line too
+    from syntone.cli import end_on_signals
+
+    end_on_signals()
+
 import argparse
 import sys
 from pathlib import Path
@@ -21,7 +26,7 @@ from tqdm import tqdm
 
 from metrics import METRICS, Report, defined_metrics, evaluate, self_test, udr_per_model
 from syntone import results
-from syntone.cli import InputError, Parser, choose_defined, command, nonnegative_int
+from syntone.cli import InputError, Parser, choose_defined, command, importing, nonnegative_int
 
 if TYPE_CHECKING:  # torch is imported after the flags
     from syntone.evaluation import Codes
@@ -117,10 +122,11 @@ def main(argv: list[str] | None = None) -> int | None:
     if args.self_test:
         return run_self_test(args.seed)
 
-    from models import MODELS  # after the flags: torch takes a second
-    from syntone import showing
-    from syntone.evaluation import encode, reconstruction_error_db
-    from syntone.runtime import select_device
+    with importing():  # after the flags: torch takes a second
+        from models import MODELS
+        from syntone import showing
+        from syntone.evaluation import encode, reconstruction_error_db
+        from syntone.runtime import select_device
 
     device = select_device(args.device)
     entries = showing.load_entries(args.model, dataset_path=args.dataset, state=args.state, device=device)

@@ -9,6 +9,11 @@
 Writes <output_dir>/<Model>_seed<S>.pt (last and best state), .csv (every loss term per epoch) and .png (the curves).
 """
 
+if __name__ == "__main__":  # before the imports that take a moment, so that Ctrl-C ends them in one line too
+    from syntone.cli import end_on_signals
+
+    end_on_signals()
+
 import argparse
 import functools
 import sys
@@ -22,6 +27,7 @@ from syntone.cli import (
     Parser,
     choose_defined,
     command,
+    importing,
     nonnegative_float,
     nonnegative_int,
     positive_float,
@@ -110,9 +116,10 @@ def watch(model, features, labels: dict, metrics: list[str], every: int, epoch: 
 def main(argv: list[str] | None = None) -> int | None:
     args = parse_flags(argv)
 
-    from models import MODELS  # after the flags: torch takes a second
-    from syntone import runs
-    from syntone.runtime import joined_processes, select_device
+    with importing():  # after the flags: torch takes a second
+        from models import MODELS
+        from syntone import runs
+        from syntone.runtime import joined_processes, select_device
 
     names = args.model or list(MODELS)
     overrides = {flag: getattr(args, flag) for flag in MODEL_FLAGS if getattr(args, flag) is not None}

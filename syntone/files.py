@@ -65,8 +65,10 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
             handle.flush()
             os.fsync(handle.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as fault:
         temporary.unlink(missing_ok=True)
+        if isinstance(fault, OSError) and fault.filename in (None, str(temporary)):  # a failed write does not say of what
+            fault.filename = str(path)
         raise
 
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from syntone.cli import MachineError
+from syntone.guards import spoilt_state, spoilt_term
 from syntone.runtime import ALONE, Processes, average_gradients, build_optimizer, place, spread
 
 SHUFFLE, NOISE, VALIDATION, VALIDATION_ORDER = range(4)
@@ -73,14 +74,6 @@ def run_epoch(model: nn.Module, features: Tensor, rows: Tensor, *, batch_size: i
     return {name: total / len(rows) for name, total in zip(totals, sums)}
 
 
-def _check_finite(terms: dict[str, float], *, epoch: int, phase: str, last_good: str) -> None:
-    """Stop where a term is not finite, naming the term itself rather than the sum it has spoiled."""
-    bad = sorted((name for name, value in terms.items() if not math.isfinite(value)), key=lambda name: name == "loss")
-    if bad:
-        raise MachineError(f"{phase} term '{bad[0]}' became {terms[bad[0]]} in epoch {epoch}; {last_good}; "
-                           f"try a smaller --lr")
-
-
 def _copy_state(model: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().to("cpu", copy=True) for name, value in model.state_dict().items()}
 
@@ -111,7 +104,8 @@ def train(model: nn.Module, features: Tensor, *, train_rows: Tensor, valid_rows:
     Raises
     ------
     MachineError
-        If a loss term is not finite; names the term, the epoch and the last good checkpoint.
+        If a loss term, a weight or a gradient is not finite; names it, the epoch and the last good checkpoint, which is
+        that of the epoch before.
     """
     device = features.device
     place(model, device)
@@ -140,10 +134,14 @@ def train(model: nn.Module, features: Tensor, *, train_rows: Tensor, valid_rows:
         with torch.no_grad():
             validated = run_epoch(model, features, valid_rows, batch_size=batch_size, processes=processes,
                                   generator=stream(seed, 0, VALIDATION, device=device))
-        last_good = (f"the last good checkpoint is {checkpoint_name} of epoch {saved_epoch}" if saved_epoch
-                     else "no checkpoint was written yet")
-        _check_finite(trained, epoch=epoch, phase="training", last_good=last_good)
-        _check_finite(validated, epoch=epoch, phase="validation", last_good=last_good)
+        problem = (spoilt_term(trained, phase="training") or spoilt_term(validated, phase="validation")
+                   or spoilt_state(model, optimizer))
+        if problem:
+            if done is not None and done.epoch > saved_epoch:  # the epoch before was good, and is not written yet
+                save(done)
+            last_good = (f"the last good checkpoint is {checkpoint_name} of epoch {done.epoch}" if done is not None
+                         else "no checkpoint was written yet")
+            raise MachineError(f"{problem} in epoch {epoch}; {last_good}; try a smaller --lr")
         row = {"epoch": epoch, "lr": lr} | {f"train_{name}": value for name, value in trained.items()}
         row |= {f"valid_{name}": value for name, value in validated.items()}
         row |= score(epoch) if score is not None else {}
@@ -151,8 +149,8 @@ def train(model: nn.Module, features: Tensor, *, train_rows: Tensor, valid_rows:
             history.setdefault(name, [math.nan] * (epoch - 1)).append(row.get(name, math.nan))
         if validated["loss"] < best_loss:
             best_loss, best_epoch, best = validated["loss"], epoch, _copy_state(model)
+        done = Progress(epoch, best_epoch, _copy_state(model), best, copy.deepcopy(optimizer.state_dict()), history)
         if epoch == epochs or time.monotonic() - saved_at >= save_seconds:
-            done = Progress(epoch, best_epoch, _copy_state(model), best, optimizer.state_dict(), history)
             save(done)
             saved_at, saved_epoch = time.monotonic(), epoch
         if on_epoch is not None:
