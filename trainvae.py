@@ -15,6 +15,7 @@ if __name__ == "__main__":  # before the imports that take a moment, so that Ctr
     end_on_signals()
 
 import argparse
+import contextlib
 import functools
 import sys
 from pathlib import Path
@@ -33,6 +34,7 @@ from syntone.cli import (
     positive_float,
     positive_int,
 )
+from syntone.files import check_writable_folder, locked
 
 WATCHED = ("mig", "jemmig", "dcimig", "modularity", "sap")  # those that take well under a second
 # Flags that reach a model's constructor where it has a parameter of that name.
@@ -96,8 +98,12 @@ def check_flags(args: argparse.Namespace) -> None:
             raise InputError(f"--{flag}: a value is given twice; give each once")
     if not args.dataset.is_file():
         raise InputError(f"--dataset: {args.dataset} is no file; make one with create.py --file_path {args.dataset}")
-    if args.output_dir.exists() and not args.output_dir.is_dir():
-        raise InputError(f"--output_dir: {args.output_dir} is a file; give a folder")
+    check_writable_folder(args.output_dir, flag="--output_dir")
+    if not 1e-6 <= args.sigma <= 1e6:
+        raise InputError(f"--sigma: {args.sigma:g} takes the loss out of the range of float32; give 1e-6 to 1e6")
+    for flag in ("beta", "gamma", "alpha"):
+        if (getattr(args, flag) or 0) > 1e9:
+            raise InputError(f"--{flag}: {getattr(args, flag):g} takes the loss out of the range of float32; give at most 1e9")
 
 
 def watch(model, features, labels: dict, metrics: list[str], every: int, epoch: int) -> dict[str, float]:
@@ -119,13 +125,18 @@ def main(argv: list[str] | None = None) -> int | None:
     with importing():  # after the flags: torch takes a second
         from models import MODELS
         from syntone import runs
+        from syntone.checkpoint import checkpoint_path
         from syntone.runtime import joined_processes, select_device
 
     names = args.model or list(MODELS)
     overrides = {flag: getattr(args, flag) for flag in MODEL_FLAGS if getattr(args, flag) is not None}
     runs.check_models(names, overrides)
     device = select_device(args.device)
-    with joined_processes(device) as processes:
+    with contextlib.ExitStack() as held:
+        processes = held.enter_context(joined_processes(device))
+        for path in [checkpoint_path(args.output_dir, name, seed) for name in names for seed in args.seeds]:
+            if processes.writes:
+                held.enter_context(locked(path, flag="--output_dir"))
         train_all(args, names, overrides, device=device, processes=processes)
 
 
@@ -137,6 +148,7 @@ def train_all(args: argparse.Namespace, names: list[str], overrides: dict, *, de
     from syntone import runs
     from syntone.data import load_npz
     from syntone.mel import FrontEnd, compute_features
+    from syntone.memory import check_training
     from syntone.training import train
 
     say = functools.partial(print, flush=True) if processes.writes else (lambda *words: None)
@@ -159,7 +171,8 @@ def train_all(args: argparse.Namespace, names: list[str], overrides: dict, *, de
         watched_metrics = choose_defined(
             args.metrics, defined, default=WATCHED, flag="--metrics",
             data=f"{factors.shape[1]} varied factors, {args.latent_dim} latents and {len(factors)} tones")
-    args.output_dir.mkdir(parents=True, exist_ok=True)
+    for run in todo:
+        check_training(run.model_name, run.model_config, batch_size=min(args.batch_size, len(run.train_rows)), device=device)
     say(f"{len(dataset):,} tones -> features {front_end.shape} on {device}")
     with bar_of(total=len(dataset), desc="features") as bar:
         features = compute_features(dataset.x, front_end, device=device, progress=bar.update)

@@ -17,7 +17,7 @@ from typing import BinaryIO
 from syntone.cli import InputError
 
 BLOCK_BYTES = 4 * 2**20
-MAX_MEMBERS = 100_000  # a checkpoint has one a tensor; to look at ten million empty members would take minutes
+MAX_MEMBERS = 20_000  # a checkpoint has one a tensor; to look at millions of empty members would take minutes
 LOCAL_HEADER_BYTES = 30
 # What reading a damaged zip raises beside BadZipFile; the OSError is that of a seek to before the file's start.
 DAMAGE = (zipfile.BadZipFile, NotImplementedError, EOFError, struct.error, OverflowError, ValueError, OSError)

@@ -194,6 +194,8 @@ def command(body: Callable[[list[str] | None], int | None]) -> Callable[[list[st
         except Exception as fault:
             if _came_from(fault, KeyboardInterrupt):
                 return fail(130, "interrupted")
+            if _came_from(fault, Terminated):
+                return fail(143, "terminated")
             if _is_out_of_memory(fault):
                 return fail(1, f"out of memory: {one_line(fault)[:200]}; use a smaller grid or batch")
             raise  # a defect of ours: the traceback is what its report needs

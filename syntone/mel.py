@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from syntone.cli import InputError
+from syntone.cli import InputError, MachineError
+from syntone.memory import memory_bytes
 
 KINDS = ("logmel", "paper")
 
@@ -49,6 +50,12 @@ class FrontEnd:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise InputError(f"--features: {self.kind!r} is unknown; choose one of {', '.join(KINDS)}")
+        # What a checkpoint says is not trusted: a window of 2 ** 40 samples would take all memory.
+        sizes = (self.sample_rate, self.n_samples, self.n_fft, self.hop, self.n_mels)
+        if not (all(type(size) is int for size in sizes) and 1 <= self.sample_rate < 2**31 and 1 <= self.n_samples < 2**40
+                and 16 <= self.n_fft <= 2**20 and 1 <= self.hop <= self.n_fft and 1 <= self.n_mels <= self.n_fft
+                and -1000 <= self.db_min < self.db_max <= 1000):
+            raise InputError(f"the front end {self} cannot be computed; n_fft is 16 to 2^20, hop and n_mels 1 to n_fft")
 
     def config(self) -> dict:
         """The fields as plain types, from which `FrontEnd(**config)` is rebuilt."""
@@ -252,7 +259,13 @@ def compute_features(wave: np.ndarray, front_end: FrontEnd, *, device: torch.dev
     ------
     InputError
         If a sample is not finite.
+    MachineError
+        If the features do not fit into memory.
     """
+    n_bytes = 4 * len(wave) * math.prod(front_end.shape)
+    if n_bytes > memory_bytes(device):
+        raise MachineError(f"the features of {len(wave):,} tones would take {n_bytes:,} bytes, and {device} has "
+                           f"{memory_bytes(device):,}; make a smaller dataset")
     features = torch.empty((len(wave), *front_end.shape), device=device)
     for start in range(0, len(wave), rows):
         block = torch.from_numpy(np.array(wave[start:start + rows], dtype=np.float32))
