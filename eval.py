@@ -143,8 +143,12 @@ def main(argv: list[str] | None = None) -> int | None:
         entries = showing.load_entries(args.model, dataset_path=args.dataset, state=args.state, device=device)
         for message in showing.warnings_for(entries):
             print(f"eval.py: warning: {message}", file=sys.stderr)
-        codes_of = {(entry.checkpoint.model_name, entry.checkpoint.seed): encode(entry.model, entry.features)
-                    for entry in entries}
+        codes_of = {}
+        for entry, path in zip(entries, args.model):
+            try:
+                codes_of[entry.checkpoint.model_name, entry.checkpoint.seed] = encode(entry.model, entry.features)
+            except InputError as mistake:
+                raise InputError(f"{path}: {mistake}") from mistake
         rows, latents = evaluate_entries(entries, codes_of, args, stages)
         rows += agreement_rows(codes_of)
         rows.sort(key=lambda row: list(MODELS).index(row.model))  # columns in one order, whatever the shell's

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from syntone.cli import InputError
+from syntone.cli import InputError, one_line
 
 BLOCK_BYTES = 4 * 2**20
 MAX_MEMBERS = 20_000  # a checkpoint has one a tensor; to look at millions of empty members would take minutes
@@ -42,7 +42,7 @@ class Archive:
     members: dict[str, Member]
 
     def damaged(self, why: object) -> InputError:
-        return InputError(f"{self.path}: not a whole {self.path.suffix or 'zip'} file ({why}); {self.remedy}")
+        return InputError(f"{self.path}: not a whole {self.path.suffix or 'zip'} file ({one_line(why)[:200]}); {self.remedy}")
 
     def blocks(self, name: str) -> Iterator[bytes]:
         """The bytes of a member, block by block.
@@ -60,7 +60,7 @@ class Archive:
                 crc = zlib.crc32(block, crc)
                 yield block
         if crc != member.crc:
-            raise self.damaged(f"the checksum of '{name}' is wrong")
+            raise self.damaged(f"the checksum of '{name[:40]}' is wrong")
 
     def check_all(self) -> None:
         """Read every member once, for its checksum."""
@@ -91,21 +91,21 @@ def open_archive(path: Path, *, remedy: str) -> Archive:
         except DAMAGE as damage:
             raise Archive(path, remedy, {}).damaged(damage) from damage
     if packed:
-        raise InputError(f"{path}: '{packed[0]}' is compressed, so it could unpack to any size; {remedy}")
+        raise InputError(f"{path}: '{one_line(packed[0])[:40]}' is compressed, so it could unpack to any size; {remedy}")
     return Archive(path, remedy, members)
 
 
 def _locate(handle: BinaryIO, entry: zipfile.ZipInfo, size: int) -> Member:
     """Where a member's bytes are, from what stands before them; a ValueError or BadZipFile where the directory differs."""
-    name = entry.orig_filename
+    name, shown = entry.orig_filename, entry.orig_filename[:40]
     handle.seek(entry.header_offset)
     local = handle.read(LOCAL_HEADER_BYTES)
     if len(local) < LOCAL_HEADER_BYTES or local[:4] != b"PK\x03\x04":
-        raise zipfile.BadZipFile(f"'{name}' is not where the directory says")
+        raise zipfile.BadZipFile(f"'{shown}' is not where the directory says")
     name_length, extra_length = struct.unpack("<HH", local[26:30])
     if handle.read(name_length) != name.encode("utf-8" if entry.flag_bits & 0x800 else "cp437"):
-        raise zipfile.BadZipFile(f"'{name}' has another name in the directory")
+        raise zipfile.BadZipFile(f"'{shown}' has another name in the directory")
     start = entry.header_offset + LOCAL_HEADER_BYTES + name_length + extra_length
     if entry.compress_size != entry.file_size or start + entry.file_size > size:
-        raise zipfile.BadZipFile(f"'{name}' should hold {entry.file_size} bytes and does not")
+        raise zipfile.BadZipFile(f"'{shown}' should hold {entry.file_size} bytes and does not")
     return Member(entry.filename, start, entry.file_size, entry.CRC)

@@ -92,9 +92,11 @@ def choose_defined(asked: list[str] | None, defined: Iterable[str], *, default: 
     return chosen
 
 
-def one_line(text: str) -> str:
-    """The text on one line: paths and messages of other libraries may hold line breaks."""
-    return " ".join(str(text).split())
+def one_line(text: object) -> str:
+    """The text on one line: paths, messages of other libraries and what is read from a stranger's file may hold line
+    breaks, and codes that a terminal obeys."""
+    words = " ".join(str(text).split())
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in words)
 
 
 def _is_out_of_memory(fault: BaseException) -> bool:
@@ -144,14 +146,13 @@ def _came_from(fault: BaseException | None, kind: type[BaseException]) -> bool:
     return fault is not None and (isinstance(fault, kind) or _came_from(fault.__cause__ or fault.__context__, kind))
 
 
-def _drop_broken_stdout() -> bool:
-    """Whether standard output takes nothing more; it is then exchanged, or Python's own flush at the end would fail too."""
+def _drop_broken_stdout() -> None:
+    """Exchange a standard output that takes nothing more; Python's own flush at the end would fail once more."""
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
-        return False
+        return
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return True
 
 
 def command(body: Callable[[list[str] | None], int | None]) -> Callable[[list[str] | None], int]:
@@ -182,9 +183,9 @@ def command(body: Callable[[list[str] | None], int | None]) -> Callable[[list[st
         except OSError as fault:
             if isinstance(fault, BrokenPipeError):  # the reader of our output has left, for example `| head`
                 return 1
-            place = fault.filename or ("standard output" if _drop_broken_stdout() else "")
-            where = f"{place}: " if place else ""
+            where = f"{fault.filename}: " if fault.filename else ""
             if fault.errno in MACHINE_FAULTS:
+                where = where or "standard output: "  # files.py names every file that it fails to write
                 return fail(1, f"{where}{fault.strerror}; free some space or choose another place, then run again")
             return fail(2, f"{where}{fault.strerror or fault}; check the path and its permissions")
         except KeyboardInterrupt:

@@ -273,24 +273,25 @@ def _check(path: Path, members: dict[str, np.ndarray]) -> None:
         if key in members and members[key].shape != shape:
             raise InputError(f"{path}: '{key}' has shape {members[key].shape}, expected {shape} to go with 'x' and "
                              f"'factor_names'; {RECREATE}")
+    _check_values(path, members)
     try:
-        _check_values(path, members)
         version = json.loads(str(members["recipe"])).get("format_version", FORMAT_VERSION)
-    except InputError:
-        raise
-    except (ValueError, AttributeError, RecursionError) as damage:  # a letter that is none, or text that is no JSON object
-        raise InputError(f"{path}: 'recipe' is not a JSON object, or a text has no valid letters; {RECREATE}") from damage
+    except (ValueError, AttributeError, RecursionError) as damage:
+        raise InputError(f"{path}: 'recipe' is not a JSON object; {RECREATE}") from damage
     if version != FORMAT_VERSION or isinstance(version, bool):
         raise InputError(f"{path}: format version {version}, this program reads {FORMAT_VERSION}; {RECREATE}")
 
 
 def _check_values(path: Path, members: dict[str, np.ndarray]) -> None:
     """Refuse values that no tone has. The samples are looked at last and in blocks: they are most of the file."""
+    for key in ("factor_names", "factor_kinds", "classes", "recipe"):
+        if key in members and members[key].dtype.itemsize:
+            letters = np.array(members[key]).reshape(-1).view(np.dtype(np.uint32).newbyteorder(members[key].dtype.byteorder))
+            if ((letters > 0x10FFFF) | (letters // 0x800 == 0x1B)).any():  # numpy makes strings of them that end in a crash
+                raise InputError(f"{path}: '{key}' has letters that there are not; {RECREATE}")
     unknown = sorted(set(members["factor_kinds"].tolist()) - set(KINDS))
     if unknown:
         raise InputError(f"{path}: 'factor_kinds' has {unknown[0]!r}, expected nominal or ordered; {RECREATE}")
-    for key in ("factor_names", "classes", "recipe"):
-        "".join(np.atleast_1d(members.get(key, "")).tolist()).encode("utf-8")
     if not 1 <= int(members["sample_rate"]) < 2**31:
         raise InputError(f"{path}: 'sample_rate' is {int(members['sample_rate'])} Hz, expected 1 or more, below 2^31; "
                          f"{RECREATE}")

@@ -101,8 +101,7 @@ def staged(folder: str | Path, *, flag: str) -> Iterator[Path]:
                 target = folder / path.relative_to(stage)
                 target.mkdir(exist_ok=True) if path.is_dir() else os.replace(path, target)
         except OSError as fault:
-            if fault.filename is not None:  # the place that the user knows
-                fault.filename = str(fault.filename).replace(str(stage), str(folder))
+            fault.filename = str(fault.filename or folder).replace(str(stage), str(folder))  # the place that the user knows
             raise
         finally:
             shutil.rmtree(stage)
