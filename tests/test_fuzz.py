@@ -148,3 +148,13 @@ def test_harmless_damage_is_not_refused(good, kind):
     path.unlink(missing_ok=True)
     path.write_bytes(bytes(damaged))
     assert all(same(getattr(expected, field.name), getattr(READERS[kind][1](path), field.name)) for field in fields(expected))
+
+
+def test_a_bit_that_makes_a_tensor_a_folder_to_torch_changes_nothing(good):
+    """The attribute of a folder, in the zip's directory: torch.load would return memory as it was, and no error."""
+    path, content, expected = good["pt"]
+    damaged = bytearray(content)
+    damaged[content.rfind(b"PK\x01\x02", 0, content.rfind(b"/data/0")) + 38] ^= 0x10
+    path.unlink(missing_ok=True)
+    path.write_bytes(bytes(damaged))
+    assert same(expected.last, load_checkpoint(path).last)
