@@ -7,6 +7,11 @@
 The first makes the paper's SynTone (32,000 tones, 2.0 GB), the second a grid for a laptop (4,000 tones, 0.26 GB).
 """
 
+if __name__ == "__main__":  # before the imports that take a moment, so that Ctrl-C ends them in one line too
+    from syntone.cli import end_on_signals
+
+    end_on_signals()
+
 import argparse
 import shutil
 import sys
@@ -18,7 +23,7 @@ from tqdm import tqdm
 from syntone import synthesis
 from syntone.cli import InputError, MachineError, Parser, command, positive_float, positive_int
 from syntone.data import Blocks, dataset_members, npz_size, read_recipe, recipe_text, row_ranges, write_members
-from syntone.files import check_writable_path
+from syntone.files import check_writable_path, locked
 
 GENERATOR_VERSION = 1
 MAX_LEVELS = 10**6
@@ -70,8 +75,10 @@ def check_flags(args: argparse.Namespace) -> None:
     n_samples = args.sample_rate * args.duration
     if not 2 <= round(n_samples) <= MAX_TONE_BYTES // 8:
         raise InputError(f"--duration: {args.duration:g} s at {args.sample_rate} Hz is {n_samples:.6g} samples; "
-                         f"give 2 to {MAX_TONE_BYTES // 8} samples a tone")
+                         f"give 2 to {MAX_TONE_BYTES // 8} (this tone would take {8 * n_samples:,.0f} bytes to compute)")
     check_writable_path(args.file_path, flag="--file_path")
+    if args.file_path.suffix != ".npz":  # also guards any other file against --overwrite
+        raise InputError(f"--file_path: {args.file_path} does not end in .npz; give {args.file_path}.npz")
 
 
 def build_grid(args: argparse.Namespace) -> synthesis.Grid:
@@ -103,31 +110,43 @@ def build_members(grid: synthesis.Grid, recipe: dict, *, bar: tqdm) -> dict[str,
         amps=per_row(np.float64, (), lambda rows: grid.physical(rows)[:, 1]))
 
 
+def is_made(args: argparse.Namespace, recipe: dict) -> bool:
+    """Whether the file is there already, made with these options; one made with others is refused without --overwrite."""
+    if args.overwrite or not args.file_path.exists():
+        return False
+    if read_recipe(args.file_path) == recipe_text(recipe):
+        return True
+    raise InputError(f"--file_path: {args.file_path} exists and was made with other options; "
+                     f"give --overwrite to replace it or another path")
+
+
+def write_dataset(args: argparse.Namespace, recipe: dict) -> None:
+    """Say what is written, and write it."""
+    grid = build_grid(args)
+    with tqdm(total=grid.n_tones, unit="tone", delay=2, disable=None) as bar:
+        members = build_members(grid, recipe, bar=bar)
+        n_bytes = npz_size(members)
+        free = shutil.disk_usage(args.file_path.parent).free
+        if n_bytes > free:
+            raise MachineError(f"--file_path: {args.file_path} would take {n_bytes:,} bytes and {free:,} are free there; "
+                               f"free some space, choose another disk or a smaller grid")
+        print(f"{args.file_path}: {grid.n_tones:,} tones ({args.num_freqs} frequencies x {args.num_amps} amplitudes x "
+              f"{len(args.waveforms)} waveforms) of {grid.n_samples:,} samples, {n_bytes / 1e9:.3g} GB", flush=True)
+        for message in synthesis.warnings_for(grid):
+            print(f"create.py: warning: {message}", file=sys.stderr)
+        write_members(args.file_path, members)
+
+
 @command
 def main(argv: list[str] | None = None) -> int | None:
     args = parse_flags(argv)
     options = {key: value for key, value in vars(args).items() if key not in ("file_path", "overwrite")}
     recipe = {"generator": "create.py", "generator_version": GENERATOR_VERSION} | options
-    if args.file_path.exists() and not args.overwrite:
-        if read_recipe(args.file_path) == recipe_text(recipe):
+    with locked(args.file_path, flag="--file_path"):
+        if is_made(args, recipe):
             print(f"{args.file_path} was made with these options already; left alone")
-            return
-        raise InputError(f"--file_path: {args.file_path} exists and was made with other options; "
-                         f"give --overwrite to replace it or another path")
-    n_tones = args.num_freqs * args.num_amps * len(args.waveforms)
-    n_bytes = 4 * n_tones * round(args.sample_rate * args.duration)
-    free = shutil.disk_usage(next(p for p in args.file_path.absolute().parents if p.exists())).free
-    if n_bytes > free:
-        raise MachineError(f"--file_path: {args.file_path} would take {n_bytes:,} bytes and {free:,} are free there; "
-                           f"free some space, choose another disk or a smaller grid")
-    grid = build_grid(args)
-    with tqdm(total=n_tones, unit="tone", delay=2, disable=None) as bar:
-        members = build_members(grid, recipe, bar=bar)
-        print(f"{args.file_path}: {n_tones:,} tones ({args.num_freqs} frequencies x {args.num_amps} amplitudes x "
-              f"{len(args.waveforms)} waveforms) of {grid.n_samples:,} samples, {npz_size(members) / 1e9:.3g} GB", flush=True)
-        for message in synthesis.warnings_for(grid):
-            print(f"create.py: warning: {message}", file=sys.stderr)
-        write_members(args.file_path, members)
+        else:
+            write_dataset(args, recipe)
 
 
 if __name__ == "__main__":

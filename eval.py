@@ -11,7 +11,13 @@ sounds to results/audio/. Several seeds of one model are aggregated; figures and
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports that take a moment, so that Ctrl-C ends them in one line too
+    from syntone.cli import end_on_signals
+
+    end_on_signals()
+
 import argparse
+import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +27,8 @@ from tqdm import tqdm
 
 from metrics import METRICS, Report, defined_metrics, evaluate, self_test, udr_per_model
 from syntone import results
-from syntone.cli import InputError, Parser, choose_defined, command, nonnegative_int
+from syntone.cli import InputError, Parser, choose_defined, command, importing, nonnegative_int
+from syntone.files import check_writable_folder, staged
 
 if TYPE_CHECKING:  # torch is imported after the flags
     from syntone.evaluation import Codes
@@ -49,8 +56,7 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
                          help="auto is cuda, then mps, then cpu")
     args = parser.parse_args(argv)
     for flag in ("output_dir", "figures_dir"):
-        if getattr(args, flag).exists() and not getattr(args, flag).is_dir():
-            raise InputError(f"--{flag}: {getattr(args, flag)} is a file; give a folder")
+        check_writable_folder(getattr(args, flag), flag=f"--{flag}")
     if not args.model and not args.self_test:
         raise InputError("--model: no checkpoint is given; give one or more .pt that trainvae.py wrote, or --self_test")
     for path in args.model or []:
@@ -70,15 +76,19 @@ def score_rows(report: Report, *, model: str, seed: int, latents: str) -> list[r
     return rows
 
 
-def evaluate_codes(codes: Codes, labels: dict, args: argparse.Namespace, *, model: str,
-                   seed: int) -> tuple[Report, list[results.Row]]:
-    """The report over the active latents, and the rows: scores over active and over all latents, the number of active
-    ones, and the fullest bin."""
+def choose_metrics(codes: Codes, labels: dict, asked: list[str] | None) -> list[str]:
+    """The scores to compute of these codes: what was asked for, or all that are defined for the data."""
     factors, n_latents = labels["factors"], codes.codes.shape[1]
     defined = defined_metrics(factors=factors, n_latents=n_latents, factor_kinds=labels["factor_kinds"])
-    metrics = choose_defined(args.metrics, defined, default=METRICS, flag="--metrics",
-                             data=f"{factors.shape[1]} varied factors, {n_latents} latents and {len(factors)} tones")
-    given = labels | dict(codes=codes.codes, metrics=metrics, seed=args.seed)
+    return choose_defined(asked, defined, default=METRICS, flag="--metrics",
+                          data=f"{factors.shape[1]} varied factors, {n_latents} latents and {len(factors)} tones")
+
+
+def evaluate_codes(codes: Codes, labels: dict, metrics: list[str], *, model: str, seed: int,
+                   draws: int) -> tuple[Report, list[results.Row]]:
+    """The report over the active latents, and the rows: scores over active and over all latents, the number of active
+    ones, and the fullest bin."""
+    given = labels | dict(codes=codes.codes, metrics=metrics, seed=draws)
     with tqdm(desc=f"scores of {model}", unit="score", delay=2, disable=None) as bar:
         active = evaluate(**given, active=codes.active, progress=lambda name: bar.update())
         every = active if codes.active.all() else evaluate(**given, progress=lambda name: bar.update())
@@ -117,39 +127,65 @@ def main(argv: list[str] | None = None) -> int | None:
     if args.self_test:
         return run_self_test(args.seed)
 
-    from models import MODELS  # after the flags: torch takes a second
-    from syntone import showing
-    from syntone.evaluation import encode, reconstruction_error_db
-    from syntone.runtime import select_device
+    with importing():  # after the flags: torch takes a second
+        from models import MODELS
+        from syntone import showing
+        from syntone.evaluation import encode
+        from syntone.runtime import select_device
 
     device = select_device(args.device)
-    entries = showing.load_entries(args.model, dataset_path=args.dataset, state=args.state, device=device)
-    for message in showing.warnings_for(entries):
-        print(f"eval.py: warning: {message}", file=sys.stderr)
-    rows, codes_of, latents = [], {}, []
-    for entry in entries:
-        name, seed = entry.checkpoint.model_name, entry.checkpoint.seed
-        codes = encode(entry.model, entry.features)
-        error = reconstruction_error_db(entry.model, entry.features[entry.valid_rows], front_end=entry.front_end)
-        report, scores = evaluate_codes(codes, entry.dataset.labels(), args, model=name, seed=seed)
-        rows += [results.Row(name, seed, "reconstruction error (dB)", "all", "all", error), *scores]
-        if not args.no_figures and not any(name == other for other, _ in codes_of):
-            showing.draw_and_sound(entry, codes, figures_dir=args.figures_dir, audio_dir=args.output_dir / "audio" / name,
-                                   seed=args.seed, animate=not codes_of)
-            showing.draw_information(entry, codes, report.mi / report.entropy[:, None], factors=report.factor_names,
-                                     figures_dir=args.figures_dir)
-        codes_of[name, seed] = codes
-        latents.append({"model": name, "seed": seed, "kl_nats": codes.kl.tolist(), "fullest_bin": report.occupancy.tolist(),
-                        "factors": list(report.factor_names), "entropy_nats": report.entropy.tolist(),
-                        "mutual_information_nats": report.mi.tolist()})
-    rows += agreement_rows(codes_of)
-    rows.sort(key=lambda row: list(MODELS).index(row.model))  # columns in one order, whatever the shell's
-    results.write_scores(args.output_dir, rows, details={"checkpoints": [str(path) for path in args.model],
-                                                         "state": args.state, "seed": args.seed, "latents": latents})
+    with contextlib.ExitStack() as held:
+        stages: dict[Path, Path] = {}  # two flags may name one folder
+        for flag in ("output_dir",) if args.no_figures else ("output_dir", "figures_dir"):
+            folder = getattr(args, flag)
+            if folder.resolve() not in stages:
+                stages[folder.resolve()] = held.enter_context(staged(folder, flag=f"--{flag}"))
+        entries = showing.load_entries(args.model, dataset_path=args.dataset, state=args.state, device=device)
+        for message in showing.warnings_for(entries):
+            print(f"eval.py: warning: {message}", file=sys.stderr)
+        codes_of = {}
+        for entry, path in zip(entries, args.model):
+            try:
+                codes_of[entry.checkpoint.model_name, entry.checkpoint.seed] = encode(entry.model, entry.features)
+            except InputError as mistake:
+                raise InputError(f"{path}: {mistake}") from mistake
+        rows, latents = evaluate_entries(entries, codes_of, args, stages)
+        rows += agreement_rows(codes_of)
+        rows.sort(key=lambda row: list(MODELS).index(row.model))  # columns in one order, whatever the shell's
+        details = {"checkpoints": [str(path) for path in args.model], "state": args.state, "seed": args.seed, "latents": latents}
+        results.write_scores(stages[args.output_dir.resolve()], rows, details=details)
     print(results.to_markdown(results.table(rows)))
     print(results.caption(rows))
     print(f"tables: {args.output_dir}" + ("" if args.no_figures else
                                           f"; figures: {args.figures_dir}; sounds: {args.output_dir / 'audio'}"))
+
+
+def evaluate_entries(entries: list, codes_of: dict[tuple[str, int], Codes], args: argparse.Namespace,
+                     stages: dict[Path, Path]) -> tuple[list[results.Row], list[dict]]:
+    """Score every checkpoint, and draw and sound the first of each model into the stages; the rows, and what the JSON says
+    about the latents of each."""
+    from syntone import showing
+    from syntone.evaluation import reconstruction_error_db
+
+    metrics_of = {key: choose_metrics(codes, entry.dataset.labels(), args.metrics)  # all refusals before any work
+                  for entry, (key, codes) in zip(entries, codes_of.items())}
+    rows, latents, drawn = [], [], set()
+    for entry, ((name, seed), codes) in zip(entries, codes_of.items()):
+        error = reconstruction_error_db(entry.model, entry.features[entry.valid_rows], front_end=entry.front_end)
+        report, scores = evaluate_codes(codes, entry.dataset.labels(), metrics_of[name, seed], model=name, seed=seed,
+                                        draws=args.seed)
+        rows += [results.Row(name, seed, "reconstruction error (dB)", "all", "all", error), *scores]
+        if not args.no_figures and name not in drawn:
+            figures = stages[args.figures_dir.resolve()]
+            showing.draw_and_sound(entry, codes, figures_dir=figures, seed=args.seed, animate=not drawn,
+                                   audio_dir=stages[args.output_dir.resolve()] / "audio" / name)
+            showing.draw_information(entry, codes, report.mi / report.entropy[:, None], factors=report.factor_names,
+                                     figures_dir=figures)
+            drawn.add(name)
+        latents.append({"model": name, "seed": seed, "kl_nats": codes.kl.tolist(), "fullest_bin": report.occupancy.tolist(),
+                        "factors": list(report.factor_names), "entropy_nats": report.entropy.tolist(),
+                        "mutual_information_nats": report.mi.tolist()})
+    return rows, latents
 
 
 if __name__ == "__main__":

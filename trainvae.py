@@ -10,7 +10,13 @@
 Writes <output_dir>/<Model>_seed<S>.pt (last and best state), .csv (every loss term per epoch) and .png (the curves).
 """
 
+if __name__ == "__main__":  # before the imports that take a moment, so that Ctrl-C ends them in one line too
+    from syntone.cli import end_on_signals
+
+    end_on_signals()
+
 import argparse
+import contextlib
 import functools
 import sys
 from pathlib import Path
@@ -23,11 +29,13 @@ from syntone.cli import (
     Parser,
     choose_defined,
     command,
+    importing,
     nonnegative_float,
     nonnegative_int,
     positive_float,
     positive_int,
 )
+from syntone.files import check_writable_folder, locked
 
 WATCHED = ("mig", "jemmig", "dcimig", "modularity", "sap")  # those that take well under a second
 # Flags that reach a model's constructor where it has a parameter of that name.
@@ -101,8 +109,12 @@ def check_flags(args: argparse.Namespace) -> None:
             raise InputError(f"--{flag}: a value is given twice; give each once")
     if not args.dataset.is_file():
         raise InputError(f"--dataset: {args.dataset} is no file; make one with create.py --file_path {args.dataset}")
-    if args.output_dir.exists() and not args.output_dir.is_dir():
-        raise InputError(f"--output_dir: {args.output_dir} is a file; give a folder")
+    check_writable_folder(args.output_dir, flag="--output_dir")
+    if not 1e-6 <= args.sigma <= 1e6:
+        raise InputError(f"--sigma: {args.sigma:g} takes the loss out of the range of float32; give 1e-6 to 1e6")
+    for flag in ("beta", "gamma", "alpha"):
+        if (getattr(args, flag) or 0) > 1e9:
+            raise InputError(f"--{flag}: {getattr(args, flag):g} takes the loss out of the range of float32; give at most 1e9")
 
 
 def watch(model, features, device, labels: dict, metrics: list[str], every: int, epoch: int) -> dict[str, float]:
@@ -132,16 +144,22 @@ def choose_watched(args: argparse.Namespace, dataset) -> tuple[dict, list[str]]:
 def main(argv: list[str] | None = None) -> int | None:
     args = parse_flags(argv)
 
-    from models import MODELS  # after the flags: torch takes a second
-    from syntone import runs
-    from syntone.runtime import joined_processes, select_device, tune
+    with importing():  # after the flags: torch takes a second
+        from models import MODELS
+        from syntone import runs
+        from syntone.checkpoint import checkpoint_path
+        from syntone.runtime import joined_processes, select_device, tune
 
     names = args.model or list(MODELS)
     overrides = {flag: getattr(args, flag) for flag in MODEL_FLAGS if getattr(args, flag) is not None}
     runs.check_models(names, overrides)
     device = select_device(args.device)
     tune(device)
-    with joined_processes(device) as processes:
+    with contextlib.ExitStack() as held:
+        processes = held.enter_context(joined_processes(device))
+        for path in [checkpoint_path(args.output_dir, name, seed) for name in names for seed in args.seeds]:
+            if processes.writes:
+                held.enter_context(locked(path, flag="--output_dir"))
         train_all(args, names, overrides, device=device, processes=processes)
 
 
@@ -150,7 +168,7 @@ def train_all(args: argparse.Namespace, names: list[str], overrides: dict, *, de
     from syntone import runs
     from syntone.data import load_npz
     from syntone.mel import FrontEnd
-    from syntone.runtime import peak_memory
+    from syntone.memory import check_training, peak_memory
 
     say = functools.partial(print, flush=True) if processes.writes else (lambda *words: None)
     bar_of = functools.partial(tqdm, unit="tone", delay=2, disable=None if processes.writes else True)
@@ -165,6 +183,8 @@ def train_all(args: argparse.Namespace, names: list[str], overrides: dict, *, de
     if not todo:
         return
     labels, watched = choose_watched(args, dataset)
+    for run in todo:
+        check_training(run.model_name, run.model_config, batch_size=min(args.batch_size, len(run.train_rows)), device=device)
     with bar_of(total=len(dataset), desc="features") as bar:
         features, where = runs.features_of(dataset, front_end, device=device, memory=args.memory, folder=args.output_dir,
                                            progress=bar.update)

@@ -12,6 +12,19 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
+LOGVAR_RANGE = (-30.0, 20.0)
+
+
+def bounded_logvar(logvar: Tensor) -> Tensor:
+    """The log variance, held within [-30, 20], so that neither its exponential nor the inverse of it overflows.
+
+    Within the range it is unchanged to the bit; a posterior narrower than exp(-15) = 3e-7 is narrower than float32 can
+    tell a mean of 1 from its neighbour. The gradient passes as if there were no bound: a clamp's is zero beyond it, where
+    a latent would be stuck, while this one's KL pulls it back. Infinity becomes NaN, so that an overflow is seen.
+    """
+    return logvar + (logvar.clamp(*LOGVAR_RANGE) - logvar).detach()
+
+
 def reconstruction(x: Tensor, x_hat: Tensor, *, sigma: float) -> Tensor:
     """0.5 sum (x - x_hat)^2 / sigma^2: the negative Gaussian log-likelihood less its constant."""
     return 0.5 / sigma**2 * (x - x_hat).square().sum() / len(x)

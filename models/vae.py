@@ -38,7 +38,7 @@ class VAE(nn.Module):
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Posterior mean and log variance: (B, 1, M, L) -> mu, logvar (B, D)."""
         mu, logvar = self.encoder(x).to(x.dtype).chunk(2, dim=1)  # under autocast the network alone is less precise
-        return mu, logvar
+        return mu, objectives.bounded_logvar(logvar)
 
     def decode(self, z: Tensor) -> Tensor:
         """(B, D) -> x_hat (B, 1, M, L), the mean of the Gaussian likelihood; not confined to [0, 1]."""

@@ -1,16 +1,18 @@
 """The checkpoint (.pt): written whole or not at all, read without unpickling, and rebuilt into model and front end."""
 
 import pickle
+import pickletools
 import sys
-import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 import torch
 from torch import Tensor, nn
 
 from models import MODELS, build_model
+from syntone.archive import Archive, open_archive
 from syntone.cli import InputError
 from syntone.data import Dataset
 from syntone.files import replacing
@@ -18,6 +20,14 @@ from syntone.mel import FrontEnd
 
 FORMAT_VERSION = 1
 STATES = ("last", "best")
+RETRAIN = "train it again with trainvae.py"
+# All that the pickle inside a checkpoint may name. torch's own list for `weights_only` is longer: a bytearray of any
+# size, for one, takes memory before anything is looked at.
+PLAIN = {"collections OrderedDict", "torch._utils _rebuild_tensor_v2", "torch Size"} | {
+    f"torch {kind}Storage" for kind in ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")}
+# What reading a pickle that was made up may raise; `weights_only` ran none of its code.
+UNREADABLE = (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError,
+              AssertionError, OverflowError, MemoryError)
 
 
 @dataclass(frozen=True)
@@ -55,15 +65,37 @@ class Checkpoint:
         return self.options["seed"]
 
     def front_end(self) -> FrontEnd:
-        return FrontEnd(**self.front_end_config)
+        try:
+            return FrontEnd(**self.front_end_config)
+        except TypeError as mistake:  # a field that there is not, or one that is no number
+            raise InputError(f"the checkpoint names a front end that there is not; {RETRAIN}") from mistake
 
     def model(self, state: str = "last") -> nn.Module:
-        """The model with its weights, in evaluation mode, on the CPU."""
+        """The model with its weights, in evaluation mode, on the CPU.
+
+        Raises
+        ------
+        InputError
+            If the model is not registered here, or the weights are not those of its constructor's arguments.
+        """
         if self.model_name not in MODELS:
             raise InputError(f"the checkpoint holds a {self.model_name}, known are {', '.join(MODELS)}; "
                              f"register the model in models.MODELS")
-        model = build_model(self.model_name, **self.model_config)
-        model.load_state_dict({"last": self.last, "best": self.best}[state])
+        weights = {"last": self.last, "best": self.best}[state]
+        misfit = f"the weights are not those of a {self.model_name} with the options that the checkpoint names; {RETRAIN}"
+        try:
+            if tuple(self.model_config.get("input_shape", self.front_end().shape)) != self.front_end().shape:
+                raise InputError(misfit)
+            with torch.device("meta"):  # shapes without memory: the file decides how large they are
+                outline = build_model(self.model_name, **self.model_config).state_dict()
+            if {key: value.shape for key, value in outline.items()} != {key: value.shape for key, value in weights.items()}:
+                raise InputError(misfit)
+            model = build_model(self.model_name, **self.model_config)
+            model.load_state_dict(weights)
+        except InputError:
+            raise
+        except (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError) as mistake:
+            raise InputError(misfit) from mistake
         return model.eval()
 
 
@@ -85,11 +117,22 @@ def _canonical(value: Any) -> Any:
     return value
 
 
-def save_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint; the bytes depend on its content alone, not on the path."""
+def save_checkpoint(path: str | Path, checkpoint: Checkpoint, *, beside: Callable[[], None] | None = None) -> None:
+    """Write a checkpoint; the bytes depend on its content alone, not on the path.
+
+    Parameters
+    ----------
+    beside : writes what goes with the checkpoint; called when the checkpoint is written, before it takes its name
+    """
     fields = {name: getattr(checkpoint, name) for name in checkpoint.__dataclass_fields__}
     with replacing(path) as handle:
-        torch.save(_canonical({"format_version": FORMAT_VERSION} | fields), handle)
+        try:
+            torch.save(_canonical({"format_version": FORMAT_VERSION} | fields), handle)
+        except RuntimeError as fault:  # torch's writer fails once more at closing, and hides why it had failed: a full disk
+            raise fault.__context__ or fault
+        if beside is not None:
+            handle.flush()
+            beside()
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
@@ -98,25 +141,88 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     Raises
     ------
     syntone.cli.InputError (a ValueError)
-        If the file is missing, damaged, no checkpoint of this project, or of another format version.
+        If the file is missing, damaged, no checkpoint of this project, of another format version, or does not fit
+        together.
     """
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path}: no such file; give the path of a .pt that trainvae.py wrote")
     if path.is_dir():
         raise InputError(f"{path}: is a directory; give the path of a .pt file inside it")
-    unreadable = f"{path}: not a checkpoint that can be read safely; train it again with trainvae.py"
-    if not zipfile.is_zipfile(path):  # torch would fall back to its format of before 2020
-        raise InputError(unreadable)
+    unreadable = f"{path}: not a checkpoint that can be read safely"
     try:
-        fields = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError) as damage:
-        raise InputError(unreadable) from damage
+        archive = open_archive(path, remedy=RETRAIN)
+        _check_plain(archive)
+        fields = torch.load(archive.rewritten(), map_location="cpu", weights_only=True)  # torch compares no checksums
+    except InputError as damage:
+        raise InputError(f"{unreadable}: {str(damage).removeprefix(f'{path}: ')}") from damage
+    except UNREADABLE as damage:
+        raise InputError(f"{unreadable}; {RETRAIN}") from damage
     version = fields.pop("format_version", None) if isinstance(fields, dict) else None
-    if version != FORMAT_VERSION or set(fields) != set(Checkpoint.__dataclass_fields__):
-        raise InputError(f"{path}: format version {version}, this program reads {FORMAT_VERSION}; "
-                         f"train it again with trainvae.py")
+    if version != FORMAT_VERSION or isinstance(version, bool):
+        raise InputError(f"{path}: format version {str(version)[:40]}, this program reads {FORMAT_VERSION}; {RETRAIN}")
+    wrong = _misfit(fields)
+    if wrong:
+        raise InputError(f"{path}: {wrong}; {RETRAIN}")
     return Checkpoint(**fields)
+
+
+def _check_plain(archive: Archive) -> None:
+    """Refuse an archive whose pickle names anything but tensors and plain types, without unpickling it."""
+    for name in archive.members:
+        if not name.endswith(".pkl"):
+            continue
+        for opcode, argument, _ in pickletools.genops(b"".join(archive.blocks(name))):
+            if opcode.name in ("STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4") or (
+                    opcode.name == "GLOBAL" and argument not in PLAIN):
+                raise InputError(f"{archive.path}: it names {argument or opcode.name}, which is no tensor and no plain type; "
+                                 f"{RETRAIN}")
+
+
+def _misfit(fields: dict[str, Any]) -> str | None:
+    """What a checkpoint lacks, or what in it does not fit together, in words; None where all is well."""
+    wanted = {name: get_origin(field.type) or field.type for name, field in Checkpoint.__dataclass_fields__.items()}
+    for name, kind in wanted.items():
+        if type(fields.get(name)) is not kind:
+            return f"'{name}' is {type(fields.get(name)).__name__}, expected {kind.__name__}"
+    if set(fields) != set(wanted):
+        return f"{', '.join(map(repr, sorted(set(fields) - set(wanted), key=str)))} is not known"
+    for name in STATES:
+        for key, value in fields[name].items():
+            if not (isinstance(key, str) and isinstance(value, Tensor)):
+                return f"'{name}' is not a state of names and tensors"
+    options = fields["options"]
+    if not (type(options.get("seed")) is int and options["seed"] >= 0 and {"batch_size", "lr"} <= set(options)):
+        return "'options' has no seed, batch_size and lr"
+    epoch, history = fields["epoch"], fields["history"]
+    if not (1 <= fields["best_epoch"] <= epoch and "valid_loss" in history):
+        return f"epoch {epoch}, best epoch {fields['best_epoch']} and the history do not fit together"
+    if not all(isinstance(column, list) and len(column) == epoch and all(type(value) in (int, float) for value in column)
+               for column in history.values()):
+        return f"a column of 'history' has not one number for each of {epoch} epochs"
+    rows = (fields["train_rows"], fields["valid_rows"])
+    if not all(one.dtype == torch.int64 and one.dim() == 1 and one.is_contiguous() and len(one) >= 2 for one in rows):
+        return "'train_rows' and 'valid_rows' are not lists of row numbers"
+    if not torch.equal(torch.cat(rows).sort().values, torch.arange(sum(map(len, rows)))):
+        return "'train_rows' and 'valid_rows' do not take every row once"
+    return None
+
+
+def check_resumable(checkpoint: Checkpoint, *, path: Path) -> None:
+    """Refuse a checkpoint whose weights or optimizer state a training cannot go on from."""
+    try:
+        model = checkpoint.model("last")
+    except InputError as mistake:
+        raise InputError(f"{path}: {mistake}") from mistake
+    optimizer = torch.optim.Adam(model.parameter_groups(checkpoint.options["lr"]))
+    try:
+        optimizer.load_state_dict(checkpoint.optimizer)
+        fits = all(state[moment].shape == weight.shape for weight, state in optimizer.state.items()
+                   for moment in ("exp_avg", "exp_avg_sq"))
+    except (ValueError, LookupError, TypeError, AttributeError, RuntimeError):
+        fits = False
+    if not fits:
+        raise InputError(f"{path}: 'optimizer' is not the state of this model's; {RETRAIN}")
 
 
 def check_dataset(checkpoint: Checkpoint, dataset: Dataset) -> str | None:

@@ -6,14 +6,16 @@ before torch is loaded.
 """
 
 import argparse
+import contextlib
 import errno
 import functools
+import io
 import math
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 MACHINE_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EROFS}
@@ -54,19 +56,20 @@ class Parser(argparse.ArgumentParser):
 def _number(text: str, kind: Callable[[str], float], accept: Callable[[float], bool], wanted: str) -> float:
     try:
         value = kind(text)
-    except ValueError:
-        value = math.nan
-    if not (math.isfinite(value) and accept(value)):
-        raise argparse.ArgumentTypeError(f"expected {wanted}, got {text!r}")
+        good = math.isfinite(value) and accept(value)
+    except (ValueError, OverflowError):  # no number, or a whole number with hundreds of digits
+        good = False
+    if not good:
+        raise argparse.ArgumentTypeError(f"expected {wanted}, got {text[:40]!r}")
     return value
 
 
 def positive_int(text: str) -> int:
-    return _number(text, int, lambda v: 1 <= v < 2**31, "a whole number from 1 up")
+    return _number(text, int, lambda v: 1 <= v < 2**31, "a whole number from 1 up, below 2^31")
 
 
 def nonnegative_int(text: str) -> int:
-    return _number(text, int, lambda v: 0 <= v < 2**31, "a whole number from 0 up")
+    return _number(text, int, lambda v: 0 <= v < 2**31, "a whole number from 0 up, below 2^31")
 
 
 def positive_float(text: str) -> float:
@@ -89,9 +92,11 @@ def choose_defined(asked: list[str] | None, defined: Iterable[str], *, default: 
     return chosen
 
 
-def one_line(text: str) -> str:
-    """The text on one line: paths and messages of other libraries may hold line breaks."""
-    return " ".join(str(text).split())
+def one_line(text: object) -> str:
+    """The text on one line: paths, messages of other libraries and what is read from a stranger's file may hold line
+    breaks, and codes that a terminal obeys."""
+    words = " ".join(str(text).split())
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in words)
 
 
 def _is_out_of_memory(fault: BaseException) -> bool:
@@ -102,6 +107,52 @@ def _is_out_of_memory(fault: BaseException) -> bool:
 
 def _on_sigterm(signum, frame) -> None:
     raise Terminated
+
+
+def _end_at_once(signum, frame) -> None:
+    status, word = {signal.SIGINT: (130, "interrupted"), signal.SIGTERM: (143, "terminated")}[signum]
+    os.write(2, f"{Path(sys.argv[0]).name}: error: {word}\n".encode())
+    os._exit(status)
+
+
+def end_on_signals() -> None:
+    """Answer Ctrl-C and SIGTERM in one line while a script still imports; `command` takes over from there.
+
+    An exception raised inside an import may come out as another one, or abort the process; nothing is open yet, so the
+    process can end on the spot. A signal that is ignored, as that of the keyboard is under nohup, stays ignored.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL, _on_sigterm):
+            signal.signal(number, _end_at_once)
+
+
+@contextlib.contextmanager
+def importing() -> Iterator[None]:
+    """The same for imports inside a command, before it has opened anything."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    end_on_signals()
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _came_from(fault: BaseException | None, kind: type[BaseException]) -> bool:
+    """Whether an exception was raised because of one of that kind: a library may turn Ctrl-C into an error of its own."""
+    return fault is not None and (isinstance(fault, kind) or _came_from(fault.__cause__ or fault.__context__, kind))
+
+
+def _drop_broken_stdout() -> None:
+    """Exchange a standard output that takes nothing more; Python's own flush at the end would fail once more."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+        return
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def command(body: Callable[[list[str] | None], int | None]) -> Callable[[list[str] | None], int]:
@@ -117,18 +168,24 @@ def command(body: Callable[[list[str] | None], int | None]) -> Callable[[list[st
 
         in_main_thread = threading.current_thread() is threading.main_thread()
         before = signal.signal(signal.SIGTERM, _on_sigterm) if in_main_thread else None
+        if in_main_thread and signal.getsignal(signal.SIGINT) is _end_at_once:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        if isinstance(sys.stdout, io.TextIOWrapper):  # a path may hold bytes that are no letters
+            sys.stdout.reconfigure(errors="backslashreplace")
         try:
-            return body(argv) or 0
+            status = body(argv) or 0
+            sys.stdout.flush()
+            return status
         except InputError as mistake:
             return fail(2, mistake)
         except MachineError as fault:
             return fail(1, fault)
         except OSError as fault:
             if isinstance(fault, BrokenPipeError):  # the reader of our output has left, for example `| head`
-                sys.stdout = open(os.devnull, "w")
                 return 1
             where = f"{fault.filename}: " if fault.filename else ""
             if fault.errno in MACHINE_FAULTS:
+                where = where or "standard output: "  # files.py names every file that it fails to write
                 return fail(1, f"{where}{fault.strerror}; free some space or choose another place, then run again")
             return fail(2, f"{where}{fault.strerror or fault}; check the path and its permissions")
         except KeyboardInterrupt as signal_:
@@ -136,10 +193,15 @@ def command(body: Callable[[list[str] | None], int | None]) -> Callable[[list[st
         except Terminated as signal_:
             return fail(143, str(signal_) or "terminated")
         except Exception as fault:
+            if _came_from(fault, KeyboardInterrupt):
+                return fail(130, "interrupted")
+            if _came_from(fault, Terminated):
+                return fail(143, "terminated")
             if _is_out_of_memory(fault):
                 return fail(1, f"out of memory: {one_line(fault)[:200]}; use a smaller grid or batch")
             raise  # a defect of ours: the traceback is what its report needs
         finally:
+            _drop_broken_stdout()
             if in_main_thread:
                 signal.signal(signal.SIGTERM, before)
 

@@ -6,7 +6,7 @@ be mapped into memory instead of being read. Nothing is ever unpickled.
 
 import json
 import math
-import struct
+import tokenize
 import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -16,11 +16,24 @@ from pathlib import Path
 import numpy as np
 from numpy.lib import format as npy
 
-from syntone.cli import InputError
+from syntone.archive import BLOCK_BYTES, Archive, open_archive
+from syntone.cli import InputError, one_line
 from syntone.files import replacing
 
 FORMAT_VERSION = 1
 KINDS = ("nominal", "ordered")
+# Every key of the format: kind of its dtype, number of dimensions. Other keys are ignored.
+KEYS = {"x": (np.floating, 2), "factors": (np.integer, 2), "factor_values": (np.floating, 2), "factor_names": (np.str_, 1),
+        "factor_kinds": (np.str_, 1), "sample_rate": (np.integer, 0), "recipe": (np.str_, 0), "y": (np.integer, 1),
+        "classes": (np.str_, 1), "freqs": (np.floating, 1), "amps": (np.floating, 1)}
+NEEDED = ("x", "factors", "factor_values", "factor_names", "factor_kinds", "sample_rate", "recipe")
+# Full scale is 1. A tone levelled to an RMS of 1 with noise as loud as itself peaks at 7 in a billion samples; 16-bit
+# PCM that was not divided by 32768 is far above 16 unless it is next to silence.
+LARGEST_SAVED = 16.0
+LARGEST_SAMPLE = 1e9  # what a file may hold: the power of larger samples leaves the range of float32
+# What numpy's header parser raises, beside ValueError, on a text that is no header.
+HEADER_DAMAGE = (ValueError, TypeError, LookupError, SyntaxError, EOFError, MemoryError, RecursionError, OverflowError,
+                 tokenize.TokenError, AttributeError)
 RECREATE = "re-create the file with create.py or syntone.data.save_npz"
 
 
@@ -37,7 +50,7 @@ class Blocks:
 class Dataset:
     """What a dataset file holds; the fields are the keys of the file.
 
-    x : float32 (N, T), mapped from the file, read only
+    x : float32 (N, T), linear amplitude with full scale at 1; mapped from the file, read only
     factors : int32 (N, K) level indices; factor_values : float64 (N, K) the same in physical units
     factor_names, factor_kinds : (K,) str; kinds are "nominal" or "ordered"
     sample_rate : int, Hz
@@ -134,27 +147,45 @@ def save_npz(path: str | Path, *, x: np.ndarray | Blocks, factors: np.ndarray | 
 
     Parameters
     ----------
+    x : (N, T), floating point
+        Linear amplitude, full scale at 1. Louder tones are written up to 16 (24 dB above full scale), beyond which
+        samples are taken for PCM integers; the default front end clips 6 dB above full scale.
     recipe : dict
         How the data was made; written as JSON with the format version added.
 
     Raises
     ------
     syntone.cli.InputError (a ValueError)
-        If factors are no level indices, a sample is not finite, or the arrays do not fit together.
+        If factors are no level indices, a sample is an integer, not finite or beyond 16, or the arrays do not fit
+        together.
     """
     if not isinstance(factors, Blocks):
         factors = np.asarray(factors)
         if factors.dtype.kind not in "iub" or np.abs(factors.astype(np.float64)).max(initial=0) >= 2**31:
             raise InputError(f"'factors' is {factors.dtype}, expected level indices that fit into int32; pass "
                              f"np.unique(column, return_inverse=True)[1] of each, and the values as 'factor_values'")
-    if not isinstance(x, Blocks) and not np.isfinite(x).all():
-        raise InputError("'x' has samples that are not finite; leave those tones out")
+    if not isinstance(x, Blocks):
+        _check_samples(np.asarray(x))
     members = dataset_members(
         x=x, factors=factors, factor_values=factor_values, factor_names=factor_names, factor_kinds=factor_kinds,
         sample_rate=sample_rate, recipe=recipe, y=y, classes=classes, freqs=freqs, amps=amps)
     if not any(isinstance(array, Blocks) for array in members.values()):
         _check(Path(path), members)
     write_members(path, members)
+
+
+def _check_samples(x: np.ndarray) -> None:
+    """Refuse samples that are no waveforms in units of full scale."""
+    if x.dtype.kind != "f":
+        raise InputError(f"'x' is {x.dtype}, expected floating-point samples with full scale at 1; divide 16-bit PCM by "
+                         f"32768, 24-bit by 2**23")
+    if x.ndim == 2 and x.size:  # other shapes are refused with all else that does not fit
+        bad = first_tone_beyond(x, LARGEST_SAVED)
+        if bad is not None and not np.isfinite(x[bad]).all():
+            raise InputError(f"'x' has samples that are not finite, in tone {bad}; leave such tones out")
+        if bad is not None:
+            raise InputError(f"'x' reaches {np.abs(x[bad]).max():g} in tone {bad}, expected samples with full scale at 1 and "
+                             f"none beyond {LARGEST_SAVED:g}; divide 16-bit PCM by 32768")
 
 
 def dataset_members(*, recipe: dict, sample_rate: int, x, factors, factor_values, factor_names, factor_kinds,
@@ -187,60 +218,46 @@ def recipe_text(recipe: dict) -> str:
 
 # ---- reading ----
 
-def _map_member(path: Path, archive: zipfile.ZipFile, name: str) -> np.ndarray:
-    """Map one stored member of the archive into memory without reading it."""
-    info = archive.getinfo(name)
-    if info.compress_type != zipfile.ZIP_STORED:
-        raise InputError(f"{path}: '{name}' is compressed; write the file with np.savez or create.py, which store it")
-    with open(path, "rb") as handle:
-        handle.seek(info.header_offset)
-        local = handle.read(30)
-        if len(local) < 30 or local[:4] != b"PK\x03\x04":
-            raise InputError(f"{path}: '{name}' is damaged; {RECREATE}")
-        name_length, extra_length = struct.unpack("<HH", local[26:30])
-        start = info.header_offset + 30 + name_length + extra_length
-        handle.seek(start)
+def _open_member(archive: Archive, key: str) -> np.ndarray:
+    """Map a member into memory, after its header has told its shape; its samples are not read yet."""
+    member = archive.members[f"{key}.npy"]
+    with open(archive.path, "rb") as handle:
+        handle.seek(member.start)
         try:
             version = npy.read_magic(handle)
             read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
             shape, fortran, dtype = read_header(handle)
-        except (ValueError, EOFError) as damage:
-            raise InputError(f"{path}: '{name}' is no array ({damage}); {RECREATE}") from damage
+        except HEADER_DAMAGE as damage:
+            raise archive.damaged(f"'{key}' is no array: {one_line(damage)[:100]}") from damage
         offset = handle.tell()
     if dtype.hasobject:
-        raise InputError(f"{path}: '{name}' holds pickled objects, which are never opened; {RECREATE}")
+        raise InputError(f"{archive.path}: '{key}' holds pickled objects, which are never opened; {RECREATE}")
     n_bytes = math.prod(shape) * dtype.itemsize
-    if offset - start + n_bytes != info.file_size or offset + n_bytes > path.stat().st_size:
-        raise InputError(f"{path}: '{name}' should hold {n_bytes} bytes and does not; {RECREATE}")
+    if min(shape, default=0) < 0 or offset - member.start + n_bytes != member.n_bytes:
+        raise archive.damaged(f"'{key}' of shape {shape} and type {dtype} does not fill its place")
     if n_bytes == 0:
         return np.empty(shape, dtype)
-    return np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=shape, order="F" if fortran else "C")
+    return np.memmap(archive.path, dtype=dtype, mode="r", offset=offset, shape=shape, order="F" if fortran else "C")
 
 
 def _read_members(path: Path) -> dict[str, np.ndarray]:
+    """The members that the format knows, mapped from a file whose every byte was compared with its checksum."""
     if not path.exists():
         raise InputError(f"{path}: no such file; make one with create.py --file_path {path}")
     if path.is_dir():
         raise InputError(f"{path}: is a directory; give the path of a .npz file")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = [info.filename for info in archive.infolist() if info.filename.endswith(".npy")]
-            return {name.removesuffix(".npy"): _map_member(path, archive, name) for name in names}
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, struct.error, OverflowError) as damage:
-        raise InputError(f"{path}: not a whole .npz file ({damage}); {RECREATE}") from damage
+    archive = open_archive(path, remedy=RECREATE)
+    members = {key: _open_member(archive, key) for key in KEYS if f"{key}.npy" in archive.members}
+    archive.check_all()
+    return members
 
 
 def _check(path: Path, members: dict[str, np.ndarray]) -> None:
-    """Refuse a file whose members are missing or do not fit together."""
-    needed = ("x", "factors", "factor_values", "factor_names", "factor_kinds", "sample_rate", "recipe")
-    missing = [key for key in needed if key not in members]
+    """Refuse a file whose members are missing, of another type, or do not fit together."""
+    missing = [key for key in NEEDED if key not in members]
     if missing:
         raise InputError(f"{path}: {', '.join(repr(k) for k in missing)} missing; {RECREATE}")
-    wanted = {"x": (np.floating, 2), "factors": (np.integer, 2), "factor_values": (np.floating, 2),
-              "factor_names": (np.str_, 1), "factor_kinds": (np.str_, 1), "sample_rate": (np.integer, 0),
-              "recipe": (np.str_, 0), "y": (np.integer, 1), "classes": (np.str_, 1), "freqs": (np.floating, 1),
-              "amps": (np.floating, 1)}
-    for key, (kind, n_dims) in wanted.items():
+    for key, (kind, n_dims) in KEYS.items():
         array = members.get(key)
         if array is not None and not (np.issubdtype(array.dtype, kind) and array.ndim == n_dims):
             raise InputError(f"{path}: '{key}' is {array.dtype} with {array.ndim} dimensions, expected {kind.__name__} "
@@ -256,26 +273,67 @@ def _check(path: Path, members: dict[str, np.ndarray]) -> None:
         if key in members and members[key].shape != shape:
             raise InputError(f"{path}: '{key}' has shape {members[key].shape}, expected {shape} to go with 'x' and "
                              f"'factor_names'; {RECREATE}")
+    _check_values(path, members)
+    try:
+        version = json.loads(str(members["recipe"])).get("format_version", FORMAT_VERSION)
+    except (ValueError, AttributeError, RecursionError) as damage:
+        raise InputError(f"{path}: 'recipe' is not a JSON object; {RECREATE}") from damage
+    if version != FORMAT_VERSION or isinstance(version, bool):
+        raise InputError(f"{path}: format version {version}, this program reads {FORMAT_VERSION}; {RECREATE}")
+
+
+def _check_values(path: Path, members: dict[str, np.ndarray]) -> None:
+    """Refuse values that no tone has. The samples are looked at last and in blocks: they are most of the file."""
+    for key in ("factor_names", "factor_kinds", "classes", "recipe"):
+        if key in members and members[key].dtype.itemsize:
+            letters = np.array(members[key]).reshape(-1).view(np.dtype(np.uint32).newbyteorder(members[key].dtype.byteorder))
+            if ((letters > 0x10FFFF) | (letters // 0x800 == 0x1B)).any():  # numpy makes strings of them that end in a crash
+                raise InputError(f"{path}: '{key}' has letters that there are not; {RECREATE}")
     unknown = sorted(set(members["factor_kinds"].tolist()) - set(KINDS))
     if unknown:
         raise InputError(f"{path}: 'factor_kinds' has {unknown[0]!r}, expected nominal or ordered; {RECREATE}")
-    if int(members["sample_rate"]) < 1:
-        raise InputError(f"{path}: 'sample_rate' is {int(members['sample_rate'])} Hz, expected 1 or more; {RECREATE}")
-    try:
-        version = json.loads(str(members["recipe"])).get("format_version", FORMAT_VERSION)
-    except (ValueError, AttributeError) as damage:
-        raise InputError(f"{path}: 'recipe' is not a JSON object; {RECREATE}") from damage
-    if version != FORMAT_VERSION:
-        raise InputError(f"{path}: format version {version}, this program reads {FORMAT_VERSION}; {RECREATE}")
+    if not 1 <= int(members["sample_rate"]) < 2**31:
+        raise InputError(f"{path}: 'sample_rate' is {int(members['sample_rate'])} Hz, expected 1 or more, below 2^31; "
+                         f"{RECREATE}")
+    if members["factors"].min() < 0 or members["factors"].max() >= 2**31:
+        raise InputError(f"{path}: 'factors' has values that are no level indices; {RECREATE}")
+    for key in ("factor_values", "freqs", "amps"):
+        if key in members and not np.isfinite(members[key]).all():
+            raise InputError(f"{path}: '{key}' has values that are not finite; {RECREATE}")
+    if "classes" in members:
+        names, n_classes = members["factor_names"].tolist(), len(members["classes"])
+        indices = [members["factor_values"][:, names.index("timbre")]] if "timbre" in names else []
+        for column in indices + [members[key] for key in ("y",) if key in members]:
+            if column.min() < 0 or column.max() >= n_classes:
+                raise InputError(f"{path}: a tone's class is none of the {n_classes} in 'classes'; {RECREATE}")
+    bad = first_tone_beyond(members["x"], LARGEST_SAMPLE)
+    if bad is not None:
+        raise InputError(f"{path}: 'x' has a sample in tone {bad} that is not finite or beyond {LARGEST_SAMPLE:g}; "
+                         f"{RECREATE}")
+
+
+def first_tone_beyond(x: np.ndarray, largest: float) -> int | None:
+    """The first row of x (N, T) with a sample that is not finite or whose size is above `largest`; None where all are
+    within. Reads block by block: x may be mapped from a file that is larger than memory."""
+    rows = max(1, BLOCK_BYTES // max(1, x.itemsize * x.shape[1]))
+    for start in range(0, len(x), rows):
+        block = x[start:start + rows]
+        if not (-largest <= block.min() and block.max() <= largest):  # NaN fails both; no temporary as |x| would need
+            return start + int(np.argmin((np.abs(block) <= largest).all(axis=1)))
+    return None
 
 
 def load_npz(path: str | Path) -> Dataset:
     """Open a dataset file: small members are read, the waveforms are mapped into memory.
 
+    The whole file is read once, in blocks, for its checksums and its range; 2 GB that are in the page cache take about
+    a second.
+
     Raises
     ------
     syntone.cli.InputError (a ValueError)
-        If the file is missing, damaged, incomplete, pickled, of another format version, or does not fit together.
+        If the file is missing, damaged, incomplete, pickled, of another format version, does not fit together, or has a
+        sample that is not finite.
     """
     path = Path(path)
     members = _read_members(path)

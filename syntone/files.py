@@ -1,10 +1,13 @@
-"""Writing files so that nothing is lost: to a temporary name beside the target, then renamed."""
+"""Writing files so that nothing is lost: to a temporary name beside the target, then renamed, by one run at a time."""
 
+import errno
+import fcntl
 import glob
 import os
 import platform
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,6 +27,84 @@ def check_writable_path(path: str | Path, *, flag: str) -> Path:
                 raise InputError(f"{flag}: {parent} is not writable; choose another path")
             break
     return path
+
+
+def check_writable_folder(path: str | Path, *, flag: str) -> Path:
+    """Refuse a path that can never become a folder to write into."""
+    path = Path(path)
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{flag}: {path} is a file; give a folder")
+    check_writable_path(path / "file", flag=flag)
+    return path
+
+
+@contextmanager
+def locked(path: str | Path, *, flag: str) -> Iterator[None]:
+    """Keep other runs from writing the file `path` for the duration of the block.
+
+    The lock is a hidden file beside it, removed at the end together with the folders that were made for it and are still
+    empty. What a killed process leaves of it locks nothing.
+
+    Raises
+    ------
+    InputError
+        If another run holds it.
+    """
+    path = Path(path)
+    made = [place for place in path.parents if not place.exists()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        lock = path.with_name(f".{path.name}.lock")
+        handle = _take(lock)
+        if handle is None:
+            raise InputError(f"{flag}: another run is writing {path}; wait for its end or give another path")
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+            os.close(handle)
+    finally:
+        for place in made:
+            with suppress(OSError):  # something was written there
+                place.rmdir()
+
+
+def _take(lock: Path) -> int | None:
+    """The lock file, open and locked; None where another process holds it."""
+    while True:
+        handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            return None
+        except OSError as fault:
+            if fault.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
+                raise  # those are of file systems without locks: better unguarded there than not at all
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(handle), os.stat(lock)):
+                return handle
+        os.close(handle)  # its last holder has just removed it: once more
+
+
+@contextmanager
+def staged(folder: str | Path, *, flag: str) -> Iterator[Path]:
+    """A temporary folder inside `folder`. What the block wrote there is moved into `folder` when it ends well, and removed
+    when it does not, so that files which belong together appear together. One run at a time, as with `locked`."""
+    folder = Path(folder)
+    with locked(folder / "results", flag=flag):
+        stage = temporary_path(folder / "results")
+        stage.mkdir()
+        try:
+            yield stage
+            for path in sorted(stage.rglob("*")):
+                target = folder / path.relative_to(stage)
+                target.mkdir(exist_ok=True) if path.is_dir() else os.replace(path, target)
+        except OSError as fault:
+            fault.filename = str(fault.filename or folder).replace(str(stage), str(folder))  # the place that the user knows
+            raise
+        finally:
+            shutil.rmtree(stage)
 
 
 def _is_running(pid: int) -> bool:
@@ -47,7 +128,7 @@ def temporary_path(path: Path) -> Path:
     for stale in path.parent.glob(f"{glob.escape(start)}*.tmp"):
         pid = stale.name.removeprefix(start).removesuffix(".tmp")
         if pid.isdigit() and not _is_running(int(pid)):
-            stale.unlink(missing_ok=True)
+            shutil.rmtree(stale) if stale.is_dir() else stale.unlink(missing_ok=True)
     return path.with_name(f"{start}{os.getpid()}.tmp")
 
 
@@ -65,8 +146,10 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
             handle.flush()
             os.fsync(handle.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as fault:
         temporary.unlink(missing_ok=True)
+        if isinstance(fault, OSError) and fault.filename in (None, str(temporary)):  # a failed write does not say of what
+            fault.filename = str(path)
         raise
 
 

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from syntone.cli import InputError
+from syntone.cli import InputError, MachineError
+from syntone.memory import memory_bytes
 
 KINDS = ("logmel", "paper")
 
@@ -50,6 +51,12 @@ class FrontEnd:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise InputError(f"--features: {self.kind!r} is unknown; choose one of {', '.join(KINDS)}")
+        # What a checkpoint says is not trusted: a window of 2 ** 40 samples would take all memory.
+        sizes = (self.sample_rate, self.n_samples, self.n_fft, self.hop, self.n_mels)
+        if not (all(type(size) is int for size in sizes) and 1 <= self.sample_rate < 2**31 and 1 <= self.n_samples < 2**40
+                and 16 <= self.n_fft <= 2**20 and 1 <= self.hop <= self.n_fft and 1 <= self.n_mels <= self.n_fft
+                and -1000 <= self.db_min < self.db_max <= 1000):
+            raise InputError(f"the front end {self} cannot be computed; n_fft is 16 to 2^20, hop and n_mels 1 to n_fft")
 
     def config(self) -> dict:
         """The fields as plain types, from which `FrontEnd(**config)` is rebuilt."""
@@ -256,10 +263,16 @@ def compute_features(wave: np.ndarray, front_end: FrontEnd, *, device: torch.dev
     ------
     InputError
         If a sample is not finite.
+    MachineError
+        If the features do not fit into memory.
     """
     in_file = keep is not None and not isinstance(keep, torch.device)
     shape = (len(wave), *front_end.shape)
-    features = None if in_file else torch.empty(shape, device=device if keep is None else keep)
+    home, n_bytes = device if keep is None or in_file else keep, 4 * math.prod(shape)
+    if not in_file and n_bytes > memory_bytes(home):
+        raise MachineError(f"the features of {len(wave):,} tones would take {n_bytes:,} bytes, and {home} has "
+                           f"{memory_bytes(home):,}; make a smaller dataset")
+    features = None if in_file else torch.empty(shape, device=home)
     for start in range(0, len(wave), rows):
         block = torch.from_numpy(np.array(wave[start:start + rows], dtype=np.float32))
         if not bool(torch.isfinite(block).all()):

@@ -214,7 +214,8 @@ def tone_gif(path: str | Path, frames: Sequence[Sequence[Sound]], *, scale: Scal
     figure = Figure(figsize=(4.6 + 3.2 * n_sounds, 3.3), layout="constrained")
     FigureCanvasAgg(figure)
     writer = PillowWriter(fps=1 / seconds_per_frame)
-    with tempfile.TemporaryDirectory() as folder:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=Path(path).parent, prefix=".") as folder:  # a full disk is that of the target
         drawn = Path(folder) / "drawn.gif"  # the writer takes names only, and goes by their end
         with writer.saving(figure, str(drawn), dpi=DPI):
             for sounds in frames:

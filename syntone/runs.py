@@ -13,13 +13,14 @@ import torch
 from torch import Tensor
 
 from models import MODELS, build_model
-from syntone.checkpoint import Checkpoint, checkpoint_path, load_checkpoint, save_checkpoint
+from syntone.checkpoint import Checkpoint, check_resumable, checkpoint_path, load_checkpoint, save_checkpoint
 from syntone.cli import InputError
 from syntone.data import Dataset, split
 from syntone.files import write_text
 from syntone.mel import FrontEnd, compute_features
+from syntone.memory import memory_bytes, place_for
 from syntone.plotting import training_curves
-from syntone.runtime import Processes, memory_here, place_for
+from syntone.runtime import Processes
 from syntone.training import Learner, Progress, history_csv, train
 
 DEFAULTS = {"latent_dim": 8, "sigma": 0.1}  # flags that every run has; a model that lacks one ignores its default
@@ -120,15 +121,20 @@ def plan(name: str, seed: int, *, args: argparse.Namespace, dataset: Dataset, fr
     if found.epoch < args.epochs and not args.resume:
         raise InputError(f"{run.path}: has {found.epoch} of {args.epochs} epochs; give --resume to go on or --overwrite to "
                          f"start anew")
+    if found.epoch < args.epochs:
+        check_resumable(found, path=run.path)
     progress = Progress(**{name: getattr(found, name) for name in Progress.__dataclass_fields__})
     return Run(**vars(run) | {"resume": progress})
 
 
 def save(run: Run, progress: Progress) -> None:
-    """Write history, curves and, last, the checkpoint: where it is there, the others are at least as new."""
-    write_text(run.path.with_suffix(".csv"), history_csv(progress.history))
-    training_curves(run.path.with_suffix(".png"), progress.history, title=run.path.stem)
-    save_checkpoint(run.path, run.checkpoint(progress))
+    """Write checkpoint, curves and history. The checkpoint takes its name last: where it is there, the others are at least
+    as new. It is the largest, so a full disk shows before any of the three is replaced."""
+    def beside() -> None:
+        training_curves(run.path.with_suffix(".png"), progress.history, title=run.path.stem)
+        write_text(run.path.with_suffix(".csv"), history_csv(progress.history))
+
+    save_checkpoint(run.path, run.checkpoint(progress), beside=beside)
 
 
 def features_of(dataset: Dataset, front_end: FrontEnd, *, device: torch.device, memory: float | None, folder: Path,
@@ -138,7 +144,7 @@ def features_of(dataset: Dataset, front_end: FrontEnd, *, device: torch.device, 
     They are kept on the device, in main memory or, where they exceed `memory` (GB; None: half of what there is), in a
     file in `folder` that has no name and goes with the process, however that ends.
     """
-    limit = memory_here() / 2 if memory is None else memory * 1e9
+    limit = memory_bytes(torch.device("cpu")) / 2 if memory is None else memory * 1e9
     n_bytes = 4 * len(dataset) * front_end.n_mels * front_end.n_frames
     place = place_for(n_bytes, device=device, limit=limit)
     compute = functools.partial(compute_features, dataset.x, front_end, device=device, progress=progress)
@@ -180,6 +186,7 @@ def _differences(found: Checkpoint, run: Run) -> str:
     """What a checkpoint was trained with that this run is not, in words; empty where they agree."""
     was = found.model_config | found.front_end_config | found.options
     now = run.model_config | run.front_end.config() | run.options
+    was, now = {"model": found.model_name} | was, {"model": run.model_name} | now
     words = [f"{key} {was.get(key)}, now {now.get(key)}" for key in was | now if was.get(key) != now.get(key)]
     if found.recipe != run.recipe:
         words.append(f"another dataset, {found.dataset_path}")

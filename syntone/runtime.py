@@ -1,4 +1,4 @@
-"""Devices, processes, memory and what depends on them: the only file that knows which hardware there is.
+"""Devices, processes and what depends on them: the only file that knows which hardware there is.
 
 Under torchrun every process takes its rows of each batch and sees the codes of all: every process computes the loss of
 the whole batch, and gradients are averaged. Equal batches therefore give equal losses, however many processes there are.
@@ -7,7 +7,6 @@ the whole batch, and gradients are averaged. Equal batches therefore give equal 
 import ctypes
 import os
 import platform
-import resource
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -231,29 +230,3 @@ class Steps:
             raise MachineError(f"a training step could not be captured for the GPU ({str(fault).splitlines()[0]}); "
                                f"give --no_graphs") from fault
         return graph
-
-
-def memory_here() -> int:
-    """Bytes of main memory that this process may use: the machine's, or its container's where that is less."""
-    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            total = min(total, int(open(limit).read()))
-        except (OSError, ValueError):  # no such file, or "max"
-            pass
-    return total
-
-
-def peak_memory() -> int:
-    """The most bytes of main memory that this process has held at a time, pages of mapped files included."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if platform.system() == "Darwin" else 1024)
-
-
-def place_for(n_bytes: int, *, device: torch.device, limit: int) -> str:
-    """Where features of so many bytes are kept: on the "device" where they leave it a third of what is free, else in main
-    "memory" up to the limit, else in a "file"."""
-    if device.type == "cuda" and n_bytes <= torch.cuda.mem_get_info(device)[0] * 2 // 3:
-        return "device"
-    if n_bytes > limit:
-        return "file"
-    return "memory" if device.type == "cuda" else "device"

@@ -46,6 +46,12 @@ def load_entries(paths: list[Path], *, dataset_path: Path | None, state: str, de
         If files are missing or damaged, do not belong together, or are not seeds of the same models.
     """
     checkpoints = [load_checkpoint(path) for path in paths]
+    models = {}
+    for checkpoint, path in zip(checkpoints, paths):
+        try:
+            models[path] = checkpoint.model(state)
+        except InputError as mistake:
+            raise InputError(f"{path}: {mistake}") from mistake
     _check_seeds(checkpoints, paths)
     datasets: dict[Path, Dataset] = {}
     features: dict[tuple, Tensor] = {}
@@ -54,7 +60,9 @@ def load_entries(paths: list[Path], *, dataset_path: Path | None, state: str, de
         source = dataset_path or Path(checkpoint.dataset_path)
         if not source.is_file():
             raise InputError(f"{path}: was trained on {source}, which is not there; give its place with --dataset")
-        dataset = datasets.setdefault(source, load_npz(source))
+        if source not in datasets:
+            datasets[source] = load_npz(source)
+        dataset = datasets[source]
         mismatch = check_dataset(checkpoint, dataset)
         if mismatch and dataset_path is None:
             raise InputError(f"{path}: {mismatch}; re-create the dataset, or give --dataset {source} to evaluate on it")
@@ -62,7 +70,7 @@ def load_entries(paths: list[Path], *, dataset_path: Path | None, state: str, de
         if (source, front_end) not in features:
             with tqdm(total=len(dataset), unit="tone", desc="features", delay=2, disable=None) as bar:
                 features[source, front_end] = compute_features(dataset.x, front_end, device=device, progress=bar.update)
-        model = place(checkpoint.model(state), device)  # laid out as in training, so that scores agree to the bit
+        model = place(models[path], device)  # laid out as in training, so that scores agree to the bit
         rows = np.arange(len(dataset)) if mismatch else checkpoint.valid_rows.numpy()
         entries.append(Entry(checkpoint, model, front_end, dataset, features[source, front_end], rows, mismatch))
     return entries

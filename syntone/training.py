@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from syntone.cli import MachineError, Terminated
+from syntone.guards import spoilt_state, spoilt_term
 from syntone.runtime import ALONE, Processes, Steps, adopt_state, autocast, average_gradients, build_optimizer, place, spread
 
 SHUFFLE, NOISE, VALIDATION, VALIDATION_ORDER = range(4)
@@ -160,8 +161,11 @@ class _Training:
     def finish_epoch(self, epoch: int) -> None:
         """Note the epoch's terms, or stop where one is not finite: what stands then is the epoch before."""
         trained, validated = self.training.terms(), self.validation.terms()
-        for phase, terms in (("training", trained), ("validation", validated)):
-            self._check_finite(terms, epoch=epoch, phase=phase)
+        problem = (spoilt_term(trained, phase="training") or spoilt_term(validated, phase="validation")
+                   or spoilt_state(self.learner.model, self.optimizer))
+        if problem:
+            self.save()  # the epoch before was good
+            raise MachineError(f"{problem} in epoch {epoch}; {self.what_is_saved()}; try a smaller --lr")
         row = {"epoch": epoch, "lr": self.lr} | {f"train_{name}": value for name, value in trained.items()}
         row |= {f"valid_{name}": value for name, value in validated.items()}
         row |= self.learner.score(epoch) if self.learner.score is not None else {}
@@ -173,14 +177,6 @@ class _Training:
         self.stands = Progress(epoch, self.best_epoch, last, self.best, _copied(self.optimizer.state_dict()),
                                {name: list(column) for name, column in self.history.items()})
         self.epoch = epoch
-
-    def _check_finite(self, terms: dict[str, float], *, epoch: int, phase: str) -> None:
-        bad = [name for name, value in terms.items() if not math.isfinite(value)]
-        if bad:  # the term itself is named rather than the sum it has spoiled
-            name = min(bad, key=lambda name: name == "loss")
-            self.save()
-            raise MachineError(f"{phase} term '{name}' became {terms[name]} in epoch {epoch}; {self.what_is_saved()}; "
-                               f"try a smaller --lr")
 
     def what_is_saved(self) -> str:
         if not self.saved_epoch:
@@ -226,7 +222,8 @@ def train(learners: Sequence[Learner], features: Tensor, *, epochs: int, batch_s
     Raises
     ------
     MachineError
-        If a loss term is not finite; names the term, the epoch and the last good checkpoint.
+        If a loss term, a weight or a gradient is not finite; names it, the epoch and the last good checkpoint, which is
+        that of the epoch before.
     KeyboardInterrupt, syntone.cli.Terminated
         If SIGINT or SIGTERM arrives: the last whole epoch is saved first.
     """

@@ -40,3 +40,39 @@ def refused(capsys):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "long: minutes of random faults, run by `make test-long`")
+    config.addinivalue_line("markers", "catalogue: a bad input that must be refused in one line; counted")
+
+
+# ---- the catalogue of bad inputs, the fuzz and the kills: what they share, and their counts ----
+
+counted = {"fuzz": 0, "kills": 0}
+
+
+@pytest.fixture(scope="session")
+def stock(tmp_path_factory) -> Path:
+    """A folder with a small dataset and a checkpoint, made once; see `catalogue.build_stock`."""
+    import catalogue
+
+    folder = tmp_path_factory.mktemp("stock")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        catalogue.build_stock(folder)
+    return folder
+
+
+@pytest.fixture
+def world(stock, tmp_path, monkeypatch) -> Path:
+    """The stock for one test, which runs inside it."""
+    import catalogue
+
+    monkeypatch.chdir(catalogue.copy_stock(stock, tmp_path / "world"))
+    return tmp_path / "world"
+
+
+def pytest_terminal_summary(terminalreporter):
+    """How many bad inputs, damaged files and kills were survived; a failed case is in none of the counts."""
+    passed = [report for report in terminalreporter.stats.get("passed", []) if "catalogue" in report.keywords]
+    if passed or any(counted.values()):
+        terminalreporter.write_line(
+            f"reliability: {len(passed)} bad inputs refused in one line each; {counted['fuzz']:,} damaged files read exactly "
+            f"or refused; {counted['kills']} kills recovered to the same bytes")

@@ -113,9 +113,10 @@ def test_wrong_flags_are_refused_in_one_line(tmp_path, refused, flags, pattern):
 def test_wrong_places_are_refused(tmp_path, refused):
     refused(create.main, [*GRID, "--file_path", tmp_path], "is a directory")
     (tmp_path / "file").write_text("text")
+    (tmp_path / "file.npz").write_text("text")
     refused(create.main, [*GRID, "--file_path", tmp_path / "file" / "tones.npz"], "is a file")
-    refused(create.main, [*GRID, "--file_path", tmp_path / "file"], "exists and was made with other options")
-    assert (tmp_path / "file").read_text() == "text"
+    refused(create.main, [*GRID, "--file_path", tmp_path / "file.npz"], "exists and was made with other options")
+    assert (tmp_path / "file").read_text() == (tmp_path / "file.npz").read_text() == "text"
 
 
 def test_a_grid_larger_than_the_disk_is_refused_before_any_work(tmp_path, refused):

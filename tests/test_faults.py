@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from conftest import counted
 from syntone.checkpoint import load_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,6 +26,7 @@ def run_and_kill(arguments: list[str], *, seen: Callable[[], bool], after: float
     assert process.poll() is None, "ended before the kill"
     process.send_signal(signal.SIGKILL)
     process.wait()
+    counted["kills"] += 1
 
 
 def finish(arguments: list[str]) -> None:
