@@ -28,6 +28,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -39,7 +40,7 @@ from syntone.training import Pass, batch_sizes  # noqa: E402
 
 MODELS = ("BetaVAE", "BTCVAE", "FactorVAE")
 BATCH, N_VALID, LATENTS, LR = 64, 256, 8, 1e-3
-LITERATURE = (32, 32, 64, 64)  # channels
+LITERATURE = (32, 32, 64, 64)  # channels of the network that papers on disentanglement use (Higgins et al. 2017)
 WEIGHTS = {"BetaVAE": {"beta": 4.0}, "BTCVAE": {"alpha": 1.0, "beta": 6.0, "gamma": 1.0}, "FactorVAE": {"gamma": 10.0}}
 PYTHAE, SAME, DEFAULT = "pythae", "syntone, same network", "syntone, default network"
 
@@ -53,11 +54,28 @@ def make_waves() -> tuple[np.ndarray, FrontEnd]:
     return waves[np.random.default_rng(0).permutation(len(waves))], FrontEnd("logmel", sample_rate=16000, n_samples=16000)
 
 
-def our_model(name: str, shape: tuple[int, int, int], n_data: int, *, default_network: bool) -> torch.nn.Module:
+def literature_network(shape: tuple[int, int, int]) -> tuple[nn.Module, nn.Module]:
+    """Encoder and decoder: convolutions of kernel 4 and stride 2, a hidden layer of 256, ReLU."""
+    height, width = shape[1] // 16, shape[2] // 16
+    down, up = [], []
+    for n_in, n_out in zip((1, *LITERATURE), LITERATURE):
+        down += [nn.Conv2d(n_in, n_out, 4, 2, 1), nn.ReLU()]
+    for n_in, n_out in zip(LITERATURE[::-1], (*LITERATURE[-2::-1], 1)):
+        up += [nn.ReLU(), nn.ConvTranspose2d(n_in, n_out, 4, 2, 1)]
+    flat = LITERATURE[-1] * height * width
+    encoder = nn.Sequential(*down, nn.Flatten(), nn.Linear(flat, 256), nn.ReLU(), nn.Linear(256, 2 * LATENTS))
+    decoder = nn.Sequential(nn.Linear(LATENTS, 256), nn.ReLU(), nn.Linear(256, flat),
+                            nn.Unflatten(1, (LITERATURE[-1], height, width)), *up)
+    return encoder, decoder
+
+
+def our_model(name: str, shape: tuple[int, int, int], n_data: int, *, default_network: bool) -> nn.Module:
     torch.manual_seed(0)
-    network = {} if default_network else {"channels": LITERATURE}
     more = {"n_data": n_data} if name == "BTCVAE" else {}
-    return build_model(name, input_shape=shape, latent_dim=LATENTS, sigma=1.0, **WEIGHTS[name], **network, **more)
+    model = build_model(name, input_shape=shape, latent_dim=LATENTS, sigma=1.0, **WEIGHTS[name], **more)
+    if not default_network:
+        model.encoder, model.decoder = literature_network(shape)
+    return model
 
 
 class Ours:

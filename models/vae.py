@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from models import objectives
 from models.networks import Decoder, Discriminator, Encoder
 
-CHANNELS = (16, 32, 64, 64)
+CHANNELS = (32, 64, 64)
 HIDDEN = 256
 SIGMA = 0.1
 
@@ -24,7 +24,8 @@ class VAE(nn.Module):
         Standard deviation of the Gaussian likelihood, in units of the features, which are in [0, 1]: what any weight on
         the KL means depends on it. 0.1 is 8.6 dB on the default front end.
     channels, hidden
-        Widths of the convolutions, of which each halves M and L, and of the layer between them and the latents.
+        Widths of the convolutions, the first of patches of 4 x 4 pixels, each further one halving M and L, and of the layer
+        between them and the latents.
     """
 
     def __init__(self, input_shape: tuple[int, int, int] = (1, 128, 32), latent_dim: int = 8, *, sigma: float = SIGMA,

@@ -12,7 +12,7 @@ from models.objectives import LOGVAR_RANGE, bounded_logvar, kl_per_latent
 from syntone.checkpoint import load_checkpoint
 from syntone.cli import MachineError
 from syntone.guards import spoilt_state, spoilt_term
-from syntone.training import train
+from syntone.training import Learner, train
 
 
 class Line(torch.nn.Module):
@@ -32,10 +32,10 @@ class Line(torch.nn.Module):
         return {"loss": loss * self.spoil if self.training and self.epoch == self.when else loss}
 
 
-def fit(model, *, epochs=5, save_seconds=1e9):
-    saved = []
-    train(model, torch.ones(8), train_rows=torch.arange(6), valid_rows=torch.arange(6, 8), seed=0, batch_size=8, lr=0.1,
-          epochs=epochs, save=saved.append, save_seconds=save_seconds, checkpoint_name="a.pt")
+def fit(model, *, epochs=5, save_seconds=1e9, saved=None):
+    saved = [] if saved is None else saved
+    learner = Learner(model, torch.arange(6), torch.arange(6, 8), 0, save=saved.append, name="a.pt")
+    train([learner], torch.ones(8), batch_size=8, lr=0.1, epochs=epochs, save_seconds=save_seconds)
     return saved
 
 
@@ -54,8 +54,7 @@ def test_a_gradient_that_is_large_and_no_more_is_not_refused():
 def test_the_epoch_before_is_saved_once_and_can_be_resumed(save_seconds):
     saved = []
     with pytest.raises(MachineError, match="training term 'loss' became inf in epoch 4; the last good .* of epoch 3"):
-        train(Line(math.inf, epoch=4), torch.ones(8), train_rows=torch.arange(6), valid_rows=torch.arange(6, 8), seed=0,
-              batch_size=8, lr=0.1, epochs=9, save=saved.append, save_seconds=save_seconds, checkpoint_name="a.pt")
+        fit(Line(math.inf, epoch=4), epochs=9, save_seconds=save_seconds, saved=saved)
     good = fit(Line(1, epoch=0), epochs=3)[-1]
     assert [one.epoch for one in saved] == ([1, 2, 3] if save_seconds == 0 else [3])
     assert torch.equal(saved[-1].last["level"], good.last["level"]) and saved[-1].history == good.history
@@ -64,7 +63,7 @@ def test_the_epoch_before_is_saved_once_and_can_be_resumed(save_seconds):
 
 
 def test_in_the_first_epoch_there_is_nothing_to_keep():
-    with pytest.raises(MachineError, match="became nan in epoch 1; no checkpoint was written yet"):
+    with pytest.raises(MachineError, match="became nan in epoch 1; no checkpoint a.pt was written yet"):
         fit(Line(math.nan, epoch=1))
 
 
@@ -105,7 +104,7 @@ def test_a_run_that_diverges_leaves_its_last_good_checkpoint(world, capsys, monk
 
 def test_too_large_a_learning_rate_is_seen(world, capsys):
     assert trainvae.main([*GOOD["trainvae.py"].split(), "--lr", "1e20", "--epochs", "9"]) == 1
-    assert "in epoch 1; no checkpoint was written yet; try a smaller --lr" in capsys.readouterr().err
+    assert "in epoch 1; no checkpoint new/VAE_seed0.pt was written yet; try a smaller --lr" in capsys.readouterr().err
 
 
 # ---- the bound on logvar ----
