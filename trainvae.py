@@ -172,7 +172,7 @@ def train_all(args: argparse.Namespace, names: list[str], overrides: dict, *, de
         with bar_of(total=run.n_epochs_left * len(run.train_rows), desc=run.path.stem) as bar:
             progress = train(
                 model, features, train_rows=run.train_rows, valid_rows=run.valid_rows, seed=run.seed, epochs=args.epochs,
-                batch_size=args.batch_size, lr=args.lr, resume=run.resume, processes=processes,
+                weights=run.weights, batch_size=args.batch_size, lr=args.lr, resume=run.resume, processes=processes,
                 save=functools.partial(runs.save, run) if processes.writes else (lambda progress: None),
                 save_seconds=args.save_seconds, checkpoint_name=str(run.path), on_epoch=say_time, progress=bar.update,
                 score=functools.partial(watch, model, features, labels, watched_metrics, args.eval_every) if watched else None)

@@ -73,6 +73,10 @@ def positive_float(text: str) -> float:
     return _number(text, float, lambda v: v > 0, "a finite number above 0")
 
 
+def finite_float(text: str) -> float:
+    return _number(text, float, lambda v: True, "a finite number")
+
+
 def nonnegative_float(text: str) -> float:
     return _number(text, float, lambda v: v >= 0, "a finite number from 0 up")
 

@@ -12,10 +12,11 @@ from torch import Tensor
 from models import MODELS
 from syntone.checkpoint import Checkpoint, checkpoint_path, load_checkpoint, save_checkpoint
 from syntone.cli import InputError
-from syntone.data import Dataset, split
+from syntone.data import Dataset, same_recipe
 from syntone.files import write_text
 from syntone.mel import FrontEnd
 from syntone.plotting import training_curves
+from syntone.splits import training_split
 from syntone.training import Progress, history_csv
 
 
@@ -36,6 +37,7 @@ class Run:
     recipe: str
     train_rows: Tensor
     valid_rows: Tensor
+    weights: Tensor | None  # how often each training row is drawn; None: each once an epoch
     resume: Progress | None
 
     @property
@@ -98,12 +100,12 @@ def plan(name: str, seed: int, *, args: argparse.Namespace, dataset: Dataset, fr
         If a checkpoint is there that is unfinished or different, and neither --resume nor --overwrite was given, or
         that cannot be continued with these options.
     """
-    train_rows, valid_rows = split(len(dataset), seed=seed)
+    train_rows, valid_rows, weights = training_split(dataset, seed=seed)
     run = Run(model_name=name, front_end=front_end, epochs=args.epochs, path=checkpoint_path(args.output_dir, name, seed),
               model_config=model_config(name, input_shape=front_end.shape, n_data=len(train_rows), overrides=overrides),
               options={"seed": seed, "batch_size": args.batch_size, "lr": args.lr}, dataset_path=str(args.dataset),
               recipe=dataset.recipe, train_rows=torch.from_numpy(train_rows), valid_rows=torch.from_numpy(valid_rows),
-              resume=None)
+              weights=None if weights is None else torch.from_numpy(weights), resume=None)
     if args.overwrite or not run.path.exists():
         return run
     found = load_checkpoint(run.path)
@@ -133,7 +135,7 @@ def _differences(found: Checkpoint, run: Run) -> str:
     was = found.model_config | found.front_end_config | found.options
     now = run.model_config | run.front_end.config() | run.options
     words = [f"{key} {was.get(key)}, now {now.get(key)}" for key in was | now if was.get(key) != now.get(key)]
-    if found.recipe != run.recipe:
+    if not same_recipe(found.recipe, run.recipe):
         words.append(f"another dataset, {found.dataset_path}")
     return ", ".join(words)
 

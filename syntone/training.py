@@ -85,8 +85,19 @@ def _copy_state(model: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().to("cpu", copy=True) for name, value in model.state_dict().items()}
 
 
+def draw_order(n_rows: int, weights: Tensor | None, *, generator: torch.Generator) -> Tensor:
+    """The rows of one epoch, int64 (n_rows,): each once in a random order, or, with weights (n_rows,), as many drawn with
+    replacement in proportion to them."""
+    if weights is None:
+        return torch.randperm(n_rows, generator=generator)
+    edges = weights.double().cumsum(0)
+    drawn = torch.rand(n_rows, generator=generator, dtype=torch.float64) * edges[-1]
+    return torch.searchsorted(edges, drawn, right=True).clamp_max(n_rows - 1)
+
+
 def train(model: nn.Module, features: Tensor, *, train_rows: Tensor, valid_rows: Tensor, seed: int, epochs: int,
-          batch_size: int, lr: float, resume: Progress | None = None, save: Callable[[Progress], None],
+          batch_size: int, lr: float, weights: Tensor | None = None, resume: Progress | None = None,
+          save: Callable[[Progress], None],
           save_seconds: float = 20.0, checkpoint_name: str = "", processes: Processes = ALONE,
           score: Callable[[int], dict[str, float]] | None = None, on_epoch: Callable[[int, float], None] | None = None,
           progress: Callable[[int], None] | None = None) -> Progress:
@@ -97,6 +108,7 @@ def train(model: nn.Module, features: Tensor, *, train_rows: Tensor, valid_rows:
     model : has `losses(x, generator=...)` and `parameter_groups(lr)`; moved to the device of the features
     features : (N, 1, M, L)
     train_rows, valid_rows : int64, rows of the features
+    weights : (len(train_rows),), how often each training row is drawn; None takes each once an epoch
     batch_size : int, at least 2
     lr : float, of Adam
     resume : where to go on; the model's and the optimizer's state are taken from it
@@ -132,7 +144,7 @@ def train(model: nn.Module, features: Tensor, *, train_rows: Tensor, valid_rows:
     done, saved_at = resume, time.monotonic()
     for epoch in range(first, epochs + 1):
         started = time.monotonic()
-        order = torch.randperm(len(train_rows), generator=stream(seed, epoch, SHUFFLE)).to(device)
+        order = draw_order(len(train_rows), weights, generator=stream(seed, epoch, SHUFFLE)).to(device)
         model.train()
         trained = run_epoch(model, features, train_rows[order], batch_size=batch_size, optimizer=optimizer,
                             processes=processes, generator=stream(seed, epoch, NOISE, device=device), progress=progress)

@@ -14,7 +14,7 @@ import create
 from conftest import GRID
 from syntone.cli import InputError
 from syntone.data import Blocks, load_npz, save_npz, split, write_members
-from syntone.synthesis import unit_tone
+from syntone.oscillators import unit_tone
 
 
 def test_file_holds_what_the_contract_says(dataset_path):

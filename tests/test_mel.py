@@ -7,7 +7,7 @@ import torch
 
 from syntone.cli import InputError
 from syntone.mel import FrontEnd, compute_features, mel_energy, mel_filters, power_spectrogram, unfold_mel
-from syntone.synthesis import WAVEFORMS, unit_tone
+from syntone.oscillators import WAVEFORMS, unit_tone
 
 RATES = [(8000, 0.5), (16000, 1.0), (22050, 2.0), (44100, 0.7)]
 
