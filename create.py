@@ -11,7 +11,7 @@
     python create.py --from_wav recordings --labels labels.csv --file_path Dataset/recordings.npz
 
 The first makes the paper's SynTone (32,000 tones, 2.0 GB), the second a grid for a laptop (4,000 tones, 0.26 GB), the
-third the grid that we recommend (4,216 tones, 0.27 GB), with a report of what can be told apart and pictures of it.
+third the grid that we recommend (4,340 tones, 0.28 GB), with a report of what can be told apart and pictures of it.
 """
 
 import argparse

@@ -22,15 +22,15 @@ MAX_TONE_BYTES = 64 * 2**20  # one unit tone in float64 and its temporaries, the
 # bandlimited: no partial folds back to where it belongs to no harmonic series, so timbre is what its name says.
 # freq_end 0.1625 sample_rate (2,600 Hz): the third partial of triangle and square, their second that is there, stays
 #   below half the sample rate and below the centre of the last mel band, so that every wave but the sine keeps two.
-# 34 frequencies in equal ratios from 440 Hz: the smallest step, 24.3 Hz at 440 Hz, is wider than a mel band, 23.4 Hz;
-#   35 would not be, so this is as many as the band allows.
+# 35 frequencies in equal ratios from 440 Hz: the smallest step, 23.6 Hz at 440 Hz, is wider than a mel band, 23.4 Hz;
+#   with 36 it would not be, so this is as many as the band allows.
 # 31 amplitudes in equal steps of 1 dB, -34 to -4 dB: a step is twice the resolution of the audit, the softest tone lies
 #   far above the front end's floor, and the loudest (a sawtooth at -4 dB) peaks at 0.91.
 # rms: the waveforms have equal energy, so level says nothing about timbre.
 PRESETS = {
     "paper": {"freq_start": 440.0, "freq_end": 0.5, "num_freqs": 400, "amp_start": 0.1, "amp_end": 1.0, "num_amps": 20}
              | {key: LATER[key] for key in ("oscillator", "freq_scale", "amp_scale", "level")},
-    "clean": {"freq_start": 440.0, "freq_end": 0.1625, "num_freqs": 34, "amp_start": 10 ** (-34 / 20),
+    "clean": {"freq_start": 440.0, "freq_end": 0.1625, "num_freqs": 35, "amp_start": 10 ** (-34 / 20),
               "amp_end": 10 ** (-4 / 20), "num_amps": 31, "oscillator": "bandlimited", "freq_scale": "log",
               "amp_scale": "db", "level": "rms"},
 }  # freq_end in units of the sample rate
