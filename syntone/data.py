@@ -76,6 +76,10 @@ class Dataset:
         return {"factors": factors[:, varied], "factor_names": [self.factor_names[k] for k in varied],
                 "factor_kinds": [self.factor_kinds[k] for k in varied]}
 
+    def varies(self, rows: np.ndarray) -> bool:
+        """Whether a factor has two levels among some rows."""
+        return len(rows) > 0 and bool((self.factors[rows] != self.factors[rows[0]]).any())
+
     def level_name(self, factor: str, value: float) -> str:
         """The name of a nominal factor's level, whose value is a class index; the number where it has no name."""
         names = self.classes if factor == "timbre" else None

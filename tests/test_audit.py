@@ -95,11 +95,11 @@ def make(tmp_path, *flags: str):
 
 
 def test_band_limited_waves_of_equal_energy_collapse_where_they_are_sines(tmp_path):
-    """8 kHz, 6 frequencies from 550 to 3,000 Hz: square and sine are one above 1,333 Hz (4 frequencies), the sawtooth joins
-    from 2,000 Hz (3 of them); triangles start at another phase, which the first and last frames show. Timbre then loses
-    ln 2 in half of the tones of 1 of 6 frequencies, ln 3 in three quarters of those of 3."""
-    report, confused = audit.audit(make(tmp_path, "--freq_start", "550", "--oscillator", "bandlimited", "--level", "rms"))
-    lost = (1 / 6 * 1 / 2 * math.log(2) + 3 / 6 * 3 / 4 * math.log(3)) / math.log(4)
+    """8 kHz, 6 frequencies from 500 to 3,000 Hz: square and sine are one above 1,333 Hz (4 frequencies), the sawtooth joins
+    from 2,000 Hz (3 of them). Timbre loses ln 2 in two thirds of the tones of one frequency, and ln 3 in all of three."""
+    flags = ["--oscillator", "bandlimited", "--level", "rms", "--waveforms", "sine", "square", "sawtooth"]
+    report, confused = audit.audit(make(tmp_path, *flags))
+    lost = (1 / 6 * 2 / 3 * math.log(2) + 3 / 6 * math.log(3)) / math.log(3)
     assert abs(report["mig_ceiling_of"]["timbre"] - (1 - lost)) < 1e-9
     assert report["mig_ceiling_of"]["amplitude"] == pytest.approx(1) and report["mig_ceiling_of"]["frequency"] == pytest.approx(1)
     assert confused.sum() == report["indistinguishable"] == 3 * (2 + 3 * 3)
