@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from syntone.data import WRITE_BYTES, Blocks, dataset_members, row_ranges
+from syntone.data import Blocks, dataset_members, row_ranges
+from syntone.files import WriteBehind
 from syntone.synthesis import BLOCK_BYTES, CACHE_BYTES, Grid, render, warnings_for
 
 BASE_BYTES = 48 * 2**20  # Python and numpy themselves
@@ -70,6 +71,12 @@ def counted(blocks: Iterable[np.ndarray], passed: Callable[[np.ndarray], None]) 
         yield block
 
 
+def blocks_bytes(block_bytes: int) -> int:
+    """Memory of all blocks that are there at a time: four wait to be written, one is written, one is computed; large ones
+    do not wait, but the last one lives until the next is there."""
+    return (6 if block_bytes < WriteBehind.WAIT_BYTES else 2) * block_bytes
+
+
 def plan_tones(grid: Grid, recipe: dict) -> Plan:
     """The plan of a grid of tones: its labels and waves come as blocks, so that no grid is too large for memory."""
     n = grid.n_tones
@@ -91,7 +98,7 @@ def plan_tones(grid: Grid, recipe: dict) -> Plan:
              *(f"{len(levels)} levels of {name}" for name, levels in grid.further)]
     # one amplitude of one frequency, in float32 and on its way there in complex128, is the least that is computed whole
     smallest = 4 * len(grid.waveforms) * grid.n_samples
-    memory = BASE_BYTES + WRITE_BYTES + 2 * max(BLOCK_BYTES, smallest) + 64 * grid.n_samples
+    memory = BASE_BYTES + blocks_bytes(max(BLOCK_BYTES, smallest)) + 64 * grid.n_samples
     memory += CACHE_BYTES if grid.further and not grid.draws else smallest
     return Plan(recipe=recipe, n_tones=n, n_samples=grid.n_samples, words=" x ".join(words), memory_bytes=memory,
                 warnings=warnings_for(grid), members_with=members, watch_level=grid.may_clip)

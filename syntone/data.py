@@ -17,11 +17,10 @@ import numpy as np
 from numpy.lib import format as npy
 
 from syntone.cli import InputError
-from syntone.files import replacing
+from syntone.files import WriteBehind, replacing
 
 FORMAT_VERSION = 1
 KINDS = ("nominal", "ordered")
-WRITE_BYTES = 32 * 2**20  # rows on their way to the disk
 # Options of create.py that came after its first version, with the value under which it made what it makes now: a recipe
 # without them means that value.
 LATER = {"oscillator": "naive", "freq_scale": "linear", "amp_scale": "linear", "level": "peak", "phase": "zero",
@@ -127,7 +126,8 @@ def write_members(path: str | Path, members: dict[str, np.ndarray | Blocks]) -> 
     ValueError
         If the rows of a `Blocks` do not add up to its shape, or an array holds objects (they would be pickled).
     """
-    with replacing(path) as handle, zipfile.ZipFile(handle, "w", zipfile.ZIP_STORED) as archive:
+    with (replacing(path) as handle, WriteBehind(handle) as behind,
+          zipfile.ZipFile(behind, "w", zipfile.ZIP_STORED) as archive):
         for key, array in members.items():
             blocks = _as_blocks(array)
             if blocks.dtype.hasobject:

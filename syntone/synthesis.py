@@ -16,7 +16,7 @@ from syntone.factors import add_noise, draw_nuisance, envelope, tone_generator
 from syntone.oscillators import n_partials, unit_tone
 
 BLOCK_BYTES = 4 * 2**20
-CACHE_BYTES = 32 * 2**20  # unit tones kept while only the amplitude changes
+CACHE_BYTES = 16 * 2**20  # unit tones kept while only the amplitude changes
 FACTOR_NAMES = ("timbre", "amplitude", "frequency")
 FACTOR_KINDS = ("nominal", "ordered", "ordered")
 
