@@ -112,6 +112,25 @@ def equivalence_classes(n: int, pairs: np.ndarray) -> np.ndarray:
     return connected_components(links, directed=False)[1]
 
 
+def confusions(factors: np.ndarray, pairs: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """Whether each tone has, among those that it cannot be told from, one with another level of each factor: bool (N, K).
+
+    Parameters
+    ----------
+    pairs, first : see `close_pairs`; rows that are equal to the bit share their neighbours
+    """
+    one, other = first[pairs].T
+    differs = np.zeros(factors.shape, bool)
+    for extreme in (np.minimum, np.maximum):  # a level differs from some of a set when it is not its extreme twice
+        of_equals = factors.copy()
+        extreme.at(of_equals, first, factors)
+        near = of_equals.copy()
+        extreme.at(near, one, of_equals[other])
+        extreme.at(near, other, of_equals[one])
+        differs |= near[first] != factors
+    return differs
+
+
 def entropy(labels: np.ndarray) -> float:
     """Entropy in nats of labels (N,), or of the rows of (N, K)."""
     counts = np.unique(labels, axis=0, return_counts=True)[1]
@@ -195,21 +214,19 @@ def audit(dataset: Dataset, *, resolution_db: float = RESOLUTION_DB, folder: str
     labels = dataset.labels()
     factors, kinds, names = labels["factors"], labels["factor_kinds"], labels["factor_names"]
     pairs, found = close_pairs(spectra, radius=resolution_db)
-    differs = factors[pairs[:, 0]] != factors[pairs[:, 1]]  # (pairs, K)
     at = []
     for share in SHARES:
         near = found <= share * resolution_db
-        confused = np.zeros(len(dataset), bool)
-        confused[pairs[near & differs.any(axis=1)]] = True
+        differs = confusions(factors, pairs[near], spectra.first)
+        confused = differs.any(axis=1)
         classes = equivalence_classes(len(dataset), pairs[near])
         ceilings = mig_ceilings(factors, kinds, classes)
         at.append({"resolution_db": share * resolution_db, "indistinguishable": int(confused.sum()),
                    "classes": int(classes.max()) + 1, "mig_ceiling": float(ceilings.mean()),
                    "mig_ceiling_of": dict(zip(names, ceilings.tolist()))})
-    confusions = {name: len(np.unique(pairs[differs[:, k]])) for k, name in enumerate(names)}
     report = {"dataset": dataset.path.name, "tones": len(dataset), "front_end": front_end.config(),
               "silent": int(spectra.silent.sum()), "clipped": int(spectra.clipped.sum()),
-              "saturated": int(spectra.saturated.sum()), **at[-1], "indistinguishable_in": confusions,
+              "saturated": int(spectra.saturated.sum()), **at[-1], "indistinguishable_in": dict(zip(names, differs.sum(axis=0).tolist())),
               "at_resolutions": at,
               "steps": audit_steps(dataset, labels, spectra.db, front_end=front_end, resolution_db=resolution_db)}
     return report, confused

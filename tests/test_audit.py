@@ -41,6 +41,15 @@ def test_equal_rows_are_joined_without_all_their_pairs():
     assert len(pairs) == 49 and len(np.unique(audit.equivalence_classes(50, pairs))) == 1
 
 
+def test_confusions_count_every_tone_that_has_one_of_another_level():
+    """Rows 0 to 3 are equal to the bit, row 4 is near them, 5 and 6 are near each other and have equal labels."""
+    factors = np.array([[0, 0], [0, 1], [1, 0], [0, 0], [0, 0], [2, 2], [2, 2]])
+    found = audit.confusions(factors, np.array([[0, 4], [0, 1], [0, 2], [0, 3], [5, 6]]), np.array([0, 0, 0, 0, 4, 5, 6]))
+    assert found.tolist() == [[True, True]] * 5 + [[False, False]] * 2
+    alone = audit.confusions(factors, np.empty((0, 2), int), np.arange(7))
+    assert not alone.any()
+
+
 def test_classes_are_chains_of_indistinguishable_tones():
     classes = audit.equivalence_classes(6, np.array([[0, 1], [1, 2], [4, 5]]))
     assert len(set(classes[:3])) == 1 and classes[4] == classes[5] and len(set(classes.tolist())) == 3
