@@ -19,6 +19,7 @@ if __name__ == "__main__":  # before the imports that take a moment, so that Ctr
 import argparse
 import contextlib
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ from syntone.files import check_writable_folder, staged
 
 if TYPE_CHECKING:  # torch is imported after the flags
     from syntone.evaluation import Codes
+    from syntone.showing import Entry
 
 
 def parse_flags(argv: list[str] | None) -> argparse.Namespace:
@@ -97,6 +99,34 @@ def evaluate_codes(codes: Codes, labels: dict, metrics: list[str], *, model: str
                results.Row(model, seed, "fullest bin", "all", "active", float(fullest))]
     return active, (counted + score_rows(active, model=model, seed=seed, latents="active")
                     + score_rows(every, model=model, seed=seed, latents="all"))
+
+
+def section_rows(entry: Entry, codes: Codes, args: argparse.Namespace, *, model: str, seed: int) -> list[results.Row]:
+    """Scores over the parts of a dataset that hold-outs and correlations make: the combinations that no training saw, and
+    the distribution that it was trained on. The scores before them are over the whole grid."""
+    from syntone.evaluation import reconstruction_error_db
+    from syntone.splits import sections
+
+    rows = []
+    parts = {} if entry.mismatch else sections(entry.dataset, generator=np.random.default_rng(args.seed))
+    for part, tones in parts.items():
+        seen = tones if part == "held out" else np.intersect1d(tones, entry.valid_rows)
+        if len(seen):
+            error = reconstruction_error_db(entry.model, entry.features[seen], front_end=entry.front_end)
+            rows.append(results.Row(model, seed, f"{part}: reconstruction error (dB)", "all", "all", error))
+        rows.append(results.Row(model, seed, f"{part}: tones", "all", "all", float(len(tones))))
+        if not entry.dataset.varies(tones):
+            continue
+        labels = entry.dataset.labels(tones)
+        defined = defined_metrics(factors=labels["factors"], n_latents=codes.codes.shape[1], factor_kinds=labels["factor_kinds"])
+        metrics = [name for name in args.metrics or METRICS if name in defined]
+        values = codes.codes[tones]
+        active = codes.active & (values.max(axis=0) > values.min(axis=0))
+        if metrics:
+            report = evaluate(**labels, codes=values, active=active, metrics=metrics, seed=args.seed)
+            rows += [replace(row, metric=f"{part}: {row.metric}")
+                     for row in score_rows(report, model=model, seed=seed, latents="active")]
+    return rows
 
 
 def agreement_rows(codes_of: dict[tuple[str, int], Codes]) -> list[results.Row]:
@@ -174,7 +204,8 @@ def evaluate_entries(entries: list, codes_of: dict[tuple[str, int], Codes], args
         error = reconstruction_error_db(entry.model, entry.features[entry.valid_rows], front_end=entry.front_end)
         report, scores = evaluate_codes(codes, entry.dataset.labels(), metrics_of[name, seed], model=name, seed=seed,
                                         draws=args.seed)
-        rows += [results.Row(name, seed, "reconstruction error (dB)", "all", "all", error), *scores]
+        rows += [results.Row(name, seed, "reconstruction error (dB)", "all", "all", error), *scores,
+                 *section_rows(entry, codes, args, model=name, seed=seed)]
         if not args.no_figures and name not in drawn:
             figures = stages[args.figures_dir.resolve()]
             showing.draw_and_sound(entry, codes, figures_dir=figures, seed=args.seed, animate=not drawn,

@@ -182,6 +182,11 @@ def train_all(args: argparse.Namespace, names: list[str], overrides: dict, *, de
     todo = [run for run in planned if run.n_epochs_left]
     if not todo:
         return
+    n_out = len(dataset) - len(todo[0].train_rows) - len(todo[0].valid_rows)
+    if n_out:
+        say(f"{n_out:,} of {len(dataset):,} tones are held out of training and validation, as the dataset's recipe says")
+    if todo[0].weights is not None:
+        say("training tones are drawn from the correlated distribution of the dataset's recipe")
     labels, watched = choose_watched(args, dataset)
     for run in todo:
         check_training(run.model_name, run.model_config, batch_size=min(args.batch_size, len(run.train_rows)), device=device)

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from models import MODELS, build_model
 from syntone.archive import Archive, open_archive
 from syntone.cli import InputError
-from syntone.data import Dataset
+from syntone.data import Dataset, same_recipe
 from syntone.files import replacing
 from syntone.mel import FrontEnd
+from syntone.splits import held_out
 
 FORMAT_VERSION = 1
 STATES = ("last", "best")
@@ -203,8 +204,9 @@ def _misfit(fields: dict[str, Any]) -> str | None:
     rows = (fields["train_rows"], fields["valid_rows"])
     if not all(one.dtype == torch.int64 and one.dim() == 1 and one.is_contiguous() and len(one) >= 2 for one in rows):
         return "'train_rows' and 'valid_rows' are not lists of row numbers"
-    if not torch.equal(torch.cat(rows).sort().values, torch.arange(sum(map(len, rows)))):
-        return "'train_rows' and 'valid_rows' do not take every row once"
+    taken = torch.cat(rows)
+    if int(taken.min()) < 0 or len(taken.unique()) < len(taken):
+        return "'train_rows' and 'valid_rows' do not take a row at most once"
     return None
 
 
@@ -238,9 +240,13 @@ def check_dataset(checkpoint: Checkpoint, dataset: Dataset) -> str | None:
         raise InputError(f"{dataset.path}: {dataset.x.shape[1]} samples at {dataset.sample_rate} Hz, the checkpoint was "
                          f"trained on {front_end.n_samples} at {front_end.sample_rate} Hz; give the dataset it names, "
                          f"{checkpoint.dataset_path}")
-    n_trained = len(checkpoint.train_rows) + len(checkpoint.valid_rows)
-    if dataset.recipe != checkpoint.recipe:
+    if not same_recipe(dataset.recipe, checkpoint.recipe):
         return f"{dataset.path} was made by another recipe than the dataset that {checkpoint.model_name} was trained on"
-    if len(dataset) != n_trained:
-        return f"{dataset.path} has {len(dataset)} tones, {checkpoint.model_name} was trained on a split of {n_trained}"
+    n_split = len(checkpoint.train_rows) + len(checkpoint.valid_rows)
+    n_kept = len(dataset) - int(held_out(dataset).sum())
+    last = max(int(checkpoint.train_rows.max()), int(checkpoint.valid_rows.max()))
+    if last >= len(dataset):
+        return f"{dataset.path} has {len(dataset)} tones, {checkpoint.model_name} was trained on rows up to {last}"
+    if n_kept != n_split:
+        return f"{dataset.path} has {n_kept} tones, {checkpoint.model_name} was trained on a split of {n_split}"
     return None

@@ -15,6 +15,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -74,6 +75,10 @@ def nonnegative_int(text: str) -> int:
 
 def positive_float(text: str) -> float:
     return _number(text, float, lambda v: v > 0, "a finite number above 0")
+
+
+def finite_float(text: str) -> float:
+    return _number(text, float, lambda v: True, "a finite number")
 
 
 def nonnegative_float(text: str) -> float:
@@ -155,6 +160,14 @@ def _drop_broken_stdout() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def _leave_it_to_the_first(seconds: float = 10.0) -> None:
+    """One of several processes of torchrun waits with its error: where the first has the same, it says so, and torchrun
+    then ends this one. Where it has not, the error is this one's to say."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    time.sleep(seconds)
+
+
 def command(body: Callable[[list[str] | None], int | None]) -> Callable[[list[str] | None], int]:
     """Make a script's `main(argv=None) -> int` from its body: known faults become one line and an exit status."""
 
@@ -163,6 +176,8 @@ def command(body: Callable[[list[str] | None], int | None]) -> Callable[[list[st
         prog = Path(sys.modules[body.__module__].__file__).name
 
         def fail(status: int, message: str) -> int:
+            if os.environ.get("RANK", "0") != "0" and in_main_thread:
+                _leave_it_to_the_first()
             print(f"{prog}: error: {one_line(message)}", file=sys.stderr)
             return status
 

@@ -18,7 +18,7 @@ from numpy.lib import format as npy
 
 from syntone.archive import BLOCK_BYTES, Archive, open_archive
 from syntone.cli import InputError, one_line
-from syntone.files import replacing
+from syntone.files import WriteBehind, replacing
 
 FORMAT_VERSION = 1
 KINDS = ("nominal", "ordered")
@@ -34,6 +34,10 @@ LARGEST_SAMPLE = 1e9  # what a file may hold: the power of larger samples leaves
 # What numpy's header parser raises, beside ValueError, on a text that is no header.
 HEADER_DAMAGE = (ValueError, TypeError, LookupError, SyntaxError, EOFError, MemoryError, RecursionError, OverflowError,
                  tokenize.TokenError, AttributeError)
+# Options of create.py that came after its first version, with the value under which it made what it makes now: a recipe
+# without them means that value.
+LATER = {"oscillator": "naive", "freq_scale": "linear", "amp_scale": "linear", "level": "peak", "phase": "zero",
+         "snr_db": None, "onset_jitter": 0.0, "detune_cents": 0.0, "seed": 0, "factor": [], "hold_out": [], "correlate": []}
 RECREATE = "re-create the file with create.py or syntone.data.save_npz"
 
 
@@ -74,21 +78,33 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.x)
 
-    def labels(self) -> dict[str, np.ndarray | list[str]]:
-        """The factors that vary, their names and kinds: what a score takes beside codes. A factor of one level says
-        nothing and is left out."""
-        varied = [k for k in range(self.factors.shape[1]) if len(np.unique(self.factors[:, k])) > 1]
+    def labels(self, rows: np.ndarray | None = None) -> dict[str, np.ndarray | list[str]]:
+        """The factors that vary, their names and kinds: what a score takes beside codes; of all tones, or of some rows.
+        A factor of one level says nothing and is left out."""
+        factors = self.factors if rows is None else self.factors[rows]
+        varied = [k for k in range(factors.shape[1]) if len(np.unique(factors[:, k])) > 1]
         if not varied:
             raise InputError(f"{self.path}: no factor has two levels, so there is nothing to score; make a larger grid")
-        return {"factors": self.factors[:, varied], "factor_names": [self.factor_names[k] for k in varied],
+        return {"factors": factors[:, varied], "factor_names": [self.factor_names[k] for k in varied],
                 "factor_kinds": [self.factor_kinds[k] for k in varied]}
+
+    def varies(self, rows: np.ndarray) -> bool:
+        """Whether a factor has two levels among some rows."""
+        return len(rows) > 0 and bool((self.factors[rows] != self.factors[rows[0]]).any())
+
+    def level_name(self, factor: str, value: float) -> str:
+        """The name of a nominal factor's level, whose value is a class index; the number where it has no name."""
+        names = self.classes if factor == "timbre" else None
+        names = json.loads(self.recipe).get("level_names", {}).get(factor, names)
+        known = names is not None and value == int(value) and 0 <= value < len(names)
+        return names[int(value)] if known else f"{value:g}"
 
     def describe(self, row: int) -> str:
         """The factors of one tone for a person, for example `square, 0.50, 1200 Hz`."""
         words = []
-        for name, value in zip(self.factor_names, self.factor_values[row]):
-            if name == "timbre" and self.classes is not None:
-                words.append(self.classes[int(value)])
+        for name, kind, value in zip(self.factor_names, self.factor_kinds, self.factor_values[row]):
+            if kind == "nominal" and self.level_name(name, value) != f"{value:g}":
+                words.append(self.level_name(name, value))
             elif name == "frequency":
                 words.append(f"{value:.0f} Hz")
             else:
@@ -123,7 +139,8 @@ def write_members(path: str | Path, members: dict[str, np.ndarray | Blocks]) -> 
     ValueError
         If the rows of a `Blocks` do not add up to its shape, or an array holds objects (they would be pickled).
     """
-    with replacing(path) as handle, zipfile.ZipFile(handle, "w", zipfile.ZIP_STORED) as archive:
+    with (replacing(path) as handle, WriteBehind(handle) as behind,
+          zipfile.ZipFile(behind, "w", zipfile.ZIP_STORED) as archive):
         for key, array in members.items():
             blocks = _as_blocks(array)
             if blocks.dtype.hasobject:
@@ -214,6 +231,14 @@ def dataset_members(*, recipe: dict, sample_rate: int, x, factors, factor_values
 def recipe_text(recipe: dict) -> str:
     """The recipe as the JSON that a dataset file stores."""
     return json.dumps({"format_version": FORMAT_VERSION} | recipe, sort_keys=True, allow_nan=False)
+
+
+def same_recipe(one: str, other: str) -> bool:
+    """Whether two recipes ask for the same data; those of earlier versions lack the options that came later."""
+    if one == other:
+        return True
+    first, second = (LATER | json.loads(text) for text in (one, other))
+    return "generator_version" in first and first == second
 
 
 # ---- reading ----

@@ -19,6 +19,7 @@ from syntone.cli import InputError, MachineError
 from syntone.memory import memory_bytes
 
 KINDS = ("logmel", "paper")
+PAPER_AMPLITUDE = 0.25  # of full scale
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ class FrontEnd:
 
     def to_mel(self, features: Tensor) -> Tensor:
         """Features back to mel power (B, 1, M, L). The floor of the range counts as silence. The level that `paper` has
-        erased is set to that of a full-scale sine."""
+        erased counts as that of a full-scale sine in every frame."""
         if self.kind == "paper":
             return features.clamp_min(0.0) * self.reference
         db = self.to_db(features)
@@ -114,7 +115,8 @@ class FrontEnd:
         """Waves (B, T) whose features come close to the given ones, at the level these say.
 
         The mel spectrogram is unfolded to a linear one, Griffin-Lim finds phases, and the energy is set to that of the
-        spectrogram by Parseval's theorem; a peak is never normalised.
+        spectrogram by Parseval's theorem; a peak is never normalised. `paper` has erased the level, so its waves are given
+        the RMS of a sine of amplitude PAPER_AMPLITUDE: no model's output makes them loud.
 
         Parameters
         ----------
@@ -124,6 +126,9 @@ class FrontEnd:
         bank = _filter_tensor(self.sample_rate, self.n_fft, self.n_mels, mel.device, mel.dtype)
         magnitude = unfold_mel(mel, bank).sqrt()
         wave = griffin_lim(magnitude, n_fft=self.n_fft, hop=self.hop, n_samples=self.n_samples, n_iter=n_iter)
+        if self.kind == "paper":
+            rms = wave.square().mean(dim=1, keepdim=True).sqrt()
+            return wave * torch.where(rms > 0, PAPER_AMPLITUDE / math.sqrt(2) / rms.clamp_min(1e-30), 0.0)
         energy = functools.partial(mel_energy, sample_rate=self.sample_rate, n_fft=self.n_fft)
         wanted, found = energy(mel), energy(self.mel(wave).squeeze(1))
         return wave * torch.where(found > 0, (wanted / found.clamp_min(1e-30)).sqrt(), 0.0).unsqueeze(1)

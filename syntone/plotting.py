@@ -95,8 +95,8 @@ def _draw_mel(axes: Axes, mel: np.ndarray, *, scale: Scale, hz_ticks: bool = Tru
     return image
 
 
-def _colour_bar(figure: Figure, image, axes, *, scale: Scale) -> None:
-    figure.colorbar(image, ax=axes, label=f"mel level (dB, 0 dB: {scale.zero_db})", fraction=0.03, pad=0.02)
+def _colour_bar(figure: Figure, image, axes, *, scale: Scale, fraction: float = 0.03, **shape) -> None:
+    figure.colorbar(image, ax=axes, label=f"mel level (dB, 0 dB: {scale.zero_db})", fraction=fraction, pad=0.02, **shape)
 
 
 def reconstruction_figure(path: str | Path, originals: Sequence[Sound], reconstructions: Sequence[Sound], *, scale: Scale,
@@ -203,6 +203,75 @@ def information_figure(path: str | Path, shares: np.ndarray, *, factors: Sequenc
     figure.colorbar(image, ax=axes, label="mutual information / H(factor)", pad=0.12)
     figure.suptitle(title, fontsize=10)
     _save(path, figure)
+
+
+def dataset_figure(path: str | Path, rows: Sequence[Sequence[Sound]], *, scale: Scale, title: str) -> None:
+    """Tones of a dataset: a few periods, spectrum and mel spectrogram of each; sounds of one row stand beside each other."""
+    n_columns = len(rows[0])
+    figure = Figure(figsize=(8.2 * n_columns, 0.8 + 2.3 * len(rows)), layout="constrained")
+    grid = figure.subplots(len(rows), 3 * n_columns, squeeze=False)
+    for line, sounds in zip(grid, rows):
+        for panels, sound in zip(np.split(line, n_columns), sounds):
+            _draw_wave(panels[0], [sound], [ORIGINAL], scale=scale)
+            _draw_spectrum(panels[1], [sound], [ORIGINAL], scale=scale)
+            image = _draw_mel(panels[2], sound.mel, scale=scale)
+            panels[1].set_title(sound.label, fontsize=11)
+    for axes, label in zip(grid[-1], ("time (ms)", "frequency (Hz)", "time (s)") * n_columns):
+        axes.set_xlabel(label)
+    _colour_bar(figure, image, list(grid.ravel()), scale=scale, fraction=0.01, aspect=60)
+    figure.suptitle(title, fontsize=13)
+    _save(path, figure)
+
+
+def audit_figure(path: str | Path, factors: Sequence[dict], *, resolution_db: float,
+                 shares: tuple[str, dict[str, tuple[np.ndarray, np.ndarray]]], title: str) -> None:
+    """A panel a factor with how far apart its steps are, and one with where the indistinguishable tones lie.
+
+    Parameters
+    ----------
+    factors : as `audit.audit_steps` returns them, with a `label` for the axis
+    shares : an x label, and for each line its name, values and shares in [0, 1]
+    """
+    figure = Figure(figsize=(4.6 * (len(factors) + 1), 4.2), layout="constrained")
+    panels = figure.subplots(1, len(factors) + 1, squeeze=False)[0]
+    for axes, factor in zip(panels, factors):
+        axes.set_title(f"{factor['factor']}: largest difference over a spectrogram", fontsize=9)
+        _draw_steps(axes, factor, resolution_db=resolution_db)
+    axes, (label, lines) = panels[-1], shares
+    for number, (name, (values, share)) in enumerate(lines.items()):
+        axes.plot(values, 100 * share, marker=".", markersize=4, linewidth=1.2, label=name, alpha=0.8)
+    axes.set_title("tones indistinguishable from one with other labels", fontsize=9)
+    axes.set_xlabel(label)
+    axes.set_ylabel("share of tones (%)")
+    axes.set_ylim(-3, 103)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    figure.suptitle(title, fontsize=11)
+    _save(path, figure)
+
+
+def _draw_steps(axes: Axes, factor: dict, *, resolution_db: float) -> None:
+    """Distance in dB of every step: from each level to the next one, or of each pair of classes."""
+    steps, floor = factor["steps"], 1e-2  # dB: what lies below is drawn there
+    smallest, median = (np.maximum([step[key] for step in steps], floor) for key in ("smallest_db", "median_db"))
+    if factor["kind"] == "nominal":
+        places = np.arange(len(steps))
+        axes.barh(places, median, color=ORIGINAL, alpha=0.35, label="median over tones")
+        axes.plot(smallest, places, "o", color=MODEL, label="smallest")
+        axes.set_yticks(places[:40], ["\n".join(step.get("names", ())) for step in steps][:40], fontsize=7)
+        axes.axvline(resolution_db, color="black", linestyle="--", label=f"resolution, {resolution_db:g} dB")
+        axes.set_xscale("log")
+        axes.set_xlabel("dB (0.01: that or less)")
+    else:
+        values = [step["from"] for step in steps]
+        axes.plot(values, median, color=ORIGINAL, marker=".", markersize=4, label="median over tones")
+        axes.plot(values, smallest, color=MODEL, marker=".", markersize=4, linestyle="none", label="smallest")
+        axes.axhline(resolution_db, color="black", linestyle="--", label=f"resolution, {resolution_db:g} dB")
+        axes.set_yscale("log")
+        axes.set_ylabel("dB (0.01: that or less)")
+        axes.set_xlabel(f"{factor['label']}, from each level to the next")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=7)
 
 
 def tone_gif(path: str | Path, frames: Sequence[Sequence[Sound]], *, scale: Scale, title: str,

@@ -16,6 +16,7 @@ from syntone.files import replacing, write_text
 CSV_COLUMNS = ("model", "seed", "metric", "factor", "latents", "value", "floor", "ceiling", "adjusted")
 CAPTION = ("score [floor, ceiling] → adjusted, where adjusted is (score - floor) / (ceiling - floor). "
            "Scores are over active latents. {spread}")
+COUNTS = ("active latents", ": tones")  # rows that count, shown without decimals
 ONE_SEED = "One training seed; the ± of a floor is the spread of its draws."
 MANY_SEEDS = "The ± of a score is its standard deviation over training seeds."
 
@@ -61,7 +62,7 @@ def _number(value: float | None) -> str:
 def _cell(rows: Sequence[Row]) -> str:
     """One model's rows of one metric, a row a seed, as `0.312 ± 0.020 [0.004, 0.982] → 0.315`."""
     values = [row.value for row in rows]
-    if rows[0].metric == "active latents" and len(rows) == 1:
+    if rows[0].metric.endswith(COUNTS) and len(rows) == 1:
         return f"{values[0]:.0f}"
     text = _number(_mean(values))
     if len(rows) > 1:
@@ -83,7 +84,7 @@ def table(rows: Sequence[Row], *, factors_of: Sequence[str] = ("MIG",)) -> list[
     """
     over_active = {row.metric for row in rows if row.latents == "active"}
     shown = [row for row in rows if (row.latents == "active" or row.metric not in over_active)
-             and (row.factor == "all" or row.metric in factors_of)]
+             and (row.factor == "all" or row.metric.split(": ")[-1] in factors_of)]
     models = list(dict.fromkeys(row.model for row in shown))
     lines = list(dict.fromkeys((row.metric, row.factor) for row in shown))
     counts = {model: len({row.seed for row in shown if row.model == model}) for model in models}

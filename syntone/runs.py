@@ -15,12 +15,13 @@ from torch import Tensor
 from models import MODELS, build_model
 from syntone.checkpoint import Checkpoint, check_resumable, checkpoint_path, load_checkpoint, save_checkpoint
 from syntone.cli import InputError
-from syntone.data import Dataset, split
+from syntone.data import Dataset, same_recipe
 from syntone.files import write_text
 from syntone.mel import FrontEnd, compute_features
 from syntone.memory import memory_bytes, place_for
 from syntone.plotting import training_curves
 from syntone.runtime import Processes
+from syntone.splits import training_split
 from syntone.training import Learner, Progress, history_csv, train
 
 DEFAULTS = {"latent_dim": 8, "sigma": 0.1}  # flags that every run has; a model that lacks one ignores its default
@@ -40,6 +41,7 @@ class Run:
     recipe: str
     train_rows: Tensor
     valid_rows: Tensor
+    weights: Tensor | None  # how often each training row is drawn; None: each once an epoch
     resume: Progress | None
 
     @property
@@ -102,11 +104,12 @@ def plan(name: str, seed: int, *, args: argparse.Namespace, dataset: Dataset, fr
         If a checkpoint is there that is unfinished or different, and neither --resume nor --overwrite was given, or
         that cannot be continued with these options.
     """
-    train_rows, valid_rows = split(len(dataset), seed=seed)
+    train_rows, valid_rows, weights = training_split(dataset, seed=seed)
     run = Run(model_name=name, front_end=front_end, epochs=args.epochs, path=checkpoint_path(args.output_dir, name, seed),
               model_config=model_config(name, input_shape=front_end.shape, n_data=len(train_rows), overrides=overrides),
               options={"seed": seed, "batch_size": args.batch_size, "lr": args.lr, "precision": args.precision},
-              dataset_path=str(args.dataset), recipe=dataset.recipe, train_rows=torch.from_numpy(train_rows), valid_rows=torch.from_numpy(valid_rows),
+              dataset_path=str(args.dataset), recipe=dataset.recipe, train_rows=torch.from_numpy(train_rows),
+              valid_rows=torch.from_numpy(valid_rows), weights=None if weights is None else torch.from_numpy(weights),
               resume=None)
     if args.overwrite or not run.path.exists():
         return run
@@ -175,7 +178,7 @@ def train_group(group: list[Run], features: Tensor, *, args: argparse.Namespace,
         model = build_model(run.model_name, **run.model_config)
         learners.append(Learner(
             model=model, train_rows=run.train_rows, valid_rows=run.valid_rows, seed=run.seed, name=str(run.path),
-            resume=run.resume, save=functools.partial(save, run) if processes.writes else (lambda progress: None),
+            weights=run.weights, resume=run.resume, save=functools.partial(save, run) if processes.writes else (lambda progress: None),
             score=None if score is None else lambda epoch, model=model: score(model, epoch=epoch)))
     return train(learners, features, epochs=args.epochs, batch_size=args.batch_size, lr=args.lr, device=device,
                  precision=getattr(torch, args.precision), save_seconds=args.save_seconds, processes=processes,
@@ -188,7 +191,7 @@ def _differences(found: Checkpoint, run: Run) -> str:
     now = run.model_config | run.front_end.config() | run.options
     was, now = {"model": found.model_name} | was, {"model": run.model_name} | now
     words = [f"{key} {was.get(key)}, now {now.get(key)}" for key in was | now if was.get(key) != now.get(key)]
-    if found.recipe != run.recipe:
+    if not same_recipe(found.recipe, run.recipe):
         words.append(f"another dataset, {found.dataset_path}")
     return ", ".join(words)
 

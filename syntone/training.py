@@ -42,6 +42,7 @@ class Learner:
 
     model : has `losses(x)` and `parameter_groups(lr)`; `losses` may take `generator` and `gather`
     train_rows, valid_rows : int64, rows of the features
+    weights : (len(train_rows),), how often each training row is drawn; None takes each once an epoch
     seed : of its order of tones and of its noise
     save : called with its progress (`Progress`)
     name : of its checkpoint, for messages
@@ -55,6 +56,7 @@ class Learner:
     seed: int
     save: Callable[[Progress], None]
     name: str = ""
+    weights: Tensor | None = None
     resume: Progress | None = None
     score: Callable[[int], dict[str, float]] | None = None
 
@@ -150,7 +152,7 @@ class _Training:
 
     def start_training(self, epoch: int) -> None:
         rows = self.learner.train_rows
-        order = torch.randperm(len(rows), generator=self._drawn(epoch, SHUFFLE))
+        order = draw_order(len(rows), self.learner.weights, generator=self._drawn(epoch, SHUFFLE))
         self.learner.model.train()
         self.training.start(rows[order], seed=stream(self.learner.seed, epoch, NOISE))
 
@@ -197,6 +199,16 @@ def _copied(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _copied(item) for key, item in value.items()}
     return [_copied(item) for item in value] if isinstance(value, list) else value
+
+
+def draw_order(n_rows: int, weights: Tensor | None, *, generator: torch.Generator) -> Tensor:
+    """The rows of one epoch, int64 (n_rows,): each once in a random order, or, with weights (n_rows,), as many drawn with
+    replacement in proportion to them."""
+    if weights is None:
+        return torch.randperm(n_rows, generator=generator)
+    edges = weights.double().cumsum(0)
+    drawn = torch.rand(n_rows, generator=generator, dtype=torch.float64) * edges[-1]
+    return torch.searchsorted(edges, drawn, right=True).clamp_max(n_rows - 1)
 
 
 def train(learners: Sequence[Learner], features: Tensor, *, epochs: int, batch_size: int, lr: float,

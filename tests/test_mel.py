@@ -7,7 +7,7 @@ import torch
 
 from syntone.cli import InputError
 from syntone.mel import FrontEnd, compute_features, mel_energy, mel_filters, power_spectrogram, unfold_mel
-from syntone.synthesis import WAVEFORMS, unit_tone
+from syntone.oscillators import WAVEFORMS, unit_tone
 
 RATES = [(8000, 0.5), (16000, 1.0), (22050, 2.0), (44100, 0.7)]
 
@@ -139,3 +139,13 @@ def test_inversion_draws_nothing():
     before = torch.get_rng_state()
     assert torch.equal(front_end.invert(features), front_end.invert(features))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_waves_of_the_paper_front_end_are_never_loud():
+    """Its features hold no level: whatever a model decodes, the wave has the RMS of a sine of amplitude 0.25."""
+    paper = FrontEnd("paper", sample_rate=16000, n_samples=16000)
+    features = torch.rand((2, *paper.shape), generator=torch.Generator().manual_seed(0))  # a model before it has learnt
+    features[1] *= 30
+    wave = paper.invert(features)
+    torch.testing.assert_close(wave.square().mean(dim=1).sqrt(), torch.full((2,), 0.25 / 2**0.5), rtol=1e-5, atol=0)
+    assert paper.invert(torch.zeros((1, *paper.shape))).abs().max() == 0

@@ -170,7 +170,7 @@ def test_x_hat_comes_from_the_same_z_as_the_other_terms():
 
 
 def test_registry_and_errors():
-    assert list(MODELS) == ["VAE", "BetaVAE", "FactorVAE", "BTCVAE"]
+    assert list(MODELS)[:4] == ["VAE", "BetaVAE", "FactorVAE", "BTCVAE"]  # a user's own come after them
     with pytest.raises(ValueError, match="model 'GAN' is unknown, expected one of VAE, BetaVAE"):
         build_model("GAN")
     with pytest.raises(TypeError, match="n_data"):

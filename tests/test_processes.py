@@ -90,3 +90,11 @@ def test_checkpoint_of_two_processes_resumes_with_one(tmp_path, dataset_path):
                     *flags, "--epochs", "1"], cwd=ROOT, check=True, capture_output=True)
     assert trainvae.main([*flags, "--epochs", "2", "--resume"]) == 0
     assert load_checkpoint(tmp_path / "BTCVAE_seed0.pt").epoch == 2
+
+
+def test_processes_say_an_error_once(tmp_path, dataset_path):
+    """torch's own report follows, which is not ours to shorten."""
+    done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "trainvae.py",
+                           "--dataset", str(dataset_path), "--model", "GAN", "--output_dir", str(tmp_path / "a")],
+                          cwd=ROOT, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert done.returncode != 0 and done.stderr.count("trainvae.py: error: --model: 'GAN' is unknown") == 1

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import signal
 
-from syntone.synthesis import WAVEFORMS, Grid, render, twins, unit_tone, warnings_for
+from syntone.oscillators import WAVEFORMS, unit_tone
+from syntone.synthesis import Grid, render, twins, warnings_for
 
 SCIPY = {"sine": np.sin, "triangle": lambda phase: signal.sawtooth(phase, 0.5), "square": signal.square,
          "sawtooth": signal.sawtooth}
