@@ -25,7 +25,7 @@ MAX_TONE_BYTES = 64 * 2**20  # one unit tone in float64 and its temporaries, the
 # 35 frequencies in equal ratios from 440 Hz: the smallest step, 23.6 Hz at 440 Hz, is wider than a mel band, 23.4 Hz;
 #   with 36 it would not be, so this is as many as the band allows.
 # 31 amplitudes in equal steps of 1 dB, -34 to -4 dB: a step is twice the resolution of the audit, the softest tone lies
-#   far above the front end's floor, and the loudest (a sawtooth at -4 dB) peaks at 0.91.
+#   far above the front end's floor, and the loudest (a sawtooth at -4 dB) peaks at 0.88.
 # rms: the waveforms have equal energy, so level says nothing about timbre.
 PRESETS = {
     "paper": {"freq_start": 440.0, "freq_end": 0.5, "num_freqs": 400, "amp_start": 0.1, "amp_end": 1.0, "num_amps": 20}

@@ -27,7 +27,8 @@ def test_the_three_commands_of_the_example_are_there():
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_is_understood(command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # where the files that flags name are there, empty
-    for name in ("Dataset/my_dataset.npz", "checkpoints/VAE_seed0.pt"):
+    (tmp_path / "recordings").mkdir()
+    for name in ("Dataset/my_dataset.npz", "checkpoints/VAE_seed0.pt", "labels.csv"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     words = shlex.split(command)
