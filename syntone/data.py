@@ -327,7 +327,7 @@ def load_npz(path: str | Path) -> Dataset:
     """Open a dataset file: small members are read, the waveforms are mapped into memory.
 
     The whole file is read once, in blocks, for its checksums and its range; 2 GB that are in the page cache take about
-    a second.
+    two seconds.
 
     Raises
     ------

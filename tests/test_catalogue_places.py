@@ -182,19 +182,18 @@ def wait_until(seen, process: subprocess.Popen) -> None:
 
 
 @pytest.mark.catalogue
-@pytest.mark.parametrize("script, first, lock, second, pattern", [
-    ("create.py", ["--file_path", "new.npz"], ".new.npz.lock", good("create.py"),
+@pytest.mark.parametrize("script, first, trace, second, pattern", [
+    ("create.py", ["--file_path", "new.npz"], ".new.npz.*.tmp", good("create.py"),
      "--file_path: another run is writing new.npz"),
-    ("trainvae.py", good("trainvae.py", "--epochs", "100000"), "new/.VAE_seed0.pt.lock", good("trainvae.py"),
+    ("trainvae.py", good("trainvae.py", "--epochs", "100000", "--save_seconds", "0"), "new/VAE_seed0.pt", good("trainvae.py"),
      "--output_dir: another run is writing new/VAE_seed0.pt"),
-    ("eval.py", good("eval.py"), "new/.results.lock", good("eval.py"), "--output_dir: another run is writing new/results"),
+    ("eval.py", good("eval.py"), "new/.results.*.tmp", good("eval.py"), "--output_dir: another run is writing new/results"),
 ])
-def test_the_second_of_two_runs_is_refused_and_the_first_goes_on(world, capfd, script, first, lock, second, pattern):
+def test_the_second_of_two_runs_is_refused_and_the_first_goes_on(world, capfd, script, first, trace, second, pattern):
     process = subprocess.Popen([sys.executable, str(ROOT / script), *first], stdout=subprocess.DEVNULL,
                                stderr=subprocess.DEVNULL)
     try:
-        wait_until(Path(lock).exists, process)
-        time.sleep(0.05)  # the lock is taken right after its file is made
+        wait_until(lambda: any(Path().glob(trace)), process)
         process.send_signal(signal.SIGSTOP)  # so that what it writes meanwhile is not taken for the second's
         check_refused(lambda: in_process(script, second, capfd), script=script, pattern=pattern)
         process.send_signal(signal.SIGCONT)
