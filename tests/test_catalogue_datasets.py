@@ -5,6 +5,7 @@ import json
 import pickle
 import struct
 import zipfile
+import zlib
 from io import BytesIO
 from pathlib import Path
 
@@ -151,6 +152,28 @@ def flipped(needle: bytes, *, by: int, last: bool = False) -> bytes:
     return bytes(content)
 
 
+def stating(name: str, n_bytes: int, content: bytes) -> bytes:
+    """The good dataset with one member replaced, of which the directory states another length."""
+    whole = bytearray(with_member(name, content))
+    entry = whole.rfind(b"PK\x01\x02", 0, whole.rfind(name.encode()))
+    whole[entry + 20:entry + 28] = struct.pack("<II", n_bytes, n_bytes)
+    return bytes(whole)
+
+
+def overlapping() -> bytes:
+    """Each of a hundred members holds all that follow it: an archive of 4 MB that takes as long to check as 200 MB."""
+    names = [f"{number:02}" for number in range(100)]
+    local = [b"PK\x03\x04" + bytes(22) + struct.pack("<HH", 2, 0) + name.encode() for name in names]
+    body = b"".join(local) + bytes(4_000_000)
+    starts = [32 * number for number in range(100)]
+    directory = b""
+    for name, start in zip(names, starts):
+        content = body[start + 32:]
+        directory += (b"PK\x01\x02" + bytes(12) + struct.pack("<III", zlib.crc32(content), len(content), len(content))
+                      + struct.pack("<HHHHHI", 2, 0, 0, 0, 0, 0) + struct.pack("<I", start) + name.encode())
+    return body + directory + b"PK\x05\x06" + struct.pack("<HHHHIIH", 0, 0, 100, 100, len(directory), len(body), 0)
+
+
 def many_members() -> bytes:
     buffer = BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
@@ -198,6 +221,10 @@ FILES = {
     "zip bomb beside the data": (lambda: with_member("amps.npy", bytes(50_000_000), compression=zipfile.ZIP_BZIP2),
                                  "bad.npz: 'amps.npy' is compressed"),
     "many members": (many_members, f"{NOT_WHOLE} .*20,001 members"),
+    "members in members": (overlapping, f"{NOT_WHOLE} .*its members overlap"),
+    "longer than the file": (lambda: stating("x.npy", 128 + 64_000_000, header(
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (16, 1000000), }") + bytes(64)),
+        f"{NOT_WHOLE} .*'x.npy' should hold 64000128 bytes and does not"),
     "petabytes announced": (lambda: with_member("x.npy", header(
         "{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000, 1000000), }") + bytes(64)),
         f"{NOT_WHOLE} .*'x' of shape .* does not fill its place"),
