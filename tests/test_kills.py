@@ -17,7 +17,7 @@ from conftest import counted
 SOUNDS = "--sample_rate 16000 --freq_start 400 --num_freqs 50 --num_amps 10 --file_path out/new.npz"  # 128 MB
 COMMANDS = {
     "create.py": SOUNDS,
-    "trainvae.py": f"{GOOD['trainvae.py']} --model VAE BTCVAE --epochs 6 --save_seconds 0 --resume --output_dir out",
+    "trainvae.py": f"{GOOD['trainvae.py']} --model VAE BTCVAE --epochs 3 --save_seconds 0 --resume --output_dir out",
     "eval.py": f"{GOOD['eval.py']} --output_dir out".replace("--no_figures", "--figures_dir out/Figures"),
     "eval.py, tables": f"{GOOD['eval.py']} --output_dir out",
 }
