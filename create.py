@@ -114,10 +114,11 @@ def is_made(args: argparse.Namespace, recipe: dict) -> bool:
     """Whether the file is there already, made with these options; one made with others is refused without --overwrite."""
     if args.overwrite or not args.file_path.exists():
         return False
-    if read_recipe(args.file_path) == recipe_text(recipe):
+    found = read_recipe(args.file_path)
+    if found == recipe_text(recipe):
         return True
-    raise InputError(f"--file_path: {args.file_path} exists and was made with other options; "
-                     f"give --overwrite to replace it or another path")
+    what = "is no whole dataset" if found is None else "was made with other options"
+    raise InputError(f"--file_path: {args.file_path} exists and {what}; give --overwrite to replace it or another path")
 
 
 def write_dataset(args: argparse.Namespace, recipe: dict) -> None:

@@ -18,7 +18,8 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-MACHINE_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EROFS}
+WRITING_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG}
+MACHINE_FAULTS = WRITING_FAULTS | {errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EROFS}
 
 
 class InputError(ValueError):
@@ -146,15 +147,6 @@ def _came_from(fault: BaseException | None, kind: type[BaseException]) -> bool:
     return fault is not None and (isinstance(fault, kind) or _came_from(fault.__cause__ or fault.__context__, kind))
 
 
-def _drop_broken_stdout() -> None:
-    """Exchange a standard output that takes nothing more; Python's own flush at the end would fail once more."""
-    with contextlib.suppress(OSError, ValueError):
-        sys.stdout.flush()
-        return
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
 def command(body: Callable[[list[str] | None], int | None]) -> Callable[[list[str] | None], int]:
     """Make a script's `main(argv=None) -> int` from its body: known faults become one line and an exit status."""
 
@@ -174,7 +166,7 @@ def command(body: Callable[[list[str] | None], int | None]) -> Callable[[list[st
             sys.stdout.reconfigure(errors="backslashreplace")
         try:
             status = body(argv) or 0
-            sys.stdout.flush()
+            sys.stdout.flush()  # here its fault is answered; at Python's end it would not be
             return status
         except InputError as mistake:
             return fail(2, mistake)
@@ -185,7 +177,8 @@ def command(body: Callable[[list[str] | None], int | None]) -> Callable[[list[st
                 return 1
             where = f"{fault.filename}: " if fault.filename else ""
             if fault.errno in MACHINE_FAULTS:
-                where = where or "standard output: "  # files.py names every file that it fails to write
+                if not where and fault.errno in WRITING_FAULTS:  # files.py names every file that it fails to write
+                    where = "standard output: "
                 return fail(1, f"{where}{fault.strerror}; free some space or choose another place, then run again")
             return fail(2, f"{where}{fault.strerror or fault}; check the path and its permissions")
         except KeyboardInterrupt:
@@ -201,7 +194,6 @@ def command(body: Callable[[list[str] | None], int | None]) -> Callable[[list[st
                 return fail(1, f"out of memory: {one_line(fault)[:200]}; use a smaller grid or batch")
             raise  # a defect of ours: the traceback is what its report needs
         finally:
-            _drop_broken_stdout()
             if in_main_thread:
                 signal.signal(signal.SIGTERM, before)
 

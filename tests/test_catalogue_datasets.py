@@ -174,6 +174,14 @@ def overlapping() -> bytes:
     return body + directory + b"PK\x05\x06" + struct.pack("<HHHHIIH", 0, 0, 100, 100, len(directory), len(body), 0)
 
 
+def terminal_codes() -> bytes:
+    """A member whose name would clear the screen and begin a line of its own, were it printed."""
+    buffer = BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("\x1b[2J\ncreate.py: all is well", b"")
+    return buffer.getvalue()
+
+
 def many_members() -> bytes:
     buffer = BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
@@ -220,6 +228,7 @@ FILES = {
                  "bad.npz: 'x.npy' is compressed, so it could unpack to any size"),
     "zip bomb beside the data": (lambda: with_member("amps.npy", bytes(50_000_000), compression=zipfile.ZIP_BZIP2),
                                  "bad.npz: 'amps.npy' is compressed"),
+    "terminal codes in a name": (terminal_codes, r"bad.npz: '\\x1b\[2J create.py: all is well' is compressed"),
     "many members": (many_members, f"{NOT_WHOLE} .*20,001 members"),
     "members in members": (overlapping, f"{NOT_WHOLE} .*its members overlap"),
     "longer than the file": (lambda: stating("x.npy", 128 + 64_000_000, header(
@@ -263,7 +272,14 @@ def test_create_does_not_take_a_damaged_file_for_its_own(world, capfd, name):
     Path("tones.npz").write_bytes(content)
     argv = [*GOOD["create.py"].split(), "--file_path", "tones.npz"]
     check_refused(lambda: in_process("create.py", argv, capfd), script="create.py",
-                  pattern="--file_path: tones.npz exists and was made with other options")
+                  pattern="--file_path: tones.npz exists and is no whole dataset; give --overwrite")
+
+
+@pytest.mark.catalogue
+def test_features_larger_than_memory_are_refused_before_it_is_taken(world, capfd, monkeypatch):
+    monkeypatch.setattr("syntone.mel.memory_bytes", lambda device: 30_000)
+    check_refused(lambda: in_process("trainvae.py", GOOD["trainvae.py"].split(), capfd), script="trainvae.py", status=1,
+                  pattern="the features of 16 tones would take 32,768 bytes, and cpu has 30,000")
 
 
 @pytest.mark.catalogue

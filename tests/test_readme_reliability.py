@@ -1,6 +1,7 @@
 """The counts in the README's reliability section are those of the tests."""
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,8 @@ def test_the_catalogue_has_as_many_cases(request):
     items = [item for item in request.session.items if item.get_closest_marker("catalogue")]
     if len({item.path for item in items}) < len(list((ROOT / "tests").glob("test_catalogue_*.py"))):
         pytest.skip("only a part of the catalogue was collected")
+    if sys.platform != "linux":
+        pytest.skip("some places are bad on Linux only")
     assert counts("bad inputs") == [len(items)]
 
 
