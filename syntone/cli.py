@@ -147,6 +147,15 @@ def _came_from(fault: BaseException | None, kind: type[BaseException]) -> bool:
     return fault is not None and (isinstance(fault, kind) or _came_from(fault.__cause__ or fault.__context__, kind))
 
 
+def _drop_broken_stdout() -> None:
+    """Exchange a standard output that takes nothing more: at its end Python flushes it again, and would fail once more."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+        return
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def command(body: Callable[[list[str] | None], int | None]) -> Callable[[list[str] | None], int]:
     """Make a script's `main(argv=None) -> int` from its body: known faults become one line and an exit status."""
 
@@ -194,6 +203,7 @@ def command(body: Callable[[list[str] | None], int | None]) -> Callable[[list[st
                 return fail(1, f"out of memory: {one_line(fault)[:200]}; use a smaller grid or batch")
             raise  # a defect of ours: the traceback is what its report needs
         finally:
+            _drop_broken_stdout()
             if in_main_thread:
                 signal.signal(signal.SIGTERM, before)
 

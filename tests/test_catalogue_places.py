@@ -135,8 +135,9 @@ def test_a_full_disk_is_one_line_and_leaves_everything(world, capfd, how, script
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a device that is always full")
 @pytest.mark.parametrize("name", ["new.npz", "tones.npz"])  # of which the second is left alone, and says so at the end
 def test_a_full_standard_output_is_one_line(world, name):
+    buffered = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
     with open("/dev/full", "wb") as full:
-        check_refused(lambda: as_process("create.py", good("create.py", "--file_path", name), stdout=full),
+        check_refused(lambda: as_process("create.py", good("create.py", "--file_path", name), stdout=full, env=buffered),
                       script="create.py", pattern="standard output: No space left on device", status=1)
 
 
