@@ -1,7 +1,7 @@
 """How a script begins and ends: flag types, one-line errors, exit statuses.
 
-Exit statuses: 0 done, 1 a fault of the machine (disk full, out of memory), 2 a mistake in what the user gave,
-130 interrupted (SIGINT), 143 terminated (SIGTERM). Nothing here imports torch, so that a wrong flag is answered
+Exit statuses: 0 done, 1 a fault of the machine (disk full, out of memory) or a training that diverged, 2 a mistake in what
+the user gave, 130 interrupted (SIGINT), 143 terminated (SIGTERM). Nothing here imports torch, so that a wrong flag is answered
 before torch is loaded.
 """
 
@@ -27,7 +27,7 @@ class InputError(ValueError):
 
 
 class MachineError(RuntimeError):
-    """A fault that is not the user's, such as a full disk. Exit status 1."""
+    """A fault that is not in what the user gave, such as a full disk, or that shows only in the run. Exit status 1."""
 
 
 class Terminated(BaseException):
