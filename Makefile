@@ -23,7 +23,7 @@ demo: .venv/installed
 	@echo "sounds:  $(DEMO)/results/audio/"
 
 # One thread: the tests' tensors are tiny, and threads that wait for each other on a busy machine take minutes.
-test: export OMP_NUM_THREADS = 1
+test test-long: export OMP_NUM_THREADS = 1
 test: .venv/installed
 	$(RUN) -m pytest -q -m "not long" tests
 

@@ -169,8 +169,8 @@ def create(args: argparse.Namespace) -> None:
         if found is not None and same_recipe(found, recipe_text(plan.recipe)):
             print(f"{args.file_path} was made with these options already; left alone")
             return
-        raise InputError(f"--file_path: {args.file_path} exists and was made with other options; "
-                         f"give --overwrite to replace it or another path")
+        what = "is no whole dataset" if found is None else "was made with other options"
+        raise InputError(f"--file_path: {args.file_path} exists and {what}; give --overwrite to replace it or another path")
     with tqdm(total=plan.n_tones, unit="tone", delay=2, disable=None) as bar:
         members = plan.members(progress=bar.update)
         n_bytes, free = npz_size(members), shutil.disk_usage(args.file_path.parent).free

@@ -114,7 +114,7 @@ def check_flags(args: argparse.Namespace) -> None:
         raise InputError(f"--sigma: {args.sigma:g} takes the loss out of the range of float32; give 1e-6 to 1e6")
     for flag in ("beta", "gamma", "alpha"):
         if (getattr(args, flag) or 0) > 1e9:
-            raise InputError(f"--{flag}: {getattr(args, flag):g} takes the loss out of the range of float32; give at most 1e9")
+            raise InputError(f"--{flag}: {getattr(args, flag):g} takes the loss out of the range of float32; give 1e9 or less")
 
 
 def watch(model, features, device, labels: dict, metrics: list[str], every: int, epoch: int) -> dict[str, float]:

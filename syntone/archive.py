@@ -99,6 +99,8 @@ def open_archive(path: Path, *, remedy: str) -> Archive:
             members = {entry.filename: _locate(handle, entry, size) for entry in entries if not packed}
             if not packed and len(members) < len(entries):
                 raise zipfile.BadZipFile("two members have one name")
+            if sum(member.n_bytes for member in members.values()) > size:  # each is read once, so that takes no longer
+                raise zipfile.BadZipFile("its members overlap")
         except DAMAGE as damage:
             raise Archive(path, remedy, {}).damaged(damage) from damage
     if packed:

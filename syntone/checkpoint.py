@@ -87,9 +87,7 @@ class Checkpoint:
         try:
             if tuple(self.model_config.get("input_shape", self.front_end().shape)) != self.front_end().shape:
                 raise InputError(misfit)
-            with torch.device("meta"):  # shapes without memory: the file decides how large they are
-                outline = build_model(self.model_name, **self.model_config).state_dict()
-            if {key: value.shape for key, value in outline.items()} != {key: value.shape for key, value in weights.items()}:
+            if self._shapes() not in (None, {key: value.shape for key, value in weights.items()}):
                 raise InputError(misfit)
             model = build_model(self.model_name, **self.model_config)
             model.load_state_dict(weights)
@@ -98,6 +96,15 @@ class Checkpoint:
         except (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError) as mistake:
             raise InputError(misfit) from mistake
         return model.eval()
+
+    def _shapes(self) -> dict[str, torch.Size] | None:
+        """The shapes of all weights, found without memory for them, since the file decides how large they are; None where a
+        model of a user's own cannot be built so."""
+        try:
+            with torch.device("meta"):
+                return {key: value.shape for key, value in build_model(self.model_name, **self.model_config).state_dict().items()}
+        except RuntimeError:
+            return None
 
 
 def checkpoint_path(directory: str | Path, model_name: str, seed: int) -> Path:

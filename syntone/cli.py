@@ -1,7 +1,7 @@
 """How a script begins and ends: flag types, one-line errors, exit statuses.
 
-Exit statuses: 0 done, 1 a fault of the machine (disk full, out of memory), 2 a mistake in what the user gave,
-130 interrupted (SIGINT), 143 terminated (SIGTERM). Nothing here imports torch, so that a wrong flag is answered
+Exit statuses: 0 done, 1 a fault of the machine (disk full, out of memory) or a training that diverged, 2 a mistake in what
+the user gave, 130 interrupted (SIGINT), 143 terminated (SIGTERM). Nothing here imports torch, so that a wrong flag is answered
 before torch is loaded.
 """
 
@@ -19,7 +19,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-MACHINE_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EROFS}
+WRITING_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG}
+MACHINE_FAULTS = WRITING_FAULTS | {errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EROFS}
 
 
 class InputError(ValueError):
@@ -27,7 +28,7 @@ class InputError(ValueError):
 
 
 class MachineError(RuntimeError):
-    """A fault that is not the user's, such as a full disk. Exit status 1."""
+    """A fault that is not in what the user gave, such as a full disk, or that shows only in the run. Exit status 1."""
 
 
 class Terminated(BaseException):
@@ -152,7 +153,7 @@ def _came_from(fault: BaseException | None, kind: type[BaseException]) -> bool:
 
 
 def _drop_broken_stdout() -> None:
-    """Exchange a standard output that takes nothing more; Python's own flush at the end would fail once more."""
+    """Exchange a standard output that takes nothing more: at its end Python flushes it again, and would fail once more."""
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
         return
@@ -189,7 +190,7 @@ def command(body: Callable[[list[str] | None], int | None]) -> Callable[[list[st
             sys.stdout.reconfigure(errors="backslashreplace")
         try:
             status = body(argv) or 0
-            sys.stdout.flush()
+            sys.stdout.flush()  # here its fault is answered; at Python's end it would not be
             return status
         except InputError as mistake:
             return fail(2, mistake)
@@ -200,7 +201,8 @@ def command(body: Callable[[list[str] | None], int | None]) -> Callable[[list[st
                 return 1
             where = f"{fault.filename}: " if fault.filename else ""
             if fault.errno in MACHINE_FAULTS:
-                where = where or "standard output: "  # files.py names every file that it fails to write
+                if not where and fault.errno in WRITING_FAULTS:  # files.py names every file that it fails to write
+                    where = "standard output: "
                 return fail(1, f"{where}{fault.strerror}; free some space or choose another place, then run again")
             return fail(2, f"{where}{fault.strerror or fault}; check the path and its permissions")
         except KeyboardInterrupt as signal_:

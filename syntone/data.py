@@ -30,7 +30,7 @@ NEEDED = ("x", "factors", "factor_values", "factor_names", "factor_kinds", "samp
 # Full scale is 1. A tone levelled to an RMS of 1 with noise as loud as itself peaks at 7 in a billion samples; 16-bit
 # PCM that was not divided by 32768 is far above 16 unless it is next to silence.
 LARGEST_SAVED = 16.0
-LARGEST_SAMPLE = 1e9  # what a file may hold: the power of larger samples leaves the range of float32
+LARGEST_SAMPLE = 1e9  # what a file may hold: from 1e16 on, the power of a tone leaves the range of float32
 # What numpy's header parser raises, beside ValueError, on a text that is no header.
 HEADER_DAMAGE = (ValueError, TypeError, LookupError, SyntaxError, EOFError, MemoryError, RecursionError, OverflowError,
                  tokenize.TokenError, AttributeError)
@@ -352,7 +352,7 @@ def load_npz(path: str | Path) -> Dataset:
     """Open a dataset file: small members are read, the waveforms are mapped into memory.
 
     The whole file is read once, in blocks, for its checksums and its range; 2 GB that are in the page cache take about
-    a second.
+    two seconds.
 
     Raises
     ------

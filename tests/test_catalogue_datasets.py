@@ -5,6 +5,7 @@ import json
 import pickle
 import struct
 import zipfile
+import zlib
 from io import BytesIO
 from pathlib import Path
 
@@ -151,6 +152,36 @@ def flipped(needle: bytes, *, by: int, last: bool = False) -> bytes:
     return bytes(content)
 
 
+def stating(name: str, n_bytes: int, content: bytes) -> bytes:
+    """The good dataset with one member replaced, of which the directory states another length."""
+    whole = bytearray(with_member(name, content))
+    entry = whole.rfind(b"PK\x01\x02", 0, whole.rfind(name.encode()))
+    whole[entry + 20:entry + 28] = struct.pack("<II", n_bytes, n_bytes)
+    return bytes(whole)
+
+
+def overlapping() -> bytes:
+    """Each of a hundred members holds all that follow it: an archive of 4 MB that takes as long to check as 200 MB."""
+    names = [f"{number:02}" for number in range(100)]
+    local = [b"PK\x03\x04" + bytes(22) + struct.pack("<HH", 2, 0) + name.encode() for name in names]
+    body = b"".join(local) + bytes(4_000_000)
+    starts = [32 * number for number in range(100)]
+    directory = b""
+    for name, start in zip(names, starts):
+        content = body[start + 32:]
+        directory += (b"PK\x01\x02" + bytes(12) + struct.pack("<III", zlib.crc32(content), len(content), len(content))
+                      + struct.pack("<HHHHHI", 2, 0, 0, 0, 0, 0) + struct.pack("<I", start) + name.encode())
+    return body + directory + b"PK\x05\x06" + struct.pack("<HHHHIIH", 0, 0, 100, 100, len(directory), len(body), 0)
+
+
+def terminal_codes() -> bytes:
+    """A member whose name would clear the screen and begin a line of its own, were it printed."""
+    buffer = BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("\x1b[2J\ncreate.py: all is well", b"")
+    return buffer.getvalue()
+
+
 def many_members() -> bytes:
     buffer = BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
@@ -197,7 +228,12 @@ FILES = {
                  "bad.npz: 'x.npy' is compressed, so it could unpack to any size"),
     "zip bomb beside the data": (lambda: with_member("amps.npy", bytes(50_000_000), compression=zipfile.ZIP_BZIP2),
                                  "bad.npz: 'amps.npy' is compressed"),
+    "terminal codes in a name": (terminal_codes, r"bad.npz: '\\x1b\[2J create.py: all is well' is compressed"),
     "many members": (many_members, f"{NOT_WHOLE} .*20,001 members"),
+    "members in members": (overlapping, f"{NOT_WHOLE} .*its members overlap"),
+    "longer than the file": (lambda: stating("x.npy", 128 + 64_000_000, header(
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (16, 1000000), }") + bytes(64)),
+        f"{NOT_WHOLE} .*'x.npy' should hold 64000128 bytes and does not"),
     "petabytes announced": (lambda: with_member("x.npy", header(
         "{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000, 1000000), }") + bytes(64)),
         f"{NOT_WHOLE} .*'x' of shape .* does not fill its place"),
@@ -236,7 +272,14 @@ def test_create_does_not_take_a_damaged_file_for_its_own(world, capfd, name):
     Path("tones.npz").write_bytes(content)
     argv = [*GOOD["create.py"].split(), "--file_path", "tones.npz"]
     check_refused(lambda: in_process("create.py", argv, capfd), script="create.py",
-                  pattern="--file_path: tones.npz exists and was made with other options")
+                  pattern="--file_path: tones.npz exists and is no whole dataset; give --overwrite")
+
+
+@pytest.mark.catalogue
+def test_features_larger_than_memory_are_refused_before_it_is_taken(world, capfd, monkeypatch):
+    monkeypatch.setattr("syntone.mel.memory_bytes", lambda device: 30_000)
+    check_refused(lambda: in_process("trainvae.py", GOOD["trainvae.py"].split(), capfd), script="trainvae.py", status=1,
+                  pattern="the features of 16 tones would take 32,768 bytes, and cpu has 30,000")
 
 
 @pytest.mark.catalogue

@@ -120,7 +120,7 @@ def test_wrong_places_are_refused(tmp_path, refused):
     (tmp_path / "file").write_text("text")
     (tmp_path / "file.npz").write_text("text")
     refused(create.main, [*GRID, "--file_path", tmp_path / "file" / "tones.npz"], "is a file")
-    refused(create.main, [*GRID, "--file_path", tmp_path / "file.npz"], "exists and was made with other options")
+    refused(create.main, [*GRID, "--file_path", tmp_path / "file.npz"], "exists and is no whole dataset")
     assert (tmp_path / "file").read_text() == (tmp_path / "file.npz").read_text() == "text"
 
 

@@ -14,6 +14,8 @@ from conftest import counted
 from syntone.checkpoint import load_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
+N_SHORT = 2  # kills in `make test`: of a training and of a creation
+N_LONG, N_EACH = 4, 3  # trainings in `make test-long`, and kills of each
 
 
 def run_and_kill(arguments: list[str], *, seen: Callable[[], bool], after: float) -> None:
@@ -56,9 +58,9 @@ def test_a_killed_training_resumes_to_the_same_bytes(tmp_path, dataset_path):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(N_LONG))
 def test_a_training_killed_three_times_resumes_to_the_same_bytes(tmp_path, dataset_path, seed):
-    check_killed_training(tmp_path, dataset_path, n_kills=3, seed=seed)
+    check_killed_training(tmp_path, dataset_path, n_kills=N_EACH, seed=seed)
 
 
 def test_a_killed_creation_never_leaves_a_part_under_its_name(tmp_path):
