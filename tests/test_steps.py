@@ -1,6 +1,7 @@
 """Seeds side by side, captured steps, features in a file, precision: each gives what plain training gives."""
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -204,3 +205,29 @@ def test_signals_save_the_last_whole_epoch_and_say_so(tmp_path, dataset_path, nu
     command[command.index(str(tmp_path / "a"))] = str(tmp_path / "b")
     subprocess.run([*command, str(epoch + 1)], cwd=ROOT, check=True, capture_output=True)
     assert path.read_bytes() == (tmp_path / "b" / "FactorVAE_seed0.pt").read_bytes()
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of private memory are enforced on Linux")
+@pytest.mark.parametrize("memory, status", [("0.01", 0), ("100", 1)])
+def test_a_limit_that_features_exceed_is_enough_with_the_flag(tmp_path, memory, status):
+    """8,000 tones: 131 MB of features, 512 MB of waves, and 300 MB of private memory on top of what torch takes. Pages of
+    mapped files do not count there: the system takes them back when it needs them."""
+    import create
+
+    path = tmp_path / "tones.npz"
+    assert create.main(["--num_freqs", "200", "--num_amps", "10", "--freq_end", "7000", "--file_path", str(path)]) == 0
+    code = f"""
+import re, resource, sys
+import torch, trainvae
+from syntone import runs
+torch.nn.functional.conv2d(torch.rand(64, 1, 128, 32), torch.rand(8, 1, 4, 4))  # libraries that load on first use
+taken = 1024 * int(re.search(r"VmData:\\s+(\\d+)", open("/proc/self/status").read()).group(1))
+resource.setrlimit(resource.RLIMIT_DATA, (taken + 300_000_000,) * 2)
+sys.exit(trainvae.main(["--dataset", {str(path)!r}, "--model", "VAE", "--epochs", "1", "--batch_size", "32", "--device", "cpu",
+                        "--output_dir", {str(tmp_path / "out")!r}, "--memory", {memory!r}]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True,
+                          env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert done.returncode == status, done.stderr
+    assert ("temporary file" in done.stdout) == (status == 0) and ("out of memory" in done.stderr) == (status == 1)
