@@ -118,7 +118,8 @@ def section_rows(entry: Entry, codes: Codes, args: argparse.Namespace, *, model:
         if not entry.dataset.varies(tones):
             continue
         labels = entry.dataset.labels(tones)
-        defined = defined_metrics(factors=labels["factors"], n_latents=codes.codes.shape[1], factor_kinds=labels["factor_kinds"])
+        defined = defined_metrics(factors=labels["factors"], n_latents=codes.codes.shape[1],
+                                  factor_kinds=labels["factor_kinds"])
         metrics = [name for name in args.metrics or METRICS if name in defined]
         values = codes.codes[tones]
         active = codes.active & (values.max(axis=0) > values.min(axis=0))

@@ -200,9 +200,9 @@ def audit_steps(dataset: Dataset, labels: dict, db: np.ndarray, *, front_end: Fr
             low = np.unique(dataset.factor_values[:, column])
             width = np.interp(low[:-1], front_end.band_hz[:-1], np.diff(front_end.band_hz))
             band = {"narrower_than_band": int((np.diff(low) < width * (1 - 1e-9)).sum())}
+        told_apart = float((found > resolution_db).mean()) if len(found) else None
         report.append({"factor": name, "kind": kind, "levels": len(np.unique(labels["factors"][:, k])),
-                       "told_apart": float((found > resolution_db).mean()) if len(found) else None, **band,
-                       "steps": steps})
+                       "told_apart": told_apart, **band, "steps": steps})
     return report
 
 
@@ -226,7 +226,8 @@ def audit(dataset: Dataset, *, resolution_db: float = RESOLUTION_DB, folder: str
                    "mig_ceiling_of": dict(zip(names, ceilings.tolist()))})
     report = {"dataset": dataset.path.name, "tones": len(dataset), "front_end": front_end.config(),
               "silent": int(spectra.silent.sum()), "clipped": int(spectra.clipped.sum()),
-              "saturated": int(spectra.saturated.sum()), **at[-1], "indistinguishable_in": dict(zip(names, differs.sum(axis=0).tolist())),
+              "saturated": int(spectra.saturated.sum()), **at[-1],
+              "indistinguishable_in": dict(zip(names, differs.sum(axis=0).tolist())),
               "at_resolutions": at,
               "steps": audit_steps(dataset, labels, spectra.db, front_end=front_end, resolution_db=resolution_db)}
     return report, confused

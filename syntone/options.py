@@ -155,6 +155,7 @@ def build_grid(args: argparse.Namespace) -> Grid:
 
 def recipe_of(args: argparse.Namespace) -> dict:
     """Every option of synthesized tones, as the file stores it."""
-    first = ("sample_rate", "duration", "waveforms", "freq_start", "freq_end", "num_freqs", "amp_start", "amp_end", "num_amps")
+    first = ("sample_rate", "duration", "waveforms", "freq_start", "freq_end", "num_freqs", "amp_start", "amp_end",
+             "num_amps")
     options = {key: getattr(args, key) for key in (*first, *LATER)}
     return {"generator": "create.py", "generator_version": GENERATOR_VERSION} | options

@@ -239,8 +239,7 @@ def audit_figure(path: str | Path, factors: Sequence[dict], *, resolution_db: fl
         _draw_steps(axes, factor, resolution_db=resolution_db)
     axes, (label, lines) = panels[-1], shares
     for number, (name, (values, share)) in enumerate(lines.items()):
-        width = 4.0 * 0.7**number  # lines that coincide show one around the other
-        axes.plot(values, 100 * share, marker=".", markersize=4 + width, linewidth=width, label=name)
+        axes.plot(values, 100 * share, linewidth=9.0 * 0.6**number, label=name)  # those that coincide show around another
     axes.set_title("tones indistinguishable from one with other labels", fontsize=9)
     axes.set_xlabel(label)
     axes.set_ylabel("share of tones (%)")

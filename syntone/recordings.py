@@ -27,7 +27,8 @@ MAX_NAMED = 5  # files that an error names
 
 @dataclass(frozen=True)
 class Labels:
-    """files : N names; names, kinds : K; factors (N, K) int32; values (N, K) float64; level_names : nominal factor -> names."""
+    """files : N names; names, kinds : K; factors (N, K) int32; values (N, K) float64; level_names : nominal factor -> names
+    of its levels."""
 
     files: list[str]
     names: list[str]
@@ -139,7 +140,8 @@ def common_length(lengths: dict[str, int], *, fit: str, duration: float | None, 
     return wanted
 
 
-def plan_recordings(folder: Path, labels_path: Path, *, fit: str, duration: float | None, hold_out: list, correlate: list) -> Plan:
+def plan_recordings(folder: Path, labels_path: Path, *, fit: str, duration: float | None, hold_out: list,
+                    correlate: list) -> Plan:
     """The plan of a dataset of recordings; every file is read once to be checked and once to be written.
 
     The recipe holds digests of the table and the sounds, so that a file made of others is not taken for the same.
@@ -191,7 +193,8 @@ def _warnings(labels: Labels, lengths: dict[str, int], n_samples: int) -> list[s
     """What a user should know: factors of one level, and how much was cut or padded."""
     found = [f"factor {name} has one level, so nothing can be scored about it"
              for name, column in zip(labels.names, labels.factors.T) if column.max() == 0]
-    cut, padded = (sum(length > n_samples for length in lengths.values()), sum(length < n_samples for length in lengths.values()))
+    cut = sum(length > n_samples for length in lengths.values())
+    padded = sum(length < n_samples for length in lengths.values())
     if cut or padded:
         found.append(f"{cut} recordings are cut and {padded} padded with zeros to {n_samples} samples; --fit and --duration "
                      f"change that")

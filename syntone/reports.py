@@ -27,9 +27,10 @@ def audit(dataset: Dataset, *, figures_dir: Path) -> None:
     write_text(beside, json.dumps(report, indent=1, allow_nan=False) + "\n")
     figure = figures_dir / "Dataset_Audit.png"
     factors = [factor | {"label": axis_label(factor["factor"])} for factor in report["steps"]]
-    plotting.audit_figure(figure, factors, resolution_db=report["resolution_db"], shares=confused_shares(dataset, confused),
-                          title=f"{dataset.path.name}: {report['tones']:,} tones, {report['indistinguishable']:,} of them "
-                                f"indistinguishable from one with other labels; MIG can reach {report['mig_ceiling']:.3f}")
+    title = (f"{dataset.path.name}: {report['tones']:,} tones, {report['indistinguishable']:,} of them indistinguishable from "
+             f"one with other labels; MIG can reach {report['mig_ceiling']:.3f}")
+    plotting.audit_figure(figure, factors, resolution_db=report["resolution_db"], title=title,
+                          shares=confused_shares(dataset, confused))
     print(audit_text(report))
     print(f"audit: {beside}; figure: {figure}")
 
@@ -51,8 +52,8 @@ def audit_text(report: dict) -> str:
                  f"({ceilings}).")
     finer = report["at_resolutions"][:-1]
     if confused:
-        words.append("At finer resolutions: " + "; ".join(
-            f"{at['resolution_db']:g} dB, {at['indistinguishable']:,} tones, MIG {at['mig_ceiling']:.3f}" for at in finer) + ".")
+        found = [f"{at['resolution_db']:g} dB, {at['indistinguishable']:,} tones, MIG {at['mig_ceiling']:.3f}" for at in finer]
+        words.append(f"At finer resolutions: {'; '.join(found)}.")
     return " ".join(words)
 
 
@@ -65,7 +66,7 @@ def _steps_text(factor: dict) -> str:
     lost = [step for step in steps if step["told_apart"] < 0.5]
     text = f"Of the {len(steps)} {kind} of {name}, {len(steps) - len(lost)} can be told apart"
     if lost:
-        ends = [" and ".join(step["names"]) if "names" in step else f"{step['from']:.4g} to {step['to']:.4g}" for step in lost]
+        ends = [" and ".join(step.get("names", ())) or f"{step['from']:.4g} to {step['to']:.4g}" for step in lost]
         shown = ends if len(ends) <= 5 else [*ends[:2], "...", ends[-1]]
         text += f", not {', '.join(shown)}"
     if factor["told_apart"] < 1 and factor["told_apart"] > 0:
@@ -102,8 +103,7 @@ def axis_label(name: str) -> str:
 
 
 def samples(dataset: Dataset, *, figures_dir: Path, audio_dir: Path) -> None:
-    """Write Samples.png and WAVs: for each level of the first nominal factor, a tone low, in the middle and high on the
-    last ordered factor that the paper knows (frequency), the other factors in the middle of their range."""
+    """Write Samples.png and WAVs of the tones that `sample_rows` chooses."""
     front_end = FrontEnd("logmel", sample_rate=dataset.sample_rate, n_samples=dataset.x.shape[1])
     rows = sample_rows(dataset)
     waves = np.array(dataset.x[rows.reshape(-1)])
@@ -134,7 +134,7 @@ def sample_rows(dataset: Dataset) -> np.ndarray:
     for group in groups:
         members = np.flatnonzero(dataset.factors[:, nominal[0]] == group) if nominal else np.arange(len(dataset))
         line = []
-        for place in (0.0, 0.5, 1.0):
+        for place in (0.0, 0.5, 1.0) if axis else (0.5,):
             wanted = np.full(levels.shape[1], 0.5)
             wanted[axis] = place
             off = np.abs(levels[members] - wanted)

@@ -91,12 +91,15 @@ def held_out(dataset: Dataset) -> np.ndarray:
         If the recipe's hold-outs do not fit the file's factors.
     """
     found = np.zeros(len(dataset), bool)
+    hold_outs = _options(dataset, "hold_out")
+    if not hold_outs:
+        return found
     columns = {name: np.unique(column, return_inverse=True) for name, column in
                zip(dataset.factor_names, dataset.factor_values.T)}
     levels = {name: (kind, columns[name][0]) for name, kind in zip(dataset.factor_names, dataset.factor_kinds)}
     level_names = {name: [dataset.level_name(name, value) for value in values]
                    for name, (kind, values) in levels.items() if kind == "nominal"}
-    for conditions in _options(dataset, "hold_out"):
+    for conditions in hold_outs:
         meets_all = np.ones(len(dataset), bool)
         for condition in conditions:
             name, met = parse_condition(condition, levels=levels, level_names=level_names)
@@ -139,6 +142,9 @@ def training_split(dataset: Dataset, *, seed: int) -> tuple[np.ndarray, np.ndarr
                          f"make the dataset again with less held out")
     train, valid = (kept[rows] for rows in split(len(kept), seed=seed))
     weights = correlation_weights(dataset)
+    if weights is not None and (weights[train] > 1e-6 * weights[train].max(initial=1e-300)).sum() < 2:
+        raise InputError(f"{dataset.path}: --correlate leaves fewer than two tones that are ever trained on; make the "
+                         f"dataset again with a larger sigma")
     return train, valid, None if weights is None else weights[train]
 
 

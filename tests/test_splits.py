@@ -13,6 +13,7 @@ import trainvae
 from conftest import GRID
 from syntone import splits
 from syntone.checkpoint import load_checkpoint
+from syntone.cli import InputError
 from syntone.data import load_npz, split
 from syntone.training import draw_order
 
@@ -112,6 +113,15 @@ def test_too_few_tones_left_are_refused_by_the_training(tmp_path, refused):
     make(tmp_path, "--hold_out", "frequency=500:2500", "--hold_out", "timbre=sine,square,triangle")
     refused(trainvae.main, ["--dataset", tmp_path / "tones.npz", "--output_dir", tmp_path, "--device", "cpu"],
             "--hold_out leaves 3 of 72 tones")
+
+
+def test_a_correlation_that_leaves_one_tone_is_refused(tmp_path):
+    """Levels of 2 amplitudes and 6 frequencies meet at 0 and 1 alone; one of the two is held out."""
+    flags = ["--num_amps", "2", "--waveforms", "sine", "--correlate", "amplitude", "frequency", "0.001", "--hold_out",
+             "amplitude=1", "frequency=3000"]
+    data = make(tmp_path, *flags)
+    with pytest.raises(InputError, match="--correlate leaves fewer than two tones"):
+        splits.training_split(data, seed=0)
 
 
 def test_training_and_evaluation_honour_them(tmp_path, capsys):
