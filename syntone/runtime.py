@@ -50,8 +50,8 @@ def select_device(name: str) -> torch.device:
     if not present.get(name, False):
         raise InputError(f"--device: {name!r} is not available here; give one of "
                          f"{', '.join(device for device, there in present.items() if there)}")
-    if name == "cuda" and "LOCAL_RANK" in os.environ:
-        return torch.device("cuda", int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
+    if name == "cuda":  # with its number, as tensors on it have
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
     return torch.device(name)
 
 

@@ -242,7 +242,7 @@ def train(learners: Sequence[Learner], features: Tensor, *, epochs: int, batch_s
     device = features.device if device is None else device
     how = {"device": device, "processes": processes, "precision": precision}
     work = [_Training(learner, features, lr=lr, **how) for learner in learners]
-    graphs = graphs and features.device == device and processes.count == 1
+    graphs = graphs and features.device.type == device.type and processes.count == 1
     training_steps = Steps([one.training.step for one in work], [one.training.generator for one in work], device, graphs=graphs)
     validation_steps = Steps([one.validation.step for one in work], [one.validation.generator for one in work], device,
                              graphs=graphs)

@@ -119,6 +119,17 @@ def test_steps_are_plain_where_there_is_no_gpu_or_no_wish_for_graphs(monkeypatch
     assert taken == [*range(9), *range(9)] and not fake.captures and not fake.waits
 
 
+@pytest.mark.parametrize("rank, expected", [(None, 0), ("3", 1)])
+def test_a_gpu_is_named_with_its_number(monkeypatch, rank, expected):
+    """Tensors on it have one: without, features would seem to be elsewhere, and no step would be captured."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    if rank is not None:
+        monkeypatch.setenv("LOCAL_RANK", rank)
+    assert runtime.select_device("auto") == torch.device("cuda", expected)
+
+
 def test_a_state_saved_on_a_gpu_goes_on_here():
     """Adam refuses a captured state's flags on a CPU."""
     weight = torch.nn.Parameter(torch.ones(3))
