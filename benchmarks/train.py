@@ -225,7 +225,7 @@ def contestant(name: str, label: str, *, device: torch.device):
     features = compute_features(waves, front_end, device=device)
     if label.startswith(PYTHAE):
         return Pythae(name, features, n_train, device=device, batch=128 if "128" in label else BATCH), features[n_train:]
-    return Ours(name, features, n_train, device=device, default_network=label != SAME,
+    return Ours(name, features, n_train, device=device, default_network=not label.startswith(SAME),
                 precision=torch.bfloat16 if "bfloat16" in label else torch.float32, graphs="no graphs" not in label,
                 n_models=10 if "10 seeds" in label else 1), features[n_train:]
 
@@ -307,7 +307,7 @@ def main() -> None:
     print("| model | contender | tones/s | against pythae | GFLOP/s (of a product's) | reconstruction error |\n"
           "|---|---|---|---|---|---|")
     for name in args.model:
-        labels = [PYTHAE, SAME, DEFAULT, f"{DEFAULT}, bfloat16", "librosa loader"]
+        labels = [PYTHAE, SAME, f"{SAME}, bfloat16", DEFAULT, f"{DEFAULT}, bfloat16", "librosa loader"]
         if name == "FactorVAE":
             labels.insert(1, f"{PYTHAE}, batches of 128")
         if device.type == "cuda":
