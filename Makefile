@@ -22,13 +22,14 @@ demo: .venv/installed
 	@echo "figures: $(DEMO)/Figures/, training curves in $(DEMO)/checkpoints/"
 	@echo "sounds:  $(DEMO)/results/audio/"
 
-# One thread: the tests' tensors are tiny, and threads that wait for each other on a busy machine take minutes.
+# Two processes of one thread each: the tests' tensors are tiny, and threads that wait for each other on a busy machine take
+# minutes.
 test test-long: export OMP_NUM_THREADS = 1
 test: .venv/installed
-	$(RUN) -m pytest -q -m "not long" tests
+	$(RUN) -m pytest -q -n 2 --dist loadfile -m "not long" tests
 
 test-long: .venv/installed
-	$(RUN) -m pytest -q -m long tests
+	$(RUN) -m pytest -q -n 2 --dist loadfile -m long tests
 
 clean:
 	rm -rf $(DEMO) .pytest_cache

@@ -251,9 +251,9 @@ def check_dataset(checkpoint: Checkpoint, dataset: Dataset) -> str | None:
         return f"{dataset.path} was made by another recipe than the dataset that {checkpoint.model_name} was trained on"
     n_split = len(checkpoint.train_rows) + len(checkpoint.valid_rows)
     n_kept = len(dataset) - int(held_out(dataset).sum())
+    if n_kept != n_split:
+        return f"{dataset.path} has {n_kept} tones, {checkpoint.model_name} was trained on a split of {n_split}"
     last = max(int(checkpoint.train_rows.max()), int(checkpoint.valid_rows.max()))
     if last >= len(dataset):
         return f"{dataset.path} has {len(dataset)} tones, {checkpoint.model_name} was trained on rows up to {last}"
-    if n_kept != n_split:
-        return f"{dataset.path} has {n_kept} tones, {checkpoint.model_name} was trained on a split of {n_split}"
     return None

@@ -69,6 +69,17 @@ def world(stock, tmp_path, monkeypatch) -> Path:
     return tmp_path / "world"
 
 
+def pytest_sessionfinish(session):
+    if hasattr(session.config, "workeroutput"):  # one of several processes: the first sums up
+        session.config.workeroutput["counted"] = counted
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node, error):
+    for what, number in getattr(node, "workeroutput", {}).get("counted", {}).items():
+        counted[what] += number
+
+
 def pytest_terminal_summary(terminalreporter):
     """How many bad inputs, damaged files and kills were survived; a failed case is in none of the counts."""
     passed = [report for report in terminalreporter.stats.get("passed", []) if "catalogue" in report.keywords]

@@ -189,7 +189,7 @@ def test_features_are_kept_where_they_fit(monkeypatch, device, n_bytes, expected
 
 def test_peak_memory_is_in_bytes():
     """In a process of its own, where nothing larger came before."""
-    code = ("from syntone.memory import peak_memory\nbefore = peak_memory()\nblock = b'1' * 300_000_000\n"
+    code = ("from syntone.memory import peak_memory\nbefore = peak_memory()\nblock = bytes([1]) * 300_000_000\n"
             "print(peak_memory() - before)")
     grown = int(subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True).stdout)
     assert 250e6 < grown < 350e6
