@@ -14,7 +14,7 @@ DEMO := demo
 
 demo: .venv/installed
 	$(RUN) create.py --freq_start 400 --freq_end 4000 --num_freqs 25 --num_amps 5 --file_path $(DEMO)/tones.npz
-	$(RUN) trainvae.py --dataset $(DEMO)/tones.npz --epochs 30 --output_dir $(DEMO)/checkpoints --device cpu --resume
+	$(RUN) trainvae.py --dataset $(DEMO)/tones.npz --epochs 60 --output_dir $(DEMO)/checkpoints --device cpu --resume
 	$(RUN) eval.py --model $(DEMO)/checkpoints/*_seed0.pt --output_dir $(DEMO)/results --figures_dir $(DEMO)/Figures \
 		--device cpu
 	@echo

@@ -56,6 +56,17 @@ def test_metrics_on_arrays_of_ones_own(capsys):
     assert float(out.split()[0]) > 0.5 and "MIG" in out and "SAP" in out
 
 
+def test_arrays_of_ones_own_become_a_dataset(tmp_path, monkeypatch):
+    from syntone.data import load_npz
+
+    monkeypatch.chdir(tmp_path)
+    code = next(block for block in CODE if "import save_npz" in block)
+    exec(compile(code, "README.md", "exec"), {})
+    dataset = load_npz("Dataset/own.npz")
+    assert dataset.x.shape == (60, 8000) and dataset.factors[:, 0].tolist() == [0] * 20 + [1] * 20 + [2] * 20
+    assert trainvae.main(["--dataset", "Dataset/own.npz", "--model", "VAE", "--epochs", "1", "--device", "cpu"]) == 0
+
+
 def test_the_model_of_the_example_is_trained_and_scored(tmp_path, dataset_path):
     from models import MODELS
 
