@@ -86,8 +86,8 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
     machine.add_argument("--precision", choices=["float32", "bfloat16"], default="float32",
                          help="arithmetic of the networks; weights and losses stay in float32")
     machine.add_argument("--at_once", type=positive_int, metavar="N",
-                         help="seeds of a model that train side by side, with the result of one after another (default: all "
-                              "on a GPU, 1 elsewhere)")
+                         help="seeds of a model that train side by side, with the result of one after another; one that "
+                              "diverges stops those beside it (default: all on a GPU, 1 elsewhere)")
     machine.add_argument("--memory", type=positive_float, metavar="GB",
                          help="main memory for features; larger ones are kept in a temporary file in --output_dir (default: "
                               "half of what there is)")
@@ -101,6 +101,8 @@ def check_flags(args: argparse.Namespace) -> None:
     """Refuse flags that argparse cannot judge one by one."""
     if args.batch_size < 2:
         raise InputError("--batch_size: 1 leaves the estimators nothing to compare; give at least 2")
+    if args.metrics and not args.eval_every:
+        raise InputError("--metrics: are scores while training, which --eval_every N asks for; give both or neither")
     if args.resume and args.overwrite:
         raise InputError("--resume, --overwrite: one continues what the other throws away; give one of them")
     for flag in ("model", "seeds"):
@@ -176,6 +178,7 @@ def train_all(args: argparse.Namespace, names: list[str], overrides: dict, *, de
     front_end = FrontEnd(args.features, sample_rate=dataset.sample_rate, n_samples=dataset.x.shape[1])
     planned = [runs.plan(name, seed, args=args, dataset=dataset, front_end=front_end, overrides=overrides)
                for seed in args.seeds for name in names]
+    runs.check_processes(planned, processes, batch_size=args.batch_size)
     for run in planned:
         if not run.n_epochs_left:
             say(f"{run.path} is finished with these options; left alone")

@@ -18,6 +18,7 @@ The loader of librosa computes every tone's features anew whenever it is drawn, 
 import argparse
 import contextlib
 import io
+import itertools
 import multiprocessing
 import os
 import platform
@@ -205,9 +206,7 @@ class Librosa:
         self.loader = torch.utils.data.DataLoader(LibrosaTones(waves[:n_train], front_end), BATCH, shuffle=True)
 
     def train(self, n_steps: int) -> int:
-        for step, x in enumerate(self.loader):
-            if step == n_steps:
-                break
+        for x in itertools.islice(self.loader, n_steps):  # a break would come after one batch more is computed
             loss = self.model.losses(x.to(self.device))["loss"]
             self.optimizer.zero_grad()
             loss.backward()
@@ -300,6 +299,7 @@ def main() -> None:
     args = parser.parse_args()
     device = torch.device(args.device)
     torch.set_num_threads(args.threads)
+    tune(device)
     peak = matrix_product(device)
     machine = torch.cuda.get_device_name() if device.type == "cuda" else f"{platform.machine()}, {os.cpu_count()} cores"
     print(f"{machine}, {args.threads} threads, Python {platform.python_version()}, torch {torch.__version__}, product of "

@@ -163,11 +163,12 @@ def mig_ceilings(factors: np.ndarray, kinds: Sequence[str], classes: np.ndarray)
 
 
 def step_pairs(factors: np.ndarray, factor: int, *, kind: str) -> np.ndarray:
-    """Pairs of rows that differ in one factor alone: by one level where it is ordered, by any where it is nominal."""
+    """Pairs of rows that differ in one factor alone: by one level where it is ordered, by any where it is nominal. Of rows
+    with the same labels, such as takes of one sound, the first stands for all."""
     others = np.delete(factors, factor, axis=1)
     group = np.unique(others, axis=0, return_inverse=True)[1].reshape(-1) if others.shape[1] else np.zeros(len(factors), int)
     level = np.unique(factors[:, factor], return_inverse=True)[1].reshape(-1)
-    order = np.lexsort((level, group))
+    order = np.unique(np.stack([group, level], axis=1), axis=0, return_index=True)[1]  # sorted by group, then level
     pairs = []
     for reach in range(1, 2 if kind == "ordered" else level.max() + 1):
         one, other = order[:-reach], order[reach:]

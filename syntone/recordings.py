@@ -79,7 +79,7 @@ def read_labels(path: Path) -> Labels:
 def _column(words: list[str]) -> tuple[str, np.ndarray, np.ndarray, list[str] | None]:
     """Kind, level indices, values and level names of one factor."""
     try:
-        values = np.array([float(word) for word in words])
+        values = np.array([float(word) if "_" not in word else np.nan for word in words])  # Python reads 1_2 as 12
     except ValueError:
         values = np.array([np.nan])
     if np.isfinite(values).all():

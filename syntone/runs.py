@@ -20,9 +20,9 @@ from syntone.files import write_text
 from syntone.mel import FrontEnd, compute_features
 from syntone.memory import memory_bytes, place_for
 from syntone.plotting import training_curves
-from syntone.runtime import Processes
+from syntone.runtime import Processes, same_everywhere
 from syntone.splits import training_split
-from syntone.training import Learner, Progress, history_csv, train
+from syntone.training import Learner, Progress, batch_sizes, history_csv, train
 
 DEFAULTS = {"latent_dim": 8, "sigma": 0.1}  # flags that every run has; a model that lacks one ignores its default
 
@@ -128,6 +128,25 @@ def plan(name: str, seed: int, *, args: argparse.Namespace, dataset: Dataset, fr
         check_resumable(found, path=run.path)
     progress = Progress(**{name: getattr(found, name) for name in Progress.__dataclass_fields__})
     return Run(**vars(run) | {"resume": progress})
+
+
+def check_processes(planned: list[Run], processes: Processes, *, batch_size: int) -> None:
+    """Refuse processes of torchrun that do not go on from the same checkpoints, or that are more than tones in a batch.
+
+    Raises
+    ------
+    InputError
+        In every process alike.
+    """
+    stands = [(str(run.path), run.first_epoch, sum(value.double().sum().item() for value in run.resume.last.values())
+               if run.resume else 0.0) for run in planned]
+    if not same_everywhere(stands, processes):
+        raise InputError("--output_dir: the processes do not see the same checkpoints in it; give a folder that all share")
+    for run in planned:
+        smallest = min(batch_sizes(len(run.train_rows), batch_size) + batch_sizes(len(run.valid_rows), batch_size))
+        if processes.count > smallest:
+            raise InputError(f"--batch_size: {processes.count} processes cannot share a batch of {smallest} tones; start "
+                             f"fewer processes or give a larger dataset or batch")
 
 
 def save(run: Run, progress: Progress) -> None:

@@ -7,6 +7,7 @@ the whole batch, and gradients are averaged. Equal batches therefore give equal 
 import ctypes
 import os
 import platform
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -68,6 +69,15 @@ def joined_processes(device: torch.device) -> Iterator[Processes]:
         yield Processes(dist.get_world_size(), dist.get_rank())
     finally:
         dist.destroy_process_group()
+
+
+def same_everywhere(value: object, processes: Processes) -> bool:
+    """Whether all processes hold an equal value, of plain types."""
+    if processes.count == 1:
+        return True
+    values = [None] * processes.count
+    dist.all_gather_object(values, value)
+    return all(other == values[0] for other in values)
 
 
 class _GatherRows(torch.autograd.Function):
@@ -165,6 +175,7 @@ def tune(device: torch.device) -> None:
     """
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")
+        warnings.filterwarnings("ignore", message=".*without CUDA graph capture")  # the first steps are meant to be
     if platform.libc_ver()[0] == "glibc":
         m_trim_threshold, m_mmap_threshold = -1, -3  # names and numbers of malloc.h
         libc = ctypes.CDLL(None)
@@ -204,17 +215,19 @@ class Steps:
             return
         if n not in self.graphs:
             self.taken[n] += 1
-            if self.taken[n] <= self.WARM_UP:
-                return self._side_by_side(n)
+            if self.taken[n] <= self.WARM_UP:  # in turn: what one model makes for all on first use is there for the next
+                return self._side_by_side(n, in_turn=True)
             self.graphs[n] = self._captured(n)
         self.graphs[n].replay()
 
-    def _side_by_side(self, n: int) -> None:
+    def _side_by_side(self, n: int, *, in_turn: bool = False) -> None:
         here = torch.cuda.current_stream(self.device)
         for stream, body in zip(self.streams, self.bodies):
             stream.wait_stream(here)
             with torch.cuda.stream(stream):
                 body(n)
+            if in_turn:
+                here.wait_stream(stream)
         for stream in self.streams:
             here.wait_stream(stream)
 

@@ -190,3 +190,11 @@ def test_spectrograms_are_the_front_ends(dataset_path):
     assert spectra.coarse.shape == (72, 24)
     np.testing.assert_allclose(spectra.coarse[0, :2], [expected[0, 0, 16 * k:16 * k + 16, :2].mean() for k in range(2)],
                                atol=1e-3)
+
+
+def test_steps_of_several_takes_are_all_compared():
+    """Three instruments, two pitches, three takes of each: three pairs of instruments at each pitch, one step of pitch."""
+    factors = np.stack([np.repeat([0, 1, 2], 6), np.tile(np.repeat([0, 1], 3), 3)], axis=1)
+    instruments = audit.step_pairs(factors, 0, kind="nominal")
+    assert {tuple(sorted(factors[pair, 0])) for pair in instruments} == {(0, 1), (0, 2), (1, 2)} and len(instruments) == 6
+    assert len(audit.step_pairs(factors, 1, kind="ordered")) == 3

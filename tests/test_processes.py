@@ -11,7 +11,9 @@ import torch
 
 import trainvae
 from models import build_model
+from syntone import runs
 from syntone.checkpoint import load_checkpoint
+from syntone.cli import InputError
 from syntone.runtime import Gather, Processes, average_gradients, spread
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -98,3 +100,31 @@ def test_processes_say_an_error_once(tmp_path, dataset_path):
                            "--dataset", str(dataset_path), "--model", "GAN", "--output_dir", str(tmp_path / "a")],
                           cwd=ROOT, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     assert done.returncode != 0 and done.stderr.count("trainvae.py: error: --model: 'GAN' is unknown") == 1
+
+
+def test_processes_that_see_other_checkpoints_are_refused(tmp_path, dataset_path):
+    """A folder of each process's own: the first has a checkpoint to go on from, the second has none."""
+    flags = ["--dataset", str(dataset_path), "--model", "VAE", "--batch_size", "16", "--device", "cpu"]
+    assert trainvae.main([*flags, "--epochs", "1", "--output_dir", str(tmp_path / "0")]) == 0
+    before = (tmp_path / "0" / "VAE_seed0.pt").read_bytes()
+    script = tmp_path / "own.py"
+    script.write_text("import os, sys\nimport trainvae\n"
+                      f"sys.exit(trainvae.main([*sys.argv[1:], '--output_dir', {str(tmp_path)!r} + '/' + os.environ['RANK']]))")
+    done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(script),
+                           *flags, "--epochs", "3", "--resume"], cwd=ROOT, capture_output=True, text=True,
+                          env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)})
+    assert done.returncode != 0 and "--output_dir: the processes do not see the same checkpoints" in done.stderr
+    assert (tmp_path / "0" / "VAE_seed0.pt").read_bytes() == before
+
+
+def test_more_processes_than_tones_in_a_batch_are_refused():
+    class Planned:
+        path, first_epoch, resume = Path("a.pt"), 1, None
+        train_rows, valid_rows = torch.arange(10), torch.arange(3)
+
+    runs.check_processes([Planned], Processes(), batch_size=4)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "same_everywhere", lambda value, processes: True)
+        runs.check_processes([Planned], Processes(3, 0), batch_size=4)
+        with pytest.raises(InputError, match="--batch_size: 4 processes cannot share a batch of 3 tones"):
+            runs.check_processes([Planned], Processes(4, 0), batch_size=4)

@@ -107,7 +107,10 @@ def test_every_step_is_taken_once_whether_captured_or_not(monkeypatch):
     assert fake.captures == 2 and fake.replays == (7 - 3) + (5 - 3)
     assert all(graph.generators == generators for graph in steps.graphs.values())
     forks, joins = ([pair for pair in fake.waits if pair[k] is fake.main] for k in (1, 0))
-    assert len(forks) == len(joins) == 2 * (2 * Steps.WARM_UP + fake.captures)
+    warm, captured = 2 * Steps.WARM_UP * len(bodies), fake.captures * len(bodies)
+    assert len(forks) == warm + captured and len(joins) == 2 * warm + captured  # a warm-up step joins each before the next
+    first = [pair for pair in fake.waits if fake.main in pair][:3]
+    assert [pair[0] is fake.main for pair in first] == [False, True, False]
 
 
 def test_steps_are_plain_where_there_is_no_gpu_or_no_wish_for_graphs(monkeypatch):

@@ -240,6 +240,7 @@ def test_a_diverging_run_ends_in_one_line(flags, refused):
     (["--seeds", "-1"], "--seeds: expected a whole number from 0 up"),
     (["--features", "mfcc"], "--features: invalid choice: 'mfcc'"),
     (["--resume", "--overwrite"], "--resume, --overwrite: one continues"),
+    (["--metrics", "mig"], "--metrics: are scores while training, which --eval_every N asks for"),
     (["--epoch", "2"], "unrecognized arguments: --epoch"),
     (["--dataset", "nowhere.npz"], "--dataset: nowhere.npz is no file; make one with create.py"),
 ])
