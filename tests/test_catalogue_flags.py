@@ -1,16 +1,23 @@
 """The catalogue of bad inputs: every flag of the three scripts with values that it cannot have."""
 
+import contextlib
+import io
+import re
+
 import pytest
 
-from catalogue import GOOD, check_refused, in_process
+from catalogue import GOOD, MAINS, check_refused, in_process
 
 NO_WHOLE = ["text", "nan", "inf", "2.5", "-3", "2147483648", "9" * 500]
 NO_NUMBER = ["text", "nan", "inf", "-inf", "1e400"]
 COUNTS = {"create.py": ["sample_rate", "num_freqs", "num_amps"],
-          "trainvae.py": ["epochs", "batch_size", "latent_dim", "eval_every"]}
-SIZES = {"create.py": ["duration", "freq_start", "freq_end", "amp_start", "amp_end"], "trainvae.py": ["lr", "sigma"]}
-WEIGHTS = {"trainvae.py": ["beta", "gamma", "alpha", "save_seconds"]}
-SEEDS = {"trainvae.py": ["seeds"], "eval.py": ["seed"]}
+          "trainvae.py": ["epochs", "batch_size", "latent_dim", "eval_every", "at_once"]}
+SIZES = {"create.py": ["duration", "freq_start", "freq_end", "amp_start", "amp_end"],
+         "trainvae.py": ["lr", "sigma", "memory"]}
+WEIGHTS = {"create.py": ["onset_jitter", "detune_cents"], "trainvae.py": ["beta", "gamma", "alpha", "save_seconds"]}
+SEEDS = {"create.py": ["seed"], "trainvae.py": ["seeds"], "eval.py": ["seed"]}
+CHOICES = {"create.py": ["preset", "waveforms", "oscillator", "level", "freq_scale", "amp_scale", "phase", "fit"],
+           "trainvae.py": ["features", "estimator", "device", "metrics", "precision"], "eval.py": ["state", "device", "metrics"]}
 
 
 def cases_of(flags: dict[str, list[str]], values: list[str], wanted: str):
@@ -25,11 +32,12 @@ ONE_BY_ONE = [
     *cases_of(WEIGHTS, [*NO_NUMBER, "-1e-9"], "a finite number from 0 up"),
     *[(script, "--no_such_flag 1", "unrecognized arguments: --no_such_flag") for script in GOOD],
     *[(script, "positional", "unrecognized arguments: positional") for script in GOOD],
-    *[("trainvae.py" if flag != "state" else "eval.py", f"--{flag} wrong", f"--{flag}: invalid choice: 'wrong'")
-      for flag in ("features", "estimator", "device", "metrics", "state")],
-    ("eval.py", "--device wrong", "--device: invalid choice: 'wrong'"),
-    ("eval.py", "--metrics wrong", "--metrics: invalid choice: 'wrong'"),
-    ("create.py", "--waveforms wrong", "--waveforms: invalid choice: 'wrong'"),
+    *[(script, f"--{flag} wrong", f"--{flag}: invalid choice: 'wrong'") for script, flags in CHOICES.items() for flag in flags],
+    *[("create.py", f"--snr_db={value}", "--snr_db: expected a finite number") for value in NO_NUMBER],
+    ("create.py", "--overwrite=1", "--overwrite: ignored explicit argument '1'"),
+    ("trainvae.py", "--no_graphs=1", "--no_graphs: ignored explicit argument '1'"),
+    ("eval.py", "--no_figures=1", "--no_figures: ignored explicit argument '1'"),
+    ("eval.py", "--self_test=1", "--self_test: ignored explicit argument '1'"),
     ("create.py", "--waveforms", "--waveforms: expected at least one argument"),
     ("create.py", "--file_path", "--file_path: expected one argument"),
     ("trainvae.py", "--epoch 3", "unrecognized arguments: --epoch 3"),  # no abbreviations
@@ -45,6 +53,42 @@ TOGETHER = [
     ("create.py", "--amp_end 1e7", "--amp_start, --amp_end: float32 samples hold amplitudes from"),
     ("create.py", "--amp_start 1e-40", "--amp_start, --amp_end: float32 samples hold amplitudes from"),
     ("create.py", "--duration 1e-9", "--duration: 1e-09 s at 8000 Hz is 8e-06 samples"),
+    ("create.py", "--snr_db 300", "--snr_db: 300 dB is beyond"),
+    ("create.py", "--onset_jitter 1", "--onset_jitter: 1 s leaves nothing of a tone"),
+    ("create.py", "--detune_cents 1300", "--detune_cents: 1300 is more than an octave"),
+    ("create.py", "--freq_end 4000 --detune_cents 10", "--freq_end: 4000 Hz reaches 4023.17 Hz with its detuning"),
+    ("create.py", "--factor colour 0 1 2", "--factor: 'colour' is unknown"),
+    ("create.py", "--factor noise -60 0", "--factor: expected 4 arguments"),
+    ("create.py", "--factor noise low high 2", "--factor noise: expected two numbers and a count"),
+    ("create.py", "--factor noise nan 0 2", "--factor noise: from nan to 0"),
+    ("create.py", "--factor attack 0 0.1 0", "--factor attack: 0 levels"),
+    ("create.py", "--factor attack 0.1 0 2", "--factor attack: from 0.1 to 0"),
+    ("create.py", "--factor attack 0 0.3 2", "--factor attack: an attack of 0.3 s .* does not end within"),
+    ("create.py", "--factor attack 0 0.1 2 --factor attack 0 0.1 2", "--factor: a factor is named twice"),
+    ("create.py", "--factor phase 0 1 2", "--factor phase: 0 and 1 cycles are the same phase"),
+    ("create.py", "--factor phase 0 0.5 2 --phase random", "--phase, --factor phase: a phase cannot be drawn and be"),
+    ("create.py", "--factor noise -60 0 2 --snr_db 20", "--snr_db, --factor noise: both set the noise"),
+    ("create.py", "--factor brightness -6 0 2", "--factor brightness: it tilts partials, which a naive oscillator"),
+    ("create.py", "--hold_out colour=red", "--hold_out: .*colour"),
+    ("create.py", "--hold_out timbre", "--hold_out: "),
+    ("create.py", "--hold_out timbre=organ", "--hold_out: .*organ"),
+    ("create.py", "--hold_out frequency=9000:9999", "--hold_out: "),
+    ("create.py", "--correlate timbre frequency 0.2", "--correlate: "),
+    ("create.py", "--correlate amplitude frequency nan", "--correlate: sigma is 'nan'"),
+    ("create.py", "--correlate amplitude frequency 0", "--correlate: sigma is '0'"),
+    ("create.py", "--correlate amplitude amplitude 0.2", "--correlate: "),
+    ("create.py", "--from_wav nowhere --labels text.txt", "--(from_wav|sample_rate|amp|freq|num)"),
+    ("create.py", "--labels text.txt", "--labels: names the factors of --from_wav, which is not given"),
+    ("create.py", "--audit nowhere.npz", "--audit: nowhere.npz is no file"),
+    ("create.py", "--samples nowhere.npz", "--samples: nowhere.npz is no file"),
+    ("create.py", "--audit text.txt", "text.txt: not a whole .txt file"),
+    ("create.py", "--figures_dir text.txt", "--figures_dir: text.txt is a file"),
+    ("create.py", "--audio_dir text.txt", "--audio_dir: text.txt is a file"),
+    ("create.py", "--file_path text.txt --overwrite", "--file_path: text.txt does not end in .npz"),
+    ("trainvae.py", "--output_dir text.txt", "--output_dir: text.txt is a file"),
+    ("eval.py", "--output_dir text.txt", "--output_dir: text.txt is a file"),
+    ("eval.py", "--figures_dir text.txt", "--figures_dir: text.txt is a file"),
+    ("trainvae.py", "--metrics mig", "--metrics: are scores while training"),
     ("trainvae.py", "--batch_size 1", "--batch_size: 1 leaves the estimators nothing to compare"),
     ("trainvae.py", "--resume --overwrite", "--resume, --overwrite: one continues what the other throws away"),
     ("trainvae.py", "--model VAE VAE", "--model: a value is given twice"),
@@ -96,3 +140,20 @@ def test_flag_is_refused(world, capfd, script, more, pattern, status):
 def test_the_commands_that_cases_spoil_are_good(world, capfd):
     for script, argv in GOOD.items():
         assert in_process(script, argv.split(), capfd)[0] == 0
+
+
+def test_every_flag_is_in_the_catalogue():
+    """A flag that is added is refused something here, too."""
+    words = " ".join(f"{script} {more}" for script, more, *_ in [*ONE_BY_ONE, *TOGETHER, *TOO_LARGE])
+    for script, main in MAINS.items():
+        flags = set(re.findall(r"^ +--(\w+)", help_of(main), flags=re.MULTILINE))
+        assert len(flags) > 8
+        covered = {flag for flag in flags if re.search(rf"{re.escape(script)} [^.]*?--{flag}\b", words)}
+        assert flags - covered == set()
+
+
+def help_of(main) -> str:
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text), pytest.raises(SystemExit):
+        main(["--help"])
+    return text.getvalue()
