@@ -145,3 +145,19 @@ def test_training_and_evaluation_honour_them(tmp_path, capsys):
         assert {f"{part}: MIG", f"{part}: SAP", f"{part}: reconstruction error (dB)"} <= metrics
         assert f"| {part}: MIG, frequency" in table
     assert {"MIG", "SAP", "reconstruction error (dB)"} <= metrics and "| held out: tones" in table and "| 22 " in table
+
+
+def test_a_training_draws_from_the_correlated_distribution(tmp_path):
+    """The same tones, one file with a correlation: all else being equal, the trainings must differ."""
+    import create
+    import trainvae
+    from conftest import GRID
+
+    histories = []
+    for name, more in (("plain", []), ("correlated", ["--correlate", "amplitude", "frequency", "0.1"])):
+        path = tmp_path / f"{name}.npz"
+        assert create.main([*GRID, *more, "--file_path", str(path)]) == 0
+        assert trainvae.main(["--dataset", str(path), "--model", "VAE", "--epochs", "1", "--device", "cpu", "--output_dir",
+                              str(tmp_path / name)]) == 0
+        histories.append((tmp_path / name / "VAE_seed0.csv").read_text())
+    assert histories[0] != histories[1]

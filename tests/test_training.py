@@ -131,6 +131,42 @@ def test_validation_is_in_a_random_order_and_the_same_every_epoch():
     assert max(first) - min(first) > 40 and first != sorted(first)
 
 
+class Noise(Line):
+    """Writes down what it draws and what it sees while it trains."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drawn, self.seen = [], []
+
+    def losses(self, x, *, generator=None):
+        if self.training:
+            self.drawn.append(torch.rand(1, generator=generator).item())
+            self.seen += x.tolist()
+        return super().losses(x)
+
+
+def train_noise(seed: int, *, weights=None) -> Noise:
+    model = Noise()
+    learner = Learner(model, torch.arange(40), torch.arange(40, 50), seed, save=lambda progress: None, weights=weights)
+    train([learner], torch.arange(50.0), epochs=2, batch_size=40, lr=0.1)
+    return model
+
+
+def test_noise_and_order_are_of_the_seed_and_the_epoch():
+    one, again, other = (train_noise(seed) for seed in (0, 0, 1))
+    assert (one.drawn, one.seen) == (again.drawn, again.seen)
+    assert len({*one.drawn, *other.drawn}) == 4
+    assert sorted(one.seen[:40]) == sorted(other.seen[:40]) == list(range(40)) and one.seen[:40] != other.seen[:40]
+    assert one.seen[:40] != one.seen[40:]
+
+
+def test_weights_say_how_often_a_row_is_trained_on():
+    seen = train_noise(0, weights=torch.cat([torch.zeros(20), torch.full((5,), 3.0), torch.ones(15)])).seen
+    assert len(seen) == 80 and min(seen) >= 20
+    heavy = sum(value < 25 for value in seen)  # half of the weight: 40 of 80, standard deviation 4.5
+    assert 20 < heavy < 60
+
+
 # ---- trainvae.py ----
 
 def test_all_models_by_default_with_histories_and_curves(flags, tmp_path):
