@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from syntone.data import Blocks, dataset_members, row_ranges
+from syntone.data import Blocks, dataset_members
 from syntone.files import WriteBehind
 from syntone.synthesis import BLOCK_BYTES, CACHE_BYTES, Grid, render, warnings_for
 
@@ -75,6 +75,12 @@ def blocks_bytes(block_bytes: int) -> int:
     """Memory of all blocks that are there at a time: four wait to be written, one is written, one is computed; large ones
     do not wait, but the last one lives until the next is there."""
     return (6 if block_bytes < WriteBehind.WAIT_BYTES else 2) * block_bytes
+
+
+def row_ranges(n: int, *, rows: int) -> Iterator[np.ndarray]:
+    """The row numbers 0 .. n - 1 in consecutive pieces of at most `rows`."""
+    for start in range(0, n, rows):
+        yield np.arange(start, min(start + rows, n))
 
 
 def plan_tones(grid: Grid, recipe: dict) -> Plan:

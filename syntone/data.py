@@ -1,4 +1,4 @@
-"""The dataset file (.npz): write, read, validate, split.
+"""The dataset file (.npz): write, read, validate.
 
 Members are stored, not compressed, with a fixed time stamp: the same options give the same bytes, and the waveforms can
 be mapped into memory instead of being read. Nothing is ever unpickled.
@@ -8,7 +8,7 @@ import json
 import math
 import tokenize
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -382,24 +382,3 @@ def read_recipe(path: str | Path) -> str | None:
         return load_npz(path).recipe
     except InputError:
         return None
-
-
-def split(n: int, *, seed: int, validation: float = 0.2) -> tuple[np.ndarray, np.ndarray]:
-    """Rows for training and for validation, drawn without replacement.
-
-    Returns
-    -------
-    train, valid : ndarray, int64, ascending
-        `valid` has round(validation * n) rows, at least 2 (an estimator over a batch needs two tones).
-    """
-    n_valid = max(2, round(validation * n))
-    if n - n_valid < 2:
-        raise InputError(f"{n} tones cannot be split into at least 2 for training and 2 for validation; make more tones")
-    order = np.random.default_rng(seed).permutation(n)
-    return np.sort(order[n_valid:]), np.sort(order[:n_valid])
-
-
-def row_ranges(n: int, *, rows: int) -> Iterator[np.ndarray]:
-    """The row numbers 0 .. n - 1 in consecutive pieces of at most `rows`."""
-    for start in range(0, n, rows):
-        yield np.arange(start, min(start + rows, n))

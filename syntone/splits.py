@@ -1,4 +1,4 @@
-"""Which tones a dataset means for training, and how often: held-out combinations and correlated factors.
+"""Which tones a dataset means for training and validation, and how often: held-out combinations and correlated factors.
 
 Both stand in the recipe; the file itself always holds every tone. A hold-out is a list of conditions that a tone must all
 meet to be kept out of training; several hold-outs are joined by or. A correlation [one, other, sigma] makes training tones
@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from syntone.cli import InputError
-from syntone.data import Dataset, split
+from syntone.data import Dataset
 
 Levels = Mapping[str, tuple[str, np.ndarray]]  # factor -> its kind, and its values or class indices
 
@@ -126,6 +126,21 @@ def _scaled_levels(dataset: Dataset, name: str) -> np.ndarray:
         raise InputError(f"{dataset.path}: its recipe correlates {name!r}, which is no factor of it; re-create the file")
     levels = dataset.factors[:, dataset.factor_names.index(name)].astype(np.float64)
     return (levels - levels.min()) / max(levels.max() - levels.min(), 1)
+
+
+def split(n: int, *, seed: int, validation: float = 0.2) -> tuple[np.ndarray, np.ndarray]:
+    """Rows for training and for validation, drawn without replacement.
+
+    Returns
+    -------
+    train, valid : ndarray, int64, ascending
+        `valid` has round(validation * n) rows, at least 2 (an estimator over a batch needs two tones).
+    """
+    n_valid = max(2, round(validation * n))
+    if n - n_valid < 2:
+        raise InputError(f"{n} tones cannot be split into at least 2 for training and 2 for validation; make more tones")
+    order = np.random.default_rng(seed).permutation(n)
+    return np.sort(order[n_valid:]), np.sort(order[:n_valid])
 
 
 def training_split(dataset: Dataset, *, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:

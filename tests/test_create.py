@@ -16,7 +16,8 @@ import pytest
 import create
 from conftest import GRID
 from syntone.cli import InputError
-from syntone.data import LATER, Blocks, load_npz, recipe_text, same_recipe, save_npz, split, write_members
+from syntone.data import LATER, Blocks, load_npz, recipe_text, same_recipe, save_npz, write_members
+from syntone.splits import split
 from syntone.files import WriteBehind
 from syntone.options import recipe_of
 from syntone.oscillators import unit_tone

@@ -14,7 +14,7 @@ from conftest import GRID
 from syntone import splits
 from syntone.checkpoint import load_checkpoint
 from syntone.cli import InputError
-from syntone.data import load_npz, split
+from syntone.data import load_npz
 from syntone.training import draw_order
 
 HELD_OUT = ["--hold_out", "timbre=square,sawtooth", "frequency=1500:2500", "--hold_out", "amplitude=0.1", "frequency=500"]
@@ -52,7 +52,7 @@ def test_no_held_out_tone_is_trained_or_validated_on(tmp_path):
 
 def test_a_plain_dataset_is_split_as_ever(dataset_path):
     train, valid, weights = splits.training_split(load_npz(dataset_path), seed=3)
-    expected = split(72, seed=3)
+    expected = splits.split(72, seed=3)
     assert np.array_equal(train, expected[0]) and np.array_equal(valid, expected[1]) and weights is None
     assert splits.sections(load_npz(dataset_path), generator=np.random.default_rng(0)) == {}
 
