@@ -29,6 +29,7 @@ from syntone.cli import (
     Parser,
     choose_defined,
     command,
+    finite_float,
     importing,
     nonnegative_float,
     nonnegative_int,
@@ -39,7 +40,21 @@ from syntone.files import check_writable_folder, locked
 
 WATCHED = ("mig", "jemmig", "dcimig", "modularity", "sap")  # those that take well under a second
 # Flags that reach a model's constructor where it has a parameter of that name.
-MODEL_FLAGS = ("latent_dim", "sigma", "beta", "gamma", "alpha", "estimator")
+MODEL_FLAGS = ("latent_dim", "channels", "hidden", "sigma", "beta", "gamma", "alpha", "estimator")
+# Flags of the front end and their defaults by kind; what a kind does not have is left out.
+FRONT_END_FLAGS = {
+    "logmel": {"n_mels": 128, "db_min": -80.0, "db_max": 6.0, "smoothing": 0.0},
+    "gainshape": {"n_mels": 128, "db_min": -60.0, "db_max": 6.0, "smoothing": 7.0, "range_db": 40.0, "level_rows": 32},
+    "paper": {"n_mels": 128},
+}
+FRONT_END_HELP = {
+    "n_mels": (positive_int, "mel bands"),
+    "smoothing": (nonnegative_float, "bands over which the skirts of a mel filter fall by 10 dB, so that neighbouring pitches "
+                                     "overlap; 0 is none"),
+    "db_min": (finite_float, "dB that become 0"), "db_max": (finite_float, "dB that become 1"),
+    "range_db": (positive_float, "dB below the level that the shape of a frame keeps"),
+    "level_rows": (positive_int, "rows that hold the level"),
+}
 
 
 def parse_flags(argv: list[str] | None) -> argparse.Namespace:
@@ -50,15 +65,27 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
                                                  "(default: all, one after another)")
     what.add_argument("--seeds", nargs="+", type=nonnegative_int, default=[0],
                       help="one run a model and seed; a seed decides the split, the weights and the noise")
-    what.add_argument("--features", choices=["logmel", "paper"], default="logmel",
-                      help="front end: decibels against a fixed reference, or the published code's linear power with "
-                           "each frame divided by its maximum, which erases amplitude")
+    what.add_argument("--features", choices=list(FRONT_END_FLAGS), default="logmel",
+                      help="front end: decibels against a fixed reference; the same with the level of each frame kept apart "
+                           "from its shape; or the published code's linear power with each frame divided by its maximum, "
+                           "which erases amplitude")
+    for flag, (kind, words) in FRONT_END_HELP.items():
+        defaults = ", ".join(f"{name}: {had[flag]:g}" for name, had in FRONT_END_FLAGS.items() if flag in had)
+        what.add_argument(f"--{flag}", type=kind, help=f"{words} (default, {defaults})")
     how = parser.add_argument_group("optimization")
     how.add_argument("--epochs", type=positive_int, default=100, help="passes over the training tones")
     how.add_argument("--batch_size", type=positive_int, default=64, help="tones a step, at least 2")
     how.add_argument("--lr", type=positive_float, default=1e-3, help="learning rate of Adam")
+    how.add_argument("--anneal_from", type=positive_float, default=1.0, metavar="FACTOR",
+                     help="factor on every weight but the reconstruction's in the first epoch; it falls by the same ratio every "
+                          "epoch, to 1. 1 anneals nothing")
+    how.add_argument("--anneal_epochs", type=positive_int, default=50, metavar="N",
+                     help="epochs until the factor is 1; fewer --epochs end under pressure")
     objective = parser.add_argument_group("objective (each model takes those it has; defaults are its paper's)")
     objective.add_argument("--latent_dim", type=positive_int, default=8, help="number of latents")
+    objective.add_argument("--channels", nargs="+", type=positive_int, metavar="WIDTH",
+                           help="widths of the convolutions (default: 32 64 64)")
+    objective.add_argument("--hidden", type=positive_int, help="width of the layer beside the latents (default: 256)")
     objective.add_argument("--sigma", type=positive_float, default=0.1,
                            help="standard deviation of the Gaussian likelihood, in units of the features in [0, 1]")
     objective.add_argument("--beta", type=nonnegative_float,
@@ -114,6 +141,11 @@ def check_flags(args: argparse.Namespace) -> None:
     check_writable_folder(args.output_dir, flag="--output_dir")
     if not 1e-6 <= args.sigma <= 1e6:
         raise InputError(f"--sigma: {args.sigma:g} takes the loss out of the range of float32; give 1e-6 to 1e6")
+    if args.anneal_from > 1e9:
+        raise InputError(f"--anneal_from: {args.anneal_from:g} takes the loss out of the range of float32; give 1e9 or less")
+    for flag in FRONT_END_HELP:
+        if getattr(args, flag) is not None and flag not in FRONT_END_FLAGS[args.features]:
+            raise InputError(f"--{flag}: --features {args.features} has no such thing; leave it out")
     for flag in ("beta", "gamma", "alpha"):
         if (getattr(args, flag) or 0) > 1e9:
             raise InputError(f"--{flag}: {getattr(args, flag):g} takes the loss out of the range of float32; give 1e9 or less")
@@ -153,7 +185,8 @@ def main(argv: list[str] | None = None) -> int | None:
         from syntone.runtime import joined_processes, select_device, tune
 
     names = args.model or list(MODELS)
-    overrides = {flag: getattr(args, flag) for flag in MODEL_FLAGS if getattr(args, flag) is not None}
+    given = {flag: getattr(args, flag) for flag in MODEL_FLAGS if getattr(args, flag) is not None}
+    overrides = {flag: tuple(value) if isinstance(value, list) else value for flag, value in given.items()}
     runs.check_models(names, overrides)
     device = select_device(args.device)
     tune(device)
@@ -175,7 +208,9 @@ def train_all(args: argparse.Namespace, names: list[str], overrides: dict, *, de
     say = functools.partial(print, flush=True) if processes.writes else (lambda *words: None)
     bar_of = functools.partial(tqdm, unit="tone", delay=2, disable=None if processes.writes else True)
     dataset = load_npz(args.dataset)
-    front_end = FrontEnd(args.features, sample_rate=dataset.sample_rate, n_samples=dataset.x.shape[1])
+    front_end = FrontEnd(args.features, sample_rate=dataset.sample_rate, n_samples=dataset.x.shape[1], **{
+        flag: default if getattr(args, flag) is None else getattr(args, flag)
+        for flag, default in FRONT_END_FLAGS[args.features].items()})
     planned = [runs.plan(name, seed, args=args, dataset=dataset, front_end=front_end, overrides=overrides)
                for seed in args.seeds for name in names]
     runs.check_processes(planned, processes, batch_size=args.batch_size)

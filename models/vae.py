@@ -35,6 +35,8 @@ class VAE(nn.Module):
         self.sigma = sigma
         self.encoder = Encoder(input_shape, 2 * latent_dim, channels=channels, hidden=hidden)
         self.decoder = Decoder(input_shape, latent_dim, channels=channels, hidden=hidden)
+        # A tensor, so that a captured step reads what it is set to; no part of the state, as the epoch decides it.
+        self.register_buffer("pressure", torch.ones(()), persistent=False)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Posterior mean and log variance: (B, 1, M, L) -> mu, logvar (B, D)."""
@@ -48,7 +50,8 @@ class VAE(nn.Module):
     def losses(self, x: Tensor, *, generator: torch.Generator | None = None, gather=None) -> dict[str, Tensor]:
         """Every term of the objective, scalars in nats per tone; "loss" is the one number to minimise.
 
-        x_hat is decoded from the same z that the other terms use.
+        x_hat is decoded from the same z that the other terms use. In training mode all that stands beside the reconstruction
+        is multiplied by `pressure`, a buffer that is 1 unless a schedule sets it.
 
         Parameters
         ----------
@@ -69,7 +72,8 @@ class VAE(nn.Module):
             recon = gather(recon.expand(len(x))).mean()
         kl = objectives.kl_per_latent(mu, logvar).sum() / len(mu)
         penalty, terms = self.penalty(z, mu, logvar, kl, generator=generator)
-        return {"loss": recon + penalty, "recon": recon, "kl": kl} | terms
+        pressure = self.pressure if self.training else 1.0
+        return {"loss": recon + pressure * penalty, "recon": recon, "kl": kl} | terms
 
     def penalty(self, z: Tensor, mu: Tensor, logvar: Tensor, kl: Tensor, *,
                 generator: torch.Generator | None) -> tuple[Tensor, dict[str, Tensor]]:
@@ -121,7 +125,8 @@ class FactorVAE(VAE):
 
     The two players have disjoint parameters. In "tc" the discriminator's weights are detached, so it moves the encoder
     only; in "d_loss" z is detached, so it moves the discriminator only. Their sum therefore needs one backward and one
-    optimizer with two parameter groups, and the training loop need not know.
+    optimizer with two parameter groups, and the training loop need not know. A pressure on the whole scales the gradient of
+    the discriminator's loss too, which Adam divides out.
     """
 
     def __init__(self, input_shape: tuple[int, int, int] = (1, 128, 32), latent_dim: int = 8, *, gamma: float = 10.0,

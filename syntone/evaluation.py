@@ -80,11 +80,12 @@ def reconstruction_error_db(model: nn.Module, features: Tensor, *, front_end: Fr
 
     Both lie in the front end's range, so that silence below it counts as reconstructed.
     """
-    total = 0.0
+    total, count = 0.0, 0
     for batch in features.split(BATCH):
         difference = front_end.to_db(batch) - front_end.to_db(reconstruct(model, batch))
         total += difference.cpu().double().square().sum().item()
-    return (total / features.numel()) ** 0.5
+        count += difference.numel()
+    return (total / count) ** 0.5
 
 
 def traversal_values(codes: np.ndarray, *, n_steps: int, tail: float = 0.02) -> np.ndarray:
@@ -115,7 +116,7 @@ def scale_of(front_end: FrontEnd) -> Scale:
     """The axes of figures of this front end."""
     return Scale(sample_rate=front_end.sample_rate, hop=front_end.hop, band_hz=front_end.band_hz,
                  db_min=front_end.db_min, db_max=front_end.db_max,
-                 zero_db="full-scale sine" if front_end.kind == "logmel" else "largest band of each frame")
+                 zero_db="largest band of each frame" if front_end.kind == "paper" else "full-scale sine")
 
 
 def sounds_of(features: Tensor, *, front_end: FrontEnd, labels: Sequence[str], waves: np.ndarray | None = None) -> list[Sound]:

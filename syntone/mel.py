@@ -1,7 +1,7 @@
 """The front end: waveforms to mel features in [0, 1], and back to waveforms.
 
-Conventions: wave (B, T), in linear amplitude; mel (B, 1, M, L), power; features (B, 1, M, L), in [0, 1]. The device and
-the dtype are the input's. Frames are centred on multiples of the hop and the edges are padded with zeros. The mel scale
+Conventions: wave (B, T), in linear amplitude; mel (B, 1, M, L), power; features (B, 1, M, L), in [0, 1] (`gainshape` has
+further rows). The device and the dtype are the input's. Frames are centred on multiples of the hop and the edges are padded with zeros. The mel scale
 is Slaney's, linear below 1 kHz and logarithmic above, each filter scaled to unit area (librosa's default).
 """
 
@@ -18,7 +18,7 @@ from torch import Tensor
 from syntone.cli import InputError, MachineError
 from syntone.memory import memory_bytes
 
-KINDS = ("logmel", "paper")
+KINDS = ("logmel", "gainshape", "paper")
 PAPER_AMPLITUDE = 0.25  # of full scale
 
 
@@ -28,8 +28,10 @@ class FrontEnd:
 
     Parameters
     ----------
-    kind : "logmel" or "paper"
+    kind : "logmel", "gainshape" or "paper"
         `logmel`: decibels against one fixed reference, clipped to [db_min, db_max] and mapped to [0, 1].
+        `gainshape`: the decibels of each frame in two parts, as in gain-shape quantisation (Gray 1984): its level, the
+        largest band, and its shape, the bands against that level. Nothing is lost: level + shape is `logmel` again.
         `paper`: linear power, each frame divided by its own maximum, as in the published code; this erases amplitude.
     sample_rate, n_samples : int
         Of the waveforms: Hz, and their length T.
@@ -38,6 +40,12 @@ class FrontEnd:
     db_min, db_max : float
         dB. 0 dB is the largest mel value that a full-scale sine takes in any band. A full-scale square's fundamental is
         2.1 dB above a sine's, so db_max leaves room for every tone of peak amplitude 1.
+    smoothing : float
+        Bands over which the skirts of every filter fall by 10 dB, on both sides, in power; 0: filters without skirts. See
+        `smoothed_filters`.
+    range_db, level_rows
+        `gainshape`: the shape is clipped to [-range_db, 0] dB and mapped to [0, 1]; below its M rows follow `level_rows` equal
+        rows that hold the level, of [db_min, db_max] mapped to [0, 1]. Their number is the weight of the level.
     """
 
     kind: str
@@ -48,6 +56,9 @@ class FrontEnd:
     n_mels: int = 128
     db_min: float = -80.0
     db_max: float = 6.0
+    smoothing: float = 0.0
+    range_db: float = 40.0
+    level_rows: int = 32
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -56,8 +67,10 @@ class FrontEnd:
         sizes = (self.sample_rate, self.n_samples, self.n_fft, self.hop, self.n_mels)
         if not (all(type(size) is int for size in sizes) and 1 <= self.sample_rate < 2**31 and 1 <= self.n_samples < 2**40
                 and 16 <= self.n_fft <= 2**20 and 1 <= self.hop <= self.n_fft and 1 <= self.n_mels <= self.n_fft
-                and -1000 <= self.db_min < self.db_max <= 1000):
-            raise InputError(f"the front end {self} cannot be computed; n_fft is 16 to 2^20, hop and n_mels 1 to n_fft")
+                and -1000 <= self.db_min < self.db_max <= 1000 and 0 <= self.smoothing <= 1000
+                and 0 < self.range_db <= 1000 and type(self.level_rows) is int and 1 <= self.level_rows <= self.n_fft):
+            raise InputError(f"the front end {self} cannot be computed; n_fft is 16 to 2^20, hop, n_mels and level_rows 1 to "
+                             f"n_fft, smoothing and range_db up to 1000")
 
     def config(self) -> dict:
         """The fields as plain types, from which `FrontEnd(**config)` is rebuilt."""
@@ -69,8 +82,8 @@ class FrontEnd:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(1, M, L) of the features of one tone."""
-        return 1, self.n_mels, self.n_frames
+        """(1, rows, L) of the features of one tone; the rows are the M bands, and for `gainshape` those of the level."""
+        return 1, self.n_mels + (self.level_rows if self.kind == "gainshape" else 0), self.n_frames
 
     @property
     def band_hz(self) -> np.ndarray:
@@ -80,12 +93,15 @@ class FrontEnd:
     @property
     def reference(self) -> float:
         """The mel power of 0 dB."""
-        return full_scale_power(self.sample_rate, self.n_fft, self.n_mels)
+        return full_scale_power(self.sample_rate, self.n_fft, self.n_mels, self.smoothing)
+
+    def bank(self, like: Tensor) -> Tensor:
+        """The filters, (M, n_fft // 2 + 1), of the device and the dtype of another tensor."""
+        return _filter_tensor(self.sample_rate, self.n_fft, self.n_mels, self.smoothing, like.device, like.dtype)
 
     def mel(self, wave: Tensor) -> Tensor:
         """Mel power spectrogram of waves (B, T): (B, 1, M, L)."""
-        bank = _filter_tensor(self.sample_rate, self.n_fft, self.n_mels, wave.device, wave.dtype)
-        return (bank @ power_spectrogram(wave, n_fft=self.n_fft, hop=self.hop)).unsqueeze(1)
+        return (self.bank(wave) @ power_spectrogram(wave, n_fft=self.n_fft, hop=self.hop)).unsqueeze(1)
 
     def features(self, wave: Tensor) -> Tensor:
         """Features of waves (B, T): (B, 1, M, L), in [0, 1]."""
@@ -93,15 +109,28 @@ class FrontEnd:
         if self.kind == "paper":
             peak = mel.amax(dim=2, keepdim=True)
             return mel / torch.where(peak > 0, peak, 1.0)  # a silent frame stays 0
-        db = 10 * torch.log10(mel.clamp_min(self.reference * 10 ** (self.db_min / 10)) / self.reference)
-        return ((db - self.db_min) / (self.db_max - self.db_min)).clamp(0.0, 1.0)
+        span = self.db_max - self.db_min
+        if self.kind == "logmel":
+            return ((self._decibels(mel, self.db_min) - self.db_min) / span).clamp(0.0, 1.0)
+        db = self._decibels(mel, self.db_min - self.range_db)
+        level = db.amax(dim=2, keepdim=True).clamp(self.db_min, self.db_max)
+        shape = ((db - level) / self.range_db + 1).clamp(0.0, 1.0)
+        return torch.cat([shape, ((level - self.db_min) / span).expand(-1, -1, self.level_rows, -1)], dim=2)
+
+    def _decibels(self, mel: Tensor, floor: float) -> Tensor:
+        return 10 * torch.log10(mel.clamp_min(self.reference * 10 ** (floor / 10)) / self.reference)
 
     def to_db(self, features: Tensor) -> Tensor:
-        """Features as dB in [db_min, db_max]: against the reference for `logmel`, against each frame's own maximum,
-        which is all that is left, for `paper`."""
+        """Features as dB in [db_min, db_max], (B, 1, M, L): against the reference, for `paper` against each frame's own
+        maximum, which is all that is left."""
         if self.kind == "paper":
             return (10 * torch.log10(features.clamp_min(10 ** (self.db_min / 10)))).clamp_max(self.db_max)
-        return features.clamp(0.0, 1.0) * (self.db_max - self.db_min) + self.db_min
+        span = self.db_max - self.db_min
+        if self.kind == "logmel":
+            return features.clamp(0.0, 1.0) * span + self.db_min
+        shape, level = features.clamp(0.0, 1.0).split([self.n_mels, self.level_rows], dim=2)
+        db = (shape - 1) * self.range_db + level.mean(dim=2, keepdim=True) * span + self.db_min
+        return torch.where(shape > 0, db, self.db_min).clamp(self.db_min, self.db_max)
 
     def to_mel(self, features: Tensor) -> Tensor:
         """Features back to mel power (B, 1, M, L). The floor of the range counts as silence. The level that `paper` has
@@ -114,23 +143,24 @@ class FrontEnd:
     def invert(self, features: Tensor, *, n_iter: int = 32) -> Tensor:
         """Waves (B, T) whose features come close to the given ones, at the level these say.
 
-        The mel spectrogram is unfolded to a linear one, Griffin-Lim finds phases, and the energy is set to that of the
-        spectrogram by Parseval's theorem; a peak is never normalised. `paper` has erased the level, so its waves are given
+        The mel spectrogram is unfolded to a linear one, which takes the skirts away too, Griffin-Lim finds phases, and the
+        energy is set to that of the spectrogram by Parseval's theorem; a peak is never normalised. `paper` has erased the level, so its waves are given
         the RMS of a sine of amplitude PAPER_AMPLITUDE: no model's output makes them loud.
 
         Parameters
         ----------
-        features : (B, 1, M, L), in [0, 1]
+        features : (B, 1, rows, L), in [0, 1]
         """
         mel = self.to_mel(features).squeeze(1).to(torch.float32)
-        bank = _filter_tensor(self.sample_rate, self.n_fft, self.n_mels, mel.device, mel.dtype)
-        magnitude = unfold_mel(mel, bank).sqrt()
-        wave = griffin_lim(magnitude, n_fft=self.n_fft, hop=self.hop, n_samples=self.n_samples, n_iter=n_iter)
+        power = unfold_mel(mel, self.bank(mel), n_iter=400 if self.smoothing else 100)
+        wave = griffin_lim(power.sqrt(), n_fft=self.n_fft, hop=self.hop, n_samples=self.n_samples, n_iter=n_iter)
         if self.kind == "paper":
             rms = wave.square().mean(dim=1, keepdim=True).sqrt()
             return wave * torch.where(rms > 0, PAPER_AMPLITUDE / math.sqrt(2) / rms.clamp_min(1e-30), 0.0)
+        plain = _filter_tensor(self.sample_rate, self.n_fft, self.n_mels, 0.0, mel.device, mel.dtype)
         energy = functools.partial(mel_energy, sample_rate=self.sample_rate, n_fft=self.n_fft)
-        wanted, found = energy(mel), energy(self.mel(wave).squeeze(1))
+        wanted = energy(plain @ power if self.smoothing else mel)
+        found = energy(plain @ power_spectrogram(wave, n_fft=self.n_fft, hop=self.hop))
         return wave * torch.where(found > 0, (wanted / found.clamp_min(1e-30)).sqrt(), 0.0).unsqueeze(1)
 
 
@@ -154,13 +184,25 @@ def mel_filters(sample_rate: int, n_fft: int, n_mels: int) -> np.ndarray:
     return triangles * 2 / (high - low)
 
 
-@functools.lru_cache(maxsize=16)
-def _filter_tensor(sample_rate: int, n_fft: int, n_mels: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    return torch.tensor(mel_filters(sample_rate, n_fft, n_mels), device=device, dtype=dtype)
+def smoothed_filters(sample_rate: int, n_fft: int, n_mels: int, smoothing: float) -> np.ndarray:
+    """Mel filters with skirts: every band also takes in the power of the others, 10 dB less for every `smoothing` bands of
+    distance. A partial then shows as a tent of straight sides in dB, as in the excitation patterns of hearing, and tones of
+    neighbouring pitch overlap instead of having nothing in common. float64 (n_mels, n_fft // 2 + 1)."""
+    filters = mel_filters(sample_rate, n_fft, n_mels)
+    if not smoothing:
+        return filters
+    distance = np.abs(np.subtract.outer(np.arange(n_mels), np.arange(n_mels)))
+    return 10 ** (-distance / smoothing) @ filters
 
 
 @functools.lru_cache(maxsize=16)
-def full_scale_power(sample_rate: int, n_fft: int, n_mels: int) -> float:
+def _filter_tensor(sample_rate: int, n_fft: int, n_mels: int, smoothing: float, device: torch.device,
+                   dtype: torch.dtype) -> Tensor:
+    return torch.tensor(smoothed_filters(sample_rate, n_fft, n_mels, smoothing), device=device, dtype=dtype)
+
+
+@functools.lru_cache(maxsize=16)
+def full_scale_power(sample_rate: int, n_fft: int, n_mels: int, smoothing: float = 0.0) -> float:
     """The largest mel value over all bands and all sine frequencies of a sine of amplitude 1.
 
     A sine at frequency f shows the window's transform, shifted to f and halved. It is sampled at 1/16 of a bin; between
@@ -169,7 +211,7 @@ def full_scale_power(sample_rate: int, n_fft: int, n_mels: int) -> float:
     fine, reach = 16, 3
     window = np.hanning(n_fft + 1)[:-1]
     response = np.abs(np.fft.fft(window, fine * n_fft)) ** 2 / 4
-    bank = mel_filters(sample_rate, n_fft, n_mels)
+    bank = smoothed_filters(sample_rate, n_fft, n_mels, smoothing)
     offsets = np.arange(-reach * fine, reach * fine + 1)
     kernel = response[offsets]  # power at a distance of offset / fine bins
     dense = np.zeros((n_mels, fine * (bank.shape[1] - 1) + 1))

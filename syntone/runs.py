@@ -3,6 +3,7 @@
 import argparse
 import functools
 import inspect
+import math
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from syntone.memory import memory_bytes, place_for
 from syntone.plotting import training_curves
 from syntone.runtime import Processes, same_everywhere
 from syntone.splits import training_split
-from syntone.training import Learner, Progress, batch_sizes, history_csv, train
+from syntone.training import Learner, Progress, annealed_pressure, batch_sizes, history_csv, train
 
 DEFAULTS = {"latent_dim": 8, "sigma": 0.1}  # flags that every run has; a model that lacks one ignores its default
 
@@ -105,15 +106,17 @@ def plan(name: str, seed: int, *, args: argparse.Namespace, dataset: Dataset, fr
         that cannot be continued with these options.
     """
     train_rows, valid_rows, weights = training_split(dataset, seed=seed)
-    run = Run(model_name=name, front_end=front_end, epochs=args.epochs, path=checkpoint_path(args.output_dir, name, seed),
+    path = checkpoint_path(args.output_dir, name, seed)
+    found = load_checkpoint(path) if path.exists() and not args.overwrite else None
+    options = {"seed": seed, "batch_size": args.batch_size, "lr": args.lr, "precision": args.precision,
+               "anneal_from": args.anneal_from, "anneal_epochs": args.anneal_epochs}
+    run = Run(model_name=name, front_end=front_end, epochs=args.epochs, path=path, options=options,
               model_config=model_config(name, input_shape=front_end.shape, n_data=len(train_rows), overrides=overrides),
-              options={"seed": seed, "batch_size": args.batch_size, "lr": args.lr, "precision": args.precision},
               dataset_path=str(args.dataset), recipe=dataset.recipe, train_rows=torch.from_numpy(train_rows),
               valid_rows=torch.from_numpy(valid_rows), weights=None if weights is None else torch.from_numpy(weights),
               resume=None)
-    if args.overwrite or not run.path.exists():
+    if found is None:
         return run
-    found = load_checkpoint(run.path)
     different = _differences(found, run)
     if different:
         raise InputError(f"{run.path}: was trained with other options ({different}); give --overwrite to start anew or "
@@ -167,7 +170,7 @@ def features_of(dataset: Dataset, front_end: FrontEnd, *, device: torch.device, 
     file in `folder` that has no name and goes with the process, however that ends.
     """
     limit = memory_bytes(torch.device("cpu")) / 2 if memory is None else memory * 1e9
-    n_bytes = 4 * len(dataset) * front_end.n_mels * front_end.n_frames
+    n_bytes = 4 * len(dataset) * math.prod(front_end.shape)
     place = place_for(n_bytes, device=device, limit=limit)
     compute = functools.partial(compute_features, dataset.x, front_end, device=device, progress=progress)
     folder.mkdir(parents=True, exist_ok=True)
@@ -195,9 +198,10 @@ def train_group(group: list[Run], features: Tensor, *, args: argparse.Namespace,
     for run in group:
         torch.manual_seed(run.seed)  # of the weights
         model = build_model(run.model_name, **run.model_config)
+        pressure = functools.partial(annealed_pressure, start=run.options["anneal_from"], epochs=run.options["anneal_epochs"])
         learners.append(Learner(
             model=model, train_rows=run.train_rows, valid_rows=run.valid_rows, seed=run.seed, name=str(run.path),
-            weights=run.weights, resume=run.resume, save=functools.partial(save, run) if processes.writes else (lambda progress: None),
+            weights=run.weights, pressure=pressure, resume=run.resume, save=functools.partial(save, run) if processes.writes else (lambda progress: None),
             score=None if score is None else lambda epoch, model=model: score(model, epoch=epoch)))
     return train(learners, features, epochs=args.epochs, batch_size=args.batch_size, lr=args.lr, device=device,
                  precision=getattr(torch, args.precision), save_seconds=args.save_seconds, processes=processes,

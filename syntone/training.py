@@ -46,6 +46,7 @@ class Learner:
     seed : of its order of tones and of its noise
     save : called with its progress (`Progress`)
     name : of its checkpoint, for messages
+    pressure : the factor on all terms of the model but the reconstruction, by epoch; None: 1 throughout
     resume : where to go on; the model's and the optimizer's state are taken from it
     score : called after every epoch with its number, the model in evaluation mode; what it returns joins the history
     """
@@ -57,6 +58,7 @@ class Learner:
     save: Callable[[Progress], None]
     name: str = ""
     weights: Tensor | None = None
+    pressure: Callable[[int], float] | None = None
     resume: Progress | None = None
     score: Callable[[int], dict[str, float]] | None = None
 
@@ -154,6 +156,8 @@ class _Training:
         rows = self.learner.train_rows
         order = draw_order(len(rows), self.learner.weights, generator=self._drawn(epoch, SHUFFLE))
         self.learner.model.train()
+        if self.learner.pressure is not None:
+            self.learner.model.pressure.fill_(self.learner.pressure(epoch))
         self.training.start(rows[order], seed=stream(self.learner.seed, epoch, NOISE))
 
     def start_validation(self) -> None:
@@ -168,8 +172,10 @@ class _Training:
         if problem:
             self.save()  # the epoch before was good
             raise MachineError(f"{problem} in epoch {epoch}; {self.what_is_saved()}; try a smaller --lr")
-        row = {"epoch": epoch, "lr": self.lr} | {f"train_{name}": value for name, value in trained.items()}
+        row = {"epoch": epoch, "lr": self.lr}
+        row |= {f"train_{name}": value for name, value in trained.items()}
         row |= {f"valid_{name}": value for name, value in validated.items()}
+        row |= {"pressure": self.learner.pressure(epoch)} if self.learner.pressure is not None else {}
         row |= self.learner.score(epoch) if self.learner.score is not None else {}
         for name in dict.fromkeys([*self.history, *row]):  # a score that is not due in an epoch is NaN there
             self.history.setdefault(name, [math.nan] * (epoch - 1)).append(row.get(name, math.nan))
@@ -199,6 +205,13 @@ def _copied(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _copied(item) for key, item in value.items()}
     return [_copied(item) for item in value] if isinstance(value, list) else value
+
+
+def annealed_pressure(epoch: int, *, start: float, epochs: int) -> float:
+    """The pressure in an epoch (the first is 1): `start` in the first, then falling by the same ratio every epoch, to 1 after
+    `epochs` epochs. Under strong pressure a latent has to be worth much before it is used at all; as the pressure falls,
+    latents come into use one after another, each for what explains most of what the others leave."""
+    return start ** max(0.0, 1 - (epoch - 1) / epochs)
 
 
 def draw_order(n_rows: int, weights: Tensor | None, *, generator: torch.Generator) -> Tensor:

@@ -93,7 +93,7 @@ def test_samples_that_are_not_finite_are_refused():
 
 
 def test_unknown_kind_is_refused():
-    with pytest.raises(InputError, match="'mfcc' is unknown; choose one of logmel, paper"):
+    with pytest.raises(InputError, match="'mfcc' is unknown; choose one of logmel, gainshape, paper"):
         FrontEnd("mfcc", sample_rate=8000, n_samples=4000)
 
 
@@ -149,3 +149,82 @@ def test_waves_of_the_paper_front_end_are_never_loud():
     wave = paper.invert(features)
     torch.testing.assert_close(wave.square().mean(dim=1).sqrt(), torch.full((2,), 0.25 / 2**0.5), rtol=1e-5, atol=0)
     assert paper.invert(torch.zeros((1, *paper.shape))).abs().max() == 0
+
+
+# ---- skirts, and level apart from shape ----
+
+@pytest.mark.parametrize("smoothing", [4.0, 10.0])
+def test_skirts_fall_by_ten_db_in_so_many_bands(smoothing):
+    """Far from a sine's own bands every band is 10 / smoothing dB below its neighbour, on both sides, and 0 dB stays the
+    largest value of a full-scale sine."""
+    wave = torch.from_numpy(tones(16000, 1.0, freqs=(1500.0,), amp=1.0))[:1]
+    front_end = FrontEnd("logmel", sample_rate=16000, n_samples=16000, smoothing=smoothing, db_min=-300.0)
+    db = front_end.to_db(front_end.features(wave))[0, 0, :, 15].numpy()
+    peak = db.argmax()
+    assert -3 < db.max() < 0.02
+    expected = 10 / smoothing
+    np.testing.assert_allclose(np.diff(db[peak + 4:peak + 20]), -expected, atol=0.02)  # further off the window's own leak shows
+    np.testing.assert_allclose(np.diff(db[peak - 20:peak - 3]), expected, atol=0.02)
+
+
+def test_skirts_add_the_power_of_other_bands():
+    wave = torch.from_numpy(tones(16000, 1.0))
+    plain = FrontEnd("logmel", sample_rate=16000, n_samples=16000)
+    smooth = FrontEnd("logmel", sample_rate=16000, n_samples=16000, smoothing=5.0)
+    mel = plain.mel(wave)[0, 0, :, 10].double().numpy()
+    expected = [sum(10 ** (-abs(band - other) / 5.0) * mel[other] for other in range(128)) for band in range(128)]
+    np.testing.assert_allclose(smooth.mel(wave)[0, 0, :, 10].numpy(), expected, rtol=1e-5)
+
+
+def gain_shape(**more) -> FrontEnd:
+    return FrontEnd("gainshape", sample_rate=16000, n_samples=16000, db_min=-60.0, range_db=30.0, level_rows=16, **more)
+
+
+def test_gain_shape_keeps_level_and_shape_apart():
+    """Half the amplitude is 6.02 dB in the rows of the level and nothing in those of the shape."""
+    wave = torch.from_numpy(tones(16000, 1.0))
+    front_end = gain_shape()
+    loud, soft = front_end.features(wave), front_end.features(0.5 * wave)
+    assert loud.shape[1:] == front_end.shape == (1, 144, 32)
+    torch.testing.assert_close(loud[:, :, :128], soft[:, :, :128], atol=1e-5, rtol=0)
+    step = torch.full_like(loud[:, :, 128:], 20 * np.log10(2) / 66)
+    torch.testing.assert_close((loud - soft)[:, :, 128:], step, atol=1e-5, rtol=0)
+    assert (loud[:, :, :128].amax(dim=2) == 1).all() and loud.min() == 0
+
+
+def test_gain_shape_loses_nothing_within_its_range():
+    """Level and shape together are the decibels of logmel, where they are within 30 dB of the frame's largest band."""
+    wave = torch.from_numpy(tones(16000, 1.0))
+    plain = FrontEnd("logmel", sample_rate=16000, n_samples=16000, db_min=-60.0)
+    expected, found = plain.to_db(plain.features(wave)), gain_shape().to_db(gain_shape().features(wave))
+    near = expected > expected.amax(dim=2, keepdim=True) - 29.9
+    torch.testing.assert_close(found[near], expected[near], atol=1e-3, rtol=0)
+    far = expected < expected.amax(dim=2, keepdim=True) - 30.1
+    assert (found[far] == -60).all() and far.any()
+
+
+def test_gain_shape_of_silence_is_zero_and_stays_silent():
+    front_end = gain_shape(smoothing=10.0)
+    assert (front_end.features(torch.zeros(1, 16000)) == 0).all()
+    assert (front_end.invert(torch.zeros(1, *front_end.shape)) == 0).all()
+
+
+@pytest.mark.parametrize("kind, smoothing", [("gainshape", 0.0), ("gainshape", 10.0), ("logmel", 10.0)])
+@pytest.mark.parametrize("amp", [0.05, 1.0])
+def test_inversion_undoes_skirts_and_level(kind, smoothing, amp):
+    """RMS within 1 dB and the strongest partial within a mel band, as without skirts."""
+    freqs = (500.0, 1100.0, 2500.0)
+    waves = tones(16000, 1.0, freqs=freqs, amp=amp).astype(np.float32)
+    front_end = FrontEnd(kind, sample_rate=16000, n_samples=16000, smoothing=smoothing)
+    rebuilt = front_end.invert(front_end.features(torch.from_numpy(waves))).numpy()
+    assert np.abs(20 * np.log10(rebuilt.std(axis=1) / waves.std(axis=1))).max() < 1.0
+    pitch = np.abs(np.fft.rfft(rebuilt * np.hanning(16000), axis=1)).argmax(axis=1)
+    width = np.interp(np.repeat(freqs, len(WAVEFORMS)), front_end.band_hz[:-1], np.diff(front_end.band_hz))
+    assert (np.abs(pitch - np.repeat(freqs, len(WAVEFORMS))) < width).all()
+
+
+@pytest.mark.parametrize("wrong", [{"smoothing": -1.0}, {"smoothing": 1e6}, {"smoothing": float("nan")}, {"range_db": 0.0},
+                                   {"level_rows": 0}, {"level_rows": 2**40}, {"db_min": 7.0}])
+def test_a_front_end_that_cannot_be_computed_is_refused(wrong):
+    with pytest.raises(InputError, match="cannot be computed"):
+        FrontEnd("gainshape", sample_rate=8000, n_samples=4000, **wrong)

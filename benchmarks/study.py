@@ -1,0 +1,216 @@
+"""The study: which factors the four models disentangle, by the three scripts alone.
+
+    python benchmarks/study.py                                   # everything, two trainings at a time on two cores
+    python benchmarks/study.py --parts clean gainshape --seeds 0 1 2 3 4 5 6 7 8 9
+    python benchmarks/study.py --together --jobs 1               # on a GPU: all seeds of a model side by side
+    python benchmarks/study.py --list | xargs -P 2 -I{} sh -c '{}'
+    python benchmarks/study.py --tables                          # from benchmarks/study/*.csv alone, into the README too
+
+Trains what is not trained yet (checkpoints/study/), scores what is not scored yet (results/study/), and writes
+benchmarks/study/: scores.csv and selection.csv with every number, the tables and the plots. Start it again after anything went
+wrong, or after --list has run elsewhere: what is finished is left alone. Give the options again that it was started with.
+"""
+
+import argparse
+import concurrent.futures
+import csv
+import json
+import os
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tqdm import tqdm
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks import study_tables  # noqa: E402
+from models import MODELS  # noqa: E402
+from syntone.files import replacing  # noqa: E402
+
+DATASETS = {
+    "Dataset/my_dataset.npz": "--freq_start 400 --freq_end 8000 --num_freqs 100 --num_amps 10",
+    "Dataset/clean.npz": "--preset clean",
+    "Dataset/syntone.npz": "",
+}
+GRID, CLEAN, LARGE = DATASETS
+FOLDER = ROOT / "benchmarks" / "study"
+SELECTION_SEEDS = (100, 101, 102)
+# The published code sums the reconstruction over the batch of 64 and averages the KL: with sigma 1 / sqrt(2) every weight is
+# its nominal one over 64. Times 64, which moves no optimum, this is sigma 1 / (8 sqrt(2)) and the nominal weights.
+PUBLISHED = "--features paper --anneal_from 1 --sigma 0.08838834764831845 --channels 32 64 64 --hidden 256"
+GAINSHAPE = "--features gainshape"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is trained alike: a dataset and flags; `own` are further flags of single models."""
+
+    part: str
+    name: str
+    dataset: str
+    flags: str = ""
+    own: dict[str, str] = field(default_factory=dict)
+    models: tuple[str, ...] = tuple(MODELS)
+    seeds: tuple[int, ...] | None = None  # None: those of the command line
+    metrics: tuple[str, ...] | None = None  # None: all
+    strength: float | None = None
+    epochs: int | None = None  # None: those of the command line
+
+    def folder(self, base: str) -> Path:
+        return Path(base) / "study" / self.part / self.name
+
+
+def strengths(flags: str) -> list[Setting]:
+    """beta of BetaVAE and BTCVAE and gamma of FactorVAE around their papers' values; strength 1 of BetaVAE is the VAE."""
+    values = {"BetaVAE": ("--beta", (1, 2, 8, 16)), "BTCVAE": ("--beta", (1, 3, 12, 24)), "FactorVAE": ("--gamma", (2.5, 40))}
+    return [Setting("strengths", f"{model}_{value:g}", CLEAN, f"{flags} {flag} {value:g}", models=(model,), strength=value,
+                    metrics=FEW)
+            for model, (flag, several) in values.items() for value in several]
+
+
+FEW = ("mig", "modularity", "sap", "infomec")
+# Candidates for the defaults, each a change of the line before it or of the one named; by what they change.
+CANDIDATES = {
+    "logmel: plain, sigma 0.1, no annealing": "--smoothing 0 --db_min -80 --sigma 0.1 --anneal_from 1",
+    "logmel: plain, annealed": "--smoothing 0 --db_min -80 --sigma 0.4 --anneal_from 500",
+}
+
+
+def selection() -> list[Setting]:
+    return [Setting("selection", f"{number:02d}", CLEAN, flags, models=("BetaVAE",), seeds=SELECTION_SEEDS, metrics=("mig",))
+            for number, flags in enumerate(CANDIDATES.values(), start=1)]
+
+
+SETTINGS = [
+    *selection(),
+    Setting("published", "published", GRID, PUBLISHED, own={"BTCVAE": "--beta 4", "FactorVAE": "--gamma 6"}),
+    Setting("grid", "grid", GRID),
+    Setting("clean", "clean", CLEAN),
+    Setting("gainshape", "gainshape", CLEAN, GAINSHAPE),
+    Setting("gainshape_grid", "gainshape_grid", GRID, GAINSHAPE),
+    *strengths(GAINSHAPE),
+]
+PARTS = list(dict.fromkeys(setting.part for setting in SETTINGS))
+
+
+def parse_flags(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to train and score (default: all)")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="training seeds (default: 0 1 2; the candidates "
+                                                                             "for the defaults have 100 to 102)")
+    parser.add_argument("--epochs", type=int, default=60, help="default: 60")
+    parser.add_argument("--jobs", type=int, default=max(1, os.cpu_count() or 1), help="trainings at a time (default: one a core)")
+    parser.add_argument("--together", action="store_true", help="one training for all seeds of a model, as suits a GPU")
+    parser.add_argument("--list", action="store_true", help="print the commands of the trainings and do nothing")
+    parser.add_argument("--tables", action="store_true", help="train and score nothing: tables and plots from the CSV files")
+    return parser.parse_args(argv)
+
+
+def trainings(settings: list[Setting], args: argparse.Namespace) -> list[list[str]]:
+    """The commands of all trainings, each of one model and seed (or of all its seeds)."""
+    commands = []
+    for setting in settings:
+        seeds = list(setting.seeds or args.seeds)
+        for model in setting.models:
+            for group in [seeds] if args.together else [[seed] for seed in seeds]:
+                commands.append([
+                    sys.executable, "trainvae.py", "--dataset", setting.dataset, "--model", model, "--seeds", *map(str, group),
+                    "--epochs", str(setting.epochs or args.epochs), *shlex.split(setting.flags),
+                    *shlex.split(setting.own.get(model, "")), "--output_dir", str(setting.folder("checkpoints")), "--resume"])
+    return commands
+
+
+def run_all(commands: list[list[str]], *, jobs: int, desc: str) -> None:
+    """Run commands, `jobs` at a time with a share of the cores each; the first that fails stops those that have not begun."""
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+
+    def run(command: list[str]) -> subprocess.CompletedProcess:
+        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool, tqdm(total=len(commands), desc=desc, unit="run", delay=2) as bar:
+        waiting = {pool.submit(run, command): command for command in commands}
+        for done in concurrent.futures.as_completed(waiting):
+            if done.result().returncode:
+                pool.shutdown(wait=False, cancel_futures=True)
+                sys.exit(f"{shlex.join(waiting[done])}\n{done.result().stderr.strip()}")
+            bar.update()
+
+
+def evaluations(settings: list[Setting]) -> list[list[str]]:
+    """The commands of the evaluations that are not there yet or older than a checkpoint."""
+    commands = []
+    for setting in settings:
+        paths = sorted(setting.folder("checkpoints").glob("*.pt"))
+        scores = ROOT / setting.folder("results") / "metrics.json"
+        newest = max((ROOT / path).stat().st_mtime for path in paths)
+        done = scores.exists() and scores.stat().st_mtime > newest
+        if done and json.loads(scores.read_text())["checkpoints"] == [str(path) for path in paths]:
+            continue
+        commands.append([sys.executable, "eval.py", "--model", *map(str, paths), "--no_figures", "--output_dir",
+                         str(setting.folder("results")), *(["--metrics", *setting.metrics] if setting.metrics else [])])
+    return commands
+
+
+def collect(settings: list[Setting]) -> tuple[list[dict], list[dict]]:
+    """Every score of the settings, a dictionary a row: of the selection, and of all else."""
+    selected, scored = [], []
+    for setting in settings:
+        path = ROOT / setting.folder("results") / "metrics.csv"
+        if not path.exists():
+            continue
+        more = {"part": setting.part, "setting": setting.name, "strength": "" if setting.strength is None else setting.strength}
+        with path.open(newline="") as file:
+            rows = [more | row for row in csv.DictReader(file) if row["latents"] in ("active", "all")]
+        active = {row["metric"] for row in rows if row["latents"] == "active"}
+        rows = [row for row in rows if row["latents"] == "active" or row["metric"] not in active]
+        (selected if setting.part == "selection" else scored).extend(rows)
+    return selected, scored
+
+
+def write_csv(path: Path, rows: list[dict]) -> None:
+    with replacing(path) as handle:
+        text = [",".join(rows[0])] + [",".join(str(value) for value in row.values()) for row in rows]
+        handle.write(("\n".join(text) + "\n").encode())
+
+
+def curves(settings: list[Setting]) -> list[dict]:
+    """Loss terms by epoch of every training of the settings that are no sweep, from the histories beside the checkpoints."""
+    rows = []
+    for setting in settings:
+        for path in sorted((ROOT / setting.folder("checkpoints")).glob("*.csv")) if setting.part in study_tables.TITLES else []:
+            model, seed = path.stem.rsplit("_seed", 1)
+            with path.open(newline="") as file:
+                rows += [{"setting": setting.name, "model": model, "seed": seed, "epoch": line["epoch"],
+                          **{key: f"{float(line[key]):.6g}" for key in study_tables.CURVES}} for line in csv.DictReader(file)]
+    return rows
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_flags(argv)
+    chosen = [setting for setting in SETTINGS if setting.part in args.parts]
+    commands = trainings(chosen, args)
+    if args.list:
+        print("\n".join(map(shlex.join, commands)))
+        return 0
+    if not args.tables:
+        for path in dict.fromkeys(setting.dataset for setting in chosen):
+            subprocess.run([sys.executable, "create.py", *shlex.split(DATASETS[path]), "--file_path", path], cwd=ROOT, check=True)
+        run_all(commands, jobs=args.jobs, desc="trainings")
+        run_all(evaluations(chosen), jobs=args.jobs, desc="evaluations")
+        selected, scored = collect(SETTINGS)  # those of earlier commands too
+        for name, rows in (("selection", selected), ("scores", scored), ("curves", curves(SETTINGS))):
+            if rows:
+                write_csv(FOLDER / f"{name}.csv", rows)
+    study_tables.write_all(FOLDER, CANDIDATES)
+    study_tables.write_readme(ROOT / "README.md", FOLDER)
+    print(f"tables and plots: {FOLDER.relative_to(ROOT)}; the tables in README.md are theirs")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,175 @@
+"""The plots of the study: rows of its CSV files in, PNGs out."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from scipy.stats import spearmanr
+
+from syntone.files import replacing
+
+COLOURS = {"VAE": "#4d4d4d", "BetaVAE": "#1f4e79", "FactorVAE": "#d9601a", "BTCVAE": "#2a8a57"}
+FURTHER = ("#8a2a6b", "#b0902a", "#5b5bd6", "#00808a")  # models that were added
+MARKERS = "osD^vP*X"
+STRENGTHS = {"BetaVAE": "beta", "BTCVAE": "beta (weight of the TC)", "FactorVAE": "gamma (weight of the TC)"}
+DPI = 90
+
+
+def colour_of(model: str, models: list[str]) -> str:
+    return COLOURS.get(model) or FURTHER[models.index(model) % len(FURTHER)]
+
+
+def save(path: Path, figure: Figure) -> None:
+    FigureCanvasAgg(figure)
+    with replacing(path) as handle:
+        figure.savefig(handle, format="png", dpi=DPI)
+
+
+def pick(rows: list[dict], metric: str) -> dict[tuple, float]:
+    """One metric by checkpoint: (setting, model, seed)."""
+    return {(row["setting"], row["model"], row["seed"]): row["value"] for row in rows
+            if row["metric"] == metric and row["factor"] == "all" and row["value"] is not None}
+
+
+def by_strength(rows: list[dict], base: str = "gainshape") -> dict[str, dict[float, list[dict]]]:
+    """model -> strength -> rows, the runs at the papers' strengths (of the setting `base`) among them."""
+    own = {"BetaVAE": 4.0, "BTCVAE": 6.0, "FactorVAE": 10.0}
+    found: dict[str, dict[float, list[dict]]] = {}
+    for row in rows:
+        strength = row["strength"] if row["part"] == "strengths" else own.get(row["model"]) if row["setting"] == base else None
+        if strength is not None:
+            found.setdefault(row["model"], {}).setdefault(strength, []).append(row)
+    return {model: dict(sorted(found[model].items())) for model in own if len(found.get(model, {})) > 1}
+
+
+def strengths_figure(path: Path, rows: list[dict]) -> None:
+    """MIG and reconstruction error against strength: a dot a seed, the line and the band are mean and standard deviation."""
+    points = by_strength(rows)
+    figure = Figure(figsize=(4 * len(points), 6), layout="constrained")
+    axes = figure.subplots(2, len(points), sharey="row", sharex="col", squeeze=False)
+    for column, (model, of_model) in enumerate(points.items()):
+        for row, (metric, label) in enumerate((("MIG", "MIG"), ("reconstruction error (dB)", "reconstruction error (dB)"))):
+            ax = axes[row, column]
+            seeds = [np.array(list(pick(one, metric).values())) for one in of_model.values()]
+            mean = np.array([one.mean() for one in seeds])
+            deviation = np.array([one.std(ddof=1) if len(one) > 1 else 0.0 for one in seeds])
+            strength = np.array(list(of_model))
+            ax.fill_between(strength, mean - deviation, mean + deviation, color=COLOURS[model], alpha=0.2, linewidth=0)
+            ax.plot(strength, mean, color=COLOURS[model])
+            for at, values in zip(strength, seeds):
+                ax.plot([at] * len(values), values, "o", color=COLOURS[model], markersize=4)
+            ax.set_xscale("log")
+            ax.set_xticks(strength, [f"{at:g}" for at in strength])
+            ax.minorticks_off()
+            ax.grid(alpha=0.3)
+            if row == 0:
+                ax.set_title(model)
+                ax.set_ylim(0, 1)
+            else:
+                ax.set_xlabel(STRENGTHS[model])
+                ax.set_ylim(bottom=0)
+            if column == 0:
+                ax.set_ylabel(label)
+    figure.suptitle("Strength of the regularizer: dots are seeds, band is ± one standard deviation; clean grid, gainshape")
+    save(path, figure)
+
+
+def tradeoff_figure(path: Path, rows: list[dict], titles: dict[str, str]) -> None:
+    """MIG against reconstruction error, a marker a checkpoint."""
+    error, mig = pick(rows, "reconstruction error (dB)"), pick(rows, "MIG")
+    models = list(dict.fromkeys(key[1] for key in mig))
+    settings = [setting for setting in titles if any(key[0] == setting for key in mig)]
+    figure = Figure(figsize=(9, 5), layout="constrained")
+    ax = figure.subplots()
+    for key in mig:
+        if key[0] in settings and key in error:
+            ax.plot(error[key], mig[key], MARKERS[settings.index(key[0])], color=colour_of(key[1], models), alpha=0.85)
+    handles = [ax.plot([], [], "o", color=colour_of(model, models), label=model)[0] for model in models]
+    handles += [ax.plot([], [], MARKERS[i], color="#888888", label=titles[name].replace("`", ""))[0]
+                for i, name in enumerate(settings)]
+    ax.legend(handles=handles, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    ax.set(xlabel="reconstruction error of validation tones (dB)", ylabel="MIG", ylim=(0, 1),
+           title="Reconstruction and disentanglement, a marker a checkpoint")
+    ax.set_xlim(left=0)
+    ax.grid(alpha=0.3)
+    save(path, figure)
+
+
+def correlation_figure(path: Path, rows: list[dict], titles: dict[str, str]) -> None:
+    """Rank correlation of the metrics over the checkpoints of all settings."""
+    rows = [row for row in rows if row["setting"] in titles and row["factor"] == "all"]
+    keys = list(pick(rows, "MIG"))
+    names, columns = [], []
+    for metric in dict.fromkeys(row["metric"] for row in rows):
+        found = pick(rows, metric)
+        column = [found.get(key, np.nan) for key in keys]
+        if not np.isnan(column).any() and np.ptp(column) > 0:
+            names.append(metric)
+            columns.append(column)
+    if len(columns) < 3 or len(keys) < 4:
+        return
+    rho = spearmanr(np.array(columns).T).statistic
+    figure = Figure(figsize=(10, 9), layout="constrained")
+    ax = figure.subplots()
+    image = ax.imshow(rho, vmin=-1, vmax=1, cmap="RdBu_r")
+    ax.set_xticks(range(len(names)), names, rotation=60, ha="right")
+    ax.set_yticks(range(len(names)), names)
+    for i in range(len(names)):
+        for j in range(len(names)):
+            ax.text(j, i, f"{rho[i, j]:.1f}".replace("-0.0", "0.0"), ha="center", va="center", fontsize=7,
+                    color="white" if abs(rho[i, j]) > 0.6 else "black")
+    figure.colorbar(image, ax=ax, label="Spearman's rank correlation", shrink=0.7)
+    ax.set_title(f"Do the metrics agree? {len(keys)} checkpoints of all settings")
+    save(path, figure)
+
+
+def curves_figure(path: Path, rows: list[dict], setting: str, title: str) -> None:
+    """Validation terms by epoch, the mean over seeds and their range; the pressure beside them."""
+    rows = [row for row in rows if row["setting"] == setting]
+    models = list(dict.fromkeys(row["model"] for row in rows))
+    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    axes = figure.subplots(1, 3)
+    for ax, term, label in zip(axes, ("valid_recon", "valid_kl", "pressure"),
+                               ("reconstruction, validation (nats)", "KL, validation (nats)", "factor on the other terms")):
+        for model in models:
+            seeds = sorted({row["seed"] for row in rows if row["model"] == model})
+            lines = np.array([[row[term] for row in rows if (row["model"], row["seed"]) == (model, seed)] for seed in seeds])
+            epochs = np.arange(1, lines.shape[1] + 1)
+            ax.fill_between(epochs, lines.min(axis=0), lines.max(axis=0), color=colour_of(model, models), alpha=0.2, linewidth=0)
+            ax.plot(epochs, lines.mean(axis=0), color=colour_of(model, models), label=model)
+        ax.set(xlabel="epoch", ylabel=label)
+        ax.grid(alpha=0.3)
+        if term != "valid_kl":
+            ax.set_yscale("log")
+    axes[1].legend(frameon=False)
+    figure.suptitle(f"{title}: mean over seeds, band is their range")
+    save(path, figure)
+
+
+def selection_figure(path: Path, rows: list[dict]) -> None:
+    """UDR, which needs no labels, against MIG, which does: a marker a candidate."""
+    figure = Figure(figsize=(6, 5), layout="constrained")
+    ax = figure.subplots()
+    for setting in dict.fromkeys(row["setting"] for row in rows):
+        one = [row for row in rows if row["setting"] == setting]
+        x, y = (np.array(list(pick(one, metric).values())) for metric in ("UDR", "MIG"))
+        ax.errorbar(x.mean(), y.mean(), xerr=x.std(ddof=1), yerr=y.std(ddof=1), fmt="o", color=COLOURS["BetaVAE"], capsize=2)
+        ax.annotate(str(int(setting)), (x.mean(), y.mean()), xytext=(5, 5), textcoords="offset points")
+    ax.set(xlabel="UDR (no labels)", ylabel="MIG (labels, looked at afterwards)", xlim=(0, 1), ylim=(0, 1),
+           title="Candidates for the defaults, by number: mean and\nstandard deviation over three seeds")
+    ax.grid(alpha=0.3)
+    save(path, figure)
+
+
+def draw_all(folder: Path, *, scores: list[dict], selected: list[dict], curves: list[dict], titles: dict[str, str]) -> None:
+    """Every plot for which there are rows."""
+    if by_strength(scores):
+        strengths_figure(folder / "strengths.png", scores)
+    if any(row["setting"] in titles for row in scores):
+        tradeoff_figure(folder / "reconstruction_and_mig.png", scores, titles)
+        correlation_figure(folder / "rank_correlation.png", scores, titles)
+    for setting in dict.fromkeys(row["setting"] for row in curves):
+        curves_figure(folder / f"curves_{setting}.png", curves, setting, titles[setting].replace("`", ""))
+    if selected:
+        selection_figure(folder / "selection.png", selected)

@@ -1,0 +1,144 @@
+"""The tables of the study, from the CSV files beside them: nothing here trains or scores.
+
+The README holds some of them between two comments, `<!-- study: NAME -->` and `<!-- end -->`; `write_readme` puts there what
+the CSV files say.
+"""
+
+import csv
+import re
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import study_plots
+from syntone import results
+from syntone.files import write_text
+
+# Settings of the tables, in the order of the tables.
+TITLES = {
+    "published": "published setting, paper's grid",
+    "grid": "defaults, paper's grid",
+    "clean": "defaults, clean",
+    "gainshape": "`--features gainshape`, clean",
+    "gainshape_grid": "`--features gainshape`, paper's grid",
+}
+CURVES = ("pressure", "train_recon", "train_kl", "valid_recon", "valid_kl", "valid_loss")
+
+
+def read_rows(path: Path) -> list[dict]:
+    """A CSV file of the study; numbers as floats, what is empty as None."""
+    def value(key: str, text: str):
+        if key in ("value", "floor", "ceiling", "adjusted", "strength", "epoch", *CURVES):
+            return float(text) if text else None
+        return int(text) if key == "seed" else text
+
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return [{key: value(key, text) for key, text in row.items()} for row in csv.DictReader(file)]
+
+
+def as_results(rows: list[dict]) -> list[results.Row]:
+    names = results.CSV_COLUMNS
+    return [results.Row(**{name: row[name] for name in names}) for row in rows]
+
+
+def values(rows: list[dict], metric: str, factor: str = "all", column: str = "value") -> np.ndarray:
+    """One number a seed."""
+    return np.array([row[column] for row in rows if (row["metric"], row["factor"]) == (metric, factor)
+                     and row[column] is not None])
+
+
+def spread(numbers: np.ndarray, digits: int = 2) -> str:
+    """mean ± standard deviation over seeds."""
+    if not len(numbers):
+        return "–"
+    text = f"{numbers.mean():.{digits}f}"
+    return text + (f" ± {numbers.std(ddof=1):.{digits}f}" if len(numbers) > 1 else "")
+
+
+def overview(rows: list[dict], settings: list[str]) -> str:
+    """A line a model and setting: MIG with floor, ceiling and adjusted value, and what stands behind it."""
+    factors = list(dict.fromkeys(row["factor"] for row in rows if row["metric"] == "MIG" and row["factor"] != "all"))
+    columns = {"SAP": "SAP", "DCI disentanglement": "DCI D", "Modularity": "Modularity", "controllability": "controllability",
+               "UDR": "UDR", "active latents": "active", "reconstruction error (dB)": "error, dB"}
+    shown = {name: title for name, title in columns.items() if any(row["metric"] == name for row in rows)}
+    cells = [["setting", "model", "seeds", "MIG", *[f"MIG, {factor}" for factor in factors], *shown.values()]]
+    for setting in settings:
+        mine = [row for row in rows if row["setting"] == setting]
+        for model in dict.fromkeys(row["model"] for row in mine):
+            one = [row for row in mine if row["model"] == model]
+            mig = values(one, "MIG")
+            cell = (f"{spread(mig)} [{values(one, 'MIG', column='floor').mean():.2f}, "
+                    f"{values(one, 'MIG', column='ceiling').mean():.2f}] → {spread(values(one, 'MIG', column='adjusted'))}")
+            cells.append([TITLES[setting], model, str(len(mig)), cell, *[spread(values(one, "MIG", name)) for name in factors],
+                          *[spread(values(one, name), 1 if name in ("active latents", "reconstruction error (dB)") else 2)
+                            for name in shown]])
+    return results.to_markdown(cells)
+
+
+def whole_table(rows: list[dict], setting: str) -> str:
+    """Every metric of a setting, as eval.py prints it."""
+    mine = as_results([row for row in rows if row["setting"] == setting])
+    return results.to_markdown(results.table(mine)) + f"\n{results.caption(mine)}\n"
+
+
+def strengths_table(rows: list[dict]) -> str:
+    """MIG, active latents and reconstruction error by strength."""
+    cells = [["model", "strength", "seeds", "MIG", "active", "error, dB"]]
+    for model, points in study_plots.by_strength(rows).items():
+        for strength, one in points.items():
+            cells.append([model, f"{strength:g}", str(len(values(one, "MIG"))), spread(values(one, "MIG")),
+                          spread(values(one, "active latents"), 1), spread(values(one, "reconstruction error (dB)"), 1)])
+    return results.to_markdown(cells)
+
+
+def selection_table(rows: list[dict], candidates: dict[str, str]) -> str:
+    """The candidates for the defaults: by what is known without labels, then what labels say afterwards."""
+    cells = [["", "candidate", "UDR", "active", "error, dB", "MIG, looked at afterwards"]]
+    for number, name in enumerate(candidates, start=1):
+        one = [row for row in rows if row["setting"] == f"{number:02d}"]
+        if one:
+            cells.append([str(number), name, spread(values(one, "UDR")), spread(values(one, "active latents"), 1),
+                          spread(values(one, "reconstruction error (dB)"), 1), spread(values(one, "MIG"))])
+    return results.to_markdown(cells)
+
+
+def tables(folder: Path, candidates: dict[str, str]) -> dict[str, str]:
+    """Every table by name, as Markdown, from the CSV files in the folder."""
+    scores, selected = read_rows(folder / "scores.csv"), read_rows(folder / "selection.csv")
+    there = [setting for setting in TITLES if any(row["setting"] == setting for row in scores)]
+    found = {"overview": overview(scores, there)} if there else {}
+    found |= {setting: whole_table(scores, setting) for setting in there}
+    if any(row["part"] == "strengths" for row in scores):
+        found["strengths"] = strengths_table(scores)
+    if selected:
+        found["selection"] = selection_table(selected, candidates)
+    return found
+
+
+def write_all(folder: Path, candidates: dict[str, str]) -> None:
+    """Write every table and plot beside the CSV files."""
+    for name, text in tables(folder, candidates).items():
+        write_text(folder / f"{name}.md", text)
+    scores = read_rows(folder / "scores.csv")
+    study_plots.draw_all(folder, scores=scores, selected=read_rows(folder / "selection.csv"),
+                         curves=read_rows(folder / "curves.csv"), titles=TITLES)
+
+
+def filled(readme: str, folder: Path) -> str:
+    """The text of a README with the tables of the folder in their places.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it asks for a table that there is not.
+    """
+    def table(match: re.Match) -> str:
+        return f"<!-- study: {match[1]} -->\n\n{(folder / f'{match[1]}.md').read_text()}\n<!-- end -->"
+
+    return re.sub(r"<!-- study: (\w+) -->\n.*?<!-- end -->", table, readme, flags=re.DOTALL)
+
+
+def write_readme(path: Path, folder: Path) -> None:
+    write_text(path, filled(path.read_text(), folder))

@@ -1,0 +1,82 @@
+"""The pressure on what stands beside the reconstruction, and its way down to 1."""
+
+import math
+
+import pytest
+import torch
+
+import trainvae
+from models import MODELS, build_model
+from syntone.checkpoint import load_checkpoint
+from syntone.training import annealed_pressure
+
+
+def test_pressure_falls_by_one_ratio_from_its_start_to_one():
+    seen = [annealed_pressure(epoch, start=256.0, epochs=8) for epoch in range(1, 12)]
+    assert seen == pytest.approx([256, 128, 64, 32, 16, 8, 4, 2, 1, 1, 1])
+    assert [annealed_pressure(epoch, start=1.0, epochs=8) for epoch in (1, 5, 9)] == [1, 1, 1]
+    assert annealed_pressure(1, start=1 / 16, epochs=4) == 1 / 16 and annealed_pressure(3, start=1 / 16, epochs=4) == 1 / 4
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_loss_is_reconstruction_and_pressure_times_the_rest(name):
+    """In training; validation is always at pressure 1, so that epochs can be compared."""
+    torch.manual_seed(0)
+    model = build_model(name, input_shape=(1, 16, 8), **({"n_data": 100} if name == "BTCVAE" else {}))
+    x = torch.rand(8, 1, 16, 8)
+
+    def losses() -> dict:
+        return model.losses(x, generator=torch.Generator().manual_seed(1))
+
+    at_one = losses()
+    rest = at_one["loss"] - at_one["recon"]
+    model.pressure.fill_(50.0)
+    torch.testing.assert_close(losses()["loss"], at_one["recon"] + 50 * rest, rtol=1e-5, atol=0)  # rest is a difference
+    assert all(torch.equal(losses()[term], at_one[term]) for term in at_one if term != "loss")
+    model.eval()
+    torch.testing.assert_close(losses()["loss"], at_one["loss"], rtol=0, atol=0)
+
+
+def test_pressure_is_no_part_of_the_state():
+    model = build_model("VAE", input_shape=(1, 16, 8))
+    assert not any("pressure" in key for key in model.state_dict())
+
+
+@pytest.fixture
+def train(tmp_path, dataset_path):
+    def call(name: str, *more) -> dict:
+        argv = ["--dataset", dataset_path, "--model", "BetaVAE", "--output_dir", tmp_path / name, *more]
+        assert trainvae.main([str(word) for word in argv]) == 0
+        return load_checkpoint(tmp_path / name / "BetaVAE_seed0.pt").history
+
+    return call
+
+
+def test_history_holds_the_pressure_and_training_feels_it(train):
+    annealed = train("annealed", "--epochs", 4, "--anneal_from", 100, "--anneal_epochs", 2)
+    assert annealed["pressure"] == pytest.approx([100, 10, 1, 1])
+    for loss, recon, kl, pressure in zip(*(annealed[key] for key in ("train_loss", "train_recon", "train_kl", "pressure"))):
+        assert loss == pytest.approx(recon + pressure * 4 * kl, rel=1e-5)
+    for loss, recon, kl in zip(*(annealed[key] for key in ("valid_loss", "valid_recon", "valid_kl"))):
+        assert loss == pytest.approx(recon + 4 * kl, rel=1e-5)
+
+
+def test_strong_pressure_keeps_latents_silent(train):
+    """A weight of 1e6 on the KL leaves nothing of it; without annealing a few epochs use latents."""
+    pressed = train("pressed", "--epochs", 12, "--anneal_from", 1e6, "--anneal_epochs", 1000)
+    free = train("free", "--epochs", 12, "--anneal_from", 1)
+    assert pressed["valid_kl"][-1] < 0.2 < 1 < free["valid_kl"][-1]
+
+
+def test_a_run_that_goes_on_keeps_its_schedule(train, tmp_path):
+    whole = train("whole", "--epochs", 4, "--anneal_from", 9, "--anneal_epochs", 2)
+    train("parts", "--epochs", 1, "--anneal_from", 9, "--anneal_epochs", 2)
+    parts = train("parts", "--epochs", 4, "--anneal_from", 9, "--anneal_epochs", 2, "--resume")
+    assert parts == whole and math.isclose(whole["pressure"][1], 3)
+    assert (tmp_path / "whole/BetaVAE_seed0.pt").read_bytes() == (tmp_path / "parts/BetaVAE_seed0.pt").read_bytes()
+
+
+def test_another_schedule_is_another_run(train, tmp_path, dataset_path, refused):
+    train("one", "--epochs", 1, "--anneal_from", 9, "--anneal_epochs", 2)
+    refused(trainvae.main, ["--dataset", dataset_path, "--model", "BetaVAE", "--output_dir", tmp_path / "one", "--epochs", 2,
+                            "--anneal_from", 9, "--anneal_epochs", 3, "--resume"], "anneal_epochs 2, now 3")
