@@ -11,10 +11,11 @@ from catalogue import GOOD, MAINS, check_refused, in_process
 NO_WHOLE = ["text", "nan", "inf", "2.5", "-3", "2147483648", "9" * 500]
 NO_NUMBER = ["text", "nan", "inf", "-inf", "1e400"]
 COUNTS = {"create.py": ["sample_rate", "num_freqs", "num_amps"],
-          "trainvae.py": ["epochs", "batch_size", "latent_dim", "eval_every", "at_once"]}
+          "trainvae.py": ["epochs", "batch_size", "latent_dim", "eval_every", "at_once", "n_mels", "level_rows", "anneal_epochs",
+                          "hidden", "channels"]}
 SIZES = {"create.py": ["duration", "freq_start", "freq_end", "amp_start", "amp_end"],
-         "trainvae.py": ["lr", "sigma", "memory"]}
-WEIGHTS = {"create.py": ["onset_jitter", "detune_cents"], "trainvae.py": ["beta", "gamma", "alpha", "save_seconds"]}
+         "trainvae.py": ["lr", "sigma", "memory", "anneal_from", "range_db"]}
+WEIGHTS = {"create.py": ["onset_jitter", "detune_cents"], "trainvae.py": ["beta", "gamma", "alpha", "save_seconds", "smoothing"]}
 SEEDS = {"create.py": ["seed"], "trainvae.py": ["seeds"], "eval.py": ["seed"]}
 CHOICES = {"create.py": ["preset", "waveforms", "oscillator", "level", "freq_scale", "amp_scale", "phase", "fit"],
            "trainvae.py": ["features", "estimator", "device", "metrics", "precision"], "eval.py": ["state", "device", "metrics"]}
@@ -34,6 +35,8 @@ ONE_BY_ONE = [
     *[(script, "positional", "unrecognized arguments: positional") for script in GOOD],
     *[(script, f"--{flag} wrong", f"--{flag}: invalid choice: 'wrong'") for script, flags in CHOICES.items() for flag in flags],
     *[("create.py", f"--snr_db={value}", "--snr_db: expected a finite number") for value in NO_NUMBER],
+    *[("trainvae.py", f"--{flag}={value}", f"--{flag}: expected a finite number") for flag in ("db_min", "db_max")
+      for value in NO_NUMBER],
     ("create.py", "--overwrite=1", "--overwrite: ignored explicit argument '1'"),
     ("trainvae.py", "--no_graphs=1", "--no_graphs: ignored explicit argument '1'"),
     ("eval.py", "--no_figures=1", "--no_figures: ignored explicit argument '1'"),
@@ -102,6 +105,15 @@ TOGETHER = [
     ("trainvae.py", "--model BetaVAE --beta 1e300", r"--beta: 1e\+300 takes the loss out of the range"),
     ("trainvae.py", "--model BTCVAE --gamma 1e10", r"--gamma: 1e\+10 takes the loss out of the range"),
     ("trainvae.py", "--model BTCVAE --alpha 1e10", r"--alpha: 1e\+10 takes the loss out of the range"),
+    ("trainvae.py", "--anneal_from 1e10", r"--anneal_from: 1e\+10 takes the loss out of the range"),
+    ("trainvae.py", "--features paper --smoothing 5", "--smoothing: --features paper has no such thing"),
+    ("trainvae.py", "--features paper --db_min -60", "--db_min: --features paper has no such thing"),
+    ("trainvae.py", "--level_rows 8", "--level_rows: --features logmel has no such thing"),
+    ("trainvae.py", "--range_db 30", "--range_db: --features logmel has no such thing"),
+    ("trainvae.py", "--smoothing 1001", "the front end .* cannot be computed"),
+    ("trainvae.py", "--n_mels 4096", "the front end .* cannot be computed"),
+    ("trainvae.py", "--db_min 10", "the front end .* cannot be computed"),
+    ("trainvae.py", "--features gainshape --range_db 1001", "the front end .* cannot be computed"),
     ("trainvae.py", "--dataset text.txt", "text.txt: not a whole .txt file"),
     ("trainvae.py", "--dataset checkpoints/VAE_seed0.pt", "checkpoints/VAE_seed0.pt: .* missing"),
     ("trainvae.py", "--dataset nowhere.npz", "--dataset: nowhere.npz is no file"),
@@ -125,6 +137,8 @@ TOO_LARGE = [
     ("create.py", "--num_amps 2000000000", "--num_amps: 2000000000 levels; give at most 1000000", 2),
     ("create.py", "--num_freqs 1000000 --num_amps 1000000", r"--file_path: new.npz would take 3\d,\d{3},\d{3},\d{3},\d{3},\d{3} b", 1),
     ("trainvae.py", "--latent_dim 2147483647", r"--latent_dim, --batch_size: VAE would take [\d,]{17,} bytes", 2),
+    ("trainvae.py", "--hidden 2147483647", r"--latent_dim, --batch_size: VAE would take [\d,]{15,} bytes", 2),
+    ("trainvae.py", "--channels 100000000 8", r"--latent_dim, --batch_size: VAE would take [\d,]{12,} bytes", 2),
     ("trainvae.py", "--latent_dim 100000000 --model FactorVAE --batch_size 2147483647",
      r"--latent_dim, --batch_size: FactorVAE would take [\d,]{17,} bytes", 2),
 ]
