@@ -1,0 +1,281 @@
+"""The page of an evaluation, results/report.html: its table, its figures and its sounds in one file that needs no network.
+
+It is made of what the evaluation wrote and of nothing else: the figures that lie in its folder, and the sounds that the
+tables audio/<model>/sounds.csv name. It names no path and no time, so that equal evaluations give equal pages.
+"""
+
+import csv
+import io
+import json
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.io import wavfile
+
+from syntone import markup, results
+from syntone.data import LATER, Dataset
+from syntone.files import write_text
+from syntone.markup import Picture, Player
+from syntone.mel import FrontEnd
+from syntone.showing import Entry, warnings_for
+
+FULL_SCALE = 32767  # of 16-bit samples
+MAX_SOUND_BYTES = 64 * 10**6  # of all sounds in the page; phones open a page of this size, mail does not carry it
+CAPTIONS = {
+    "Original_vs_Reconstructed": "waveform, spectrum and mel spectrogram of tones and their reconstructions",
+    "Generated_sample": "waveform, spectrum and mel spectrogram of tones decoded from draws of the prior",
+    "Latent_Space_Interpolation": "mel spectrograms, each row moving one latent",
+    "Mutual_Information": "share of each factor's entropy that each latent knows",
+}
+ANIMATIONS = {"Original_vs_Reconstructed.gif": "tones and their reconstructions, one after another",
+              "Generated_Samples.gif": "tones decoded from draws of the prior, one after another"}
+# Parts of a model's section: title, the figure that belongs there, the kinds of its sounds, and how to listen.
+PARTS = (
+    ("Reconstructions", "Original_vs_Reconstructed", ("original", "reconstruction"),
+     "Each card is a tone and what the model makes of it. A reconstruction has phases of its own: a mel spectrogram has none."),
+    ("Samples of the prior", "Generated_sample", ("sample",), "Decoded from z drawn from N(0, I)."),
+    ("Traversals", "Latent_Space_Interpolation", ("traversal",),
+     "Each sound moves one latent through the values given, from left to right in the figure, all others held. The latents are "
+     "in the order of their mean KL; a collapsed one, below 0.01 nats, changes nothing that can be heard."),
+)
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A line of sounds.csv: the model, path below the folder of sounds, kind, description, and where the WAV is."""
+
+    model: str
+    name: str
+    kind: str
+    description: str
+    path: Path
+
+
+def write_page(directory: str | Path, rows: Sequence[results.Row], entries: Sequence[Entry], *, figures_dir: Path | None,
+               state: str, seed: int) -> None:
+    """Write report.html into the directory, which holds the evaluation's sounds.
+
+    Parameters
+    ----------
+    rows : as `results.write_scores` takes them
+    entries : what was evaluated
+    figures_dir : folder with the figures of this evaluation and no others; None where neither figures nor sounds were made
+    state, seed : of the evaluation
+    """
+    directory = Path(directory)
+    models = list(dict.fromkeys(row.model for row in rows))
+    pictures, sounds = [], []
+    if figures_dir is not None:
+        pictures = read_pictures(figures_dir, models, first=entries[0].checkpoint.model_name)
+        sounds = [sound for model in models for sound in list_sounds(directory / "audio", model)]
+    sounds, left_out = within_limit(sounds)
+    players, level = make_players(sounds)
+    lead = ", ".join(models)
+    parts = [
+        markup.section("scores", "Scores", [markup.table(results.table(rows), label="Scores"),
+                                            markup.paragraph(results.caption(rows), kind="soft")]),
+        markup.section("evaluated", "What was evaluated", [*described(entries, seed=seed), *[
+            markup.paragraph(words) for words in (level, left_out) if words]]),
+    ]
+    links = [("scores", "Scores"), ("evaluated", "What was evaluated")]
+    shared = [markup.picture(shown) for model, kind, shown in pictures if model is None]
+    if shared:
+        parts.append(markup.section("at-a-glance", "At a glance", shared))
+        links.append(("at-a-glance", "At a glance"))
+    for number, model in enumerate(models, start=1):
+        mine = [(kind, shown) for owner, kind, shown in pictures if owner == model]
+        heard = [(sound, player) for sound, player in zip(sounds, players) if sound.model == model]
+        note = f"{len(mine)} figures, {len(heard)} sounds" if mine or heard else "no figures or sounds were asked for"
+        body = [markup.paragraph(settings(entries, model, state=state), kind="soft"), *_model_parts(mine, heard)]
+        parts.append(markup.folded(f"model-{number}", model, note, body, is_open=number == 1))
+        links.append((f"model-{number}", model))
+    write_text(directory / "report.html", markup.document("SynTone evaluation", lead=lead, links=links, parts=parts))
+
+
+def _model_parts(pictures: Sequence[tuple[str, Picture]], heard: Sequence[tuple[Sound, Player]]) -> list[str]:
+    """A model's figures, each with the sounds that belong to it, then all others."""
+    html, placed = [], set()
+    known = {kind for _, _, kinds, _ in PARTS for kind in kinds}
+    others = tuple(dict.fromkeys(sound.kind for sound, _ in heard if sound.kind not in known))
+    for title, figure, kinds, note in [*PARTS, ("Further figures", None, others, "")]:
+        shown = [item for item in pictures if item[0] == figure or figure is None and item[0] not in placed]
+        placed.add(figure)
+        mine = [(sound, player) for sound, player in heard if sound.kind in kinds]
+        if not shown and not mine:
+            continue
+        html.append(markup.heading(title))
+        html += [markup.picture(item) for _, item in shown]
+        if mine and note:
+            html.append(markup.paragraph(note, kind="soft"))
+        if mine and len(kinds) > 1 and figure is not None:
+            html.append(markup.pairs(_paired(mine)))
+        elif mine:
+            html.append(markup.singles([(sound.description, player) for sound, player in mine]))
+    return html
+
+
+def _paired(heard: Sequence[tuple[Sound, Player]]) -> list[tuple[str, list[Player]]]:
+    """Originals and reconstructions by the number in their names: the tone's description, and the sounds of it."""
+    groups: dict[str, list[tuple[Sound, Player]]] = {}
+    for sound, player in heard:
+        groups.setdefault(Path(sound.name).stem.rpartition("_")[2], []).append((sound, player))
+    return [(group[0][0].description, [player for _, player in group]) for group in groups.values()]
+
+
+# ---- what the evaluation wrote ----
+
+def read_pictures(folder: Path, models: Sequence[str], *, first: str) -> list[tuple[str | None, str, Picture]]:
+    """Every PNG and GIF of a folder: the model that its name names, or None; the rest of its name; and itself.
+
+    Parameters
+    ----------
+    first : the model of the animations
+    """
+    found = []
+    for path in sorted(folder.iterdir()):
+        if path.suffix not in markup.IMAGE_TYPES or path.name.startswith("."):
+            continue
+        model, kind = owner(path.stem, models)
+        words = CAPTIONS.get(kind, kind.replace("_", " "))
+        if path.name in ANIMATIONS:
+            words = f"{first}: {ANIMATIONS[path.name]}"
+        found.append((model, kind, Picture(path.name, path.read_bytes(), f"{model}: {words}" if model else words)))
+    return found
+
+
+def owner(stem: str, models: Sequence[str]) -> tuple[str | None, str]:
+    """The model that a figure's name names between underscores, or None, and the name without it."""
+    for model in sorted(models, key=len, reverse=True):  # of two that fit, the longer is meant
+        match = re.fullmatch(rf"(?:(.+)_)?{re.escape(model)}(?:_(.+))?", stem)
+        if match:
+            return model, "_".join(filter(None, match.groups()))
+    return None, stem
+
+
+def list_sounds(folder: Path, model: str) -> list[Sound]:
+    """The sounds of a model, as its sounds.csv names them."""
+    table = folder / model / "sounds.csv"
+    if not table.is_file():
+        return []
+    lines = csv.DictReader(io.StringIO(table.read_text(encoding="utf-8"), newline=""))
+    return [Sound(model, f"{model}/{line['file']}", line["kind"], line["description"], folder / model / line["file"])
+            for line in lines]
+
+
+def within_limit(sounds: Sequence[Sound]) -> tuple[list[Sound], str]:
+    """The sounds that the page holds, and a sentence on those that it leaves out, if any.
+
+    Kinds are taken in turn, of all models alike, until one would bring the page above MAX_SOUND_BYTES; then all that follow
+    are left out.
+    """
+    total, kept, left_out = 0, [], []
+    for kind in dict.fromkeys(sound.kind for sound in sounds):
+        total += sum(sound.path.stat().st_size * 2 // 3 for sound in sounds if sound.kind == kind)  # 32 bits to 16, in base64
+        (kept if total <= MAX_SOUND_BYTES else left_out).append(kind)
+    if not left_out:
+        return list(sounds), ""
+    names = ", ".join(f"{kind} sounds" for kind in left_out)
+    return ([sound for sound in sounds if sound.kind in kept],
+            f"Left out, so that the sounds of this page stay below {MAX_SOUND_BYTES // 10**6} MB: {names}; they lie in "
+            f"audio/, described by the sounds.csv there.")
+
+
+def make_players(sounds: Sequence[Sound]) -> tuple[list[Player], str]:
+    """The sounds as 16-bit PCM, which every browser plays, and a sentence on their level.
+
+    All have one gain: 1 where no sample exceeds full scale, else that with which the largest reaches it, so that levels can
+    be compared across the page.
+    """
+    if not sounds:
+        return [], ""
+    peak = max(float(np.abs(wavfile.read(sound.path)[1]).max(initial=0.0)) for sound in sounds)
+    gain = 1.0 if peak <= 1.0 else 1.0 / peak
+    players = []
+    for sound in sounds:  # read once more: all of them at once may not fit into memory
+        sample_rate, wave = wavfile.read(sound.path)
+        buffer = io.BytesIO()
+        wavfile.write(buffer, sample_rate, np.rint(FULL_SCALE * gain * wave.astype(np.float64)).astype(np.int16))
+        label = f"{sound.model}, {sound.kind}: {sound.description}"
+        players.append(Player(sound.name, buffer.getvalue(), sound.kind, label))
+    if gain == 1.0:
+        return players, "Sounds are 16-bit copies of the WAV files in audio/, at their level."
+    return players, (f"Sounds are 16-bit copies of the WAV files in audio/, all attenuated by {-20 * math.log10(gain):.2f} dB, "
+                     f"since the loudest has a peak of {peak:.2f}, beyond full scale. Against each other they are at their "
+                     f"true levels.")
+
+
+# ---- what was evaluated, in words ----
+
+def described(entries: Sequence[Entry], *, seed: int) -> list[str]:
+    """Warnings, and paragraphs on data, front end and versions."""
+    html = [markup.paragraph(f"Warning: {message}.", kind="warning") for message in warnings_for(entries)]
+    groups: dict[tuple, list[Entry]] = {}
+    for entry in entries:
+        groups.setdefault((entry.dataset.path, entry.front_end), []).append(entry)
+    for group in groups.values():
+        models = ", ".join(dict.fromkeys(entry.checkpoint.model_name for entry in group))
+        words = f"{dataset_words(group[0].dataset)} {front_end_words(group[0].front_end)}"
+        html.append(markup.paragraph(words if len(groups) == 1 else f"{models}: {words}"))
+        html.append(markup.fold("Recipe of the dataset", json.dumps(json.loads(group[0].dataset.recipe), indent=1,
+                                                                    sort_keys=True, ensure_ascii=False)))
+    html.append(markup.paragraph(
+        f"Figures and sounds are of the first checkpoint of each model, tones and samples drawn with seed {seed}. "
+        f"Computed with torch {torch.__version__} and numpy {np.__version__}."))
+    return html
+
+
+def dataset_words(dataset: Dataset) -> str:
+    """File name, number and length of its tones, every factor with its levels, and how they were made."""
+    levels, n_cells = [], 1
+    for name, kind, values in zip(dataset.factor_names, dataset.factor_kinds, dataset.factor_values.T):
+        found = np.unique(values)
+        n_cells *= len(found)
+        if kind == "nominal":
+            shown = [dataset.level_name(name, value) for value in found[:12]]
+            levels.append(f"{name} ({', '.join(shown)}{', ...' if len(found) > 12 else ''})")
+        else:
+            levels.append(f"{name} ({len(found)} levels, {found[0]:g} to {found[-1]:g}{' Hz' if name == 'frequency' else ''})")
+    n, n_samples = dataset.x.shape
+    grid = "every combination once" if n == n_cells == len(np.unique(dataset.factors, axis=0)) else "not every combination once"
+    recipe = json.loads(dataset.recipe)
+    words = (f"{dataset.path.name}: {n:,} sounds of {n_samples / dataset.sample_rate:g} s at {dataset.sample_rate:,} Hz. "
+             f"Factors: {', '.join(levels)}; {grid}.")
+    if recipe.get("generator") == "create.py":
+        recipe = LATER | recipe
+        set_options = [f"{key.replace('_', ' ')} {recipe[key] if isinstance(recipe[key], str) else json.dumps(recipe[key])}"
+                       for key, default in LATER.items()
+                       if key in ("oscillator", "freq_scale", "amp_scale", "level") or recipe[key] != default]
+        words += f" Synthesized: {', '.join(set_options)}."
+    return words
+
+
+def front_end_words(front_end: FrontEnd) -> str:
+    """What the models see."""
+    _, n_mels, n_frames = front_end.shape
+    level = (f"decibels from {front_end.db_min:g} to {front_end.db_max:+g} against a full-scale sine" if front_end.kind == "logmel"
+             else "linear power, each frame divided by its own maximum")
+    return (f"Models see mel spectrograms ({front_end.kind}: {level}) of {n_mels} bands and {n_frames} frames, window "
+            f"{front_end.n_fft}, hop {front_end.hop}.")
+
+
+def settings(entries: Sequence[Entry], model: str, *, state: str) -> str:
+    """Seeds, epochs, objective and training of one model; its seeds differ in nothing else."""
+    checkpoints = [entry.checkpoint for entry in entries if entry.checkpoint.model_name == model]
+    first = checkpoints[0]
+    seeds = ", ".join(str(checkpoint.seed) for checkpoint in checkpoints)
+    best = ", ".join(str(checkpoint.best_epoch) for checkpoint in checkpoints)
+    weights = "weights after the last" if state == "last" else f"weights of the lowest validation loss (epoch {best})"
+
+    def listed(options: dict, *, without: Sequence[str]) -> str:
+        return ", ".join(f"{name} {value:g}" if isinstance(value, float) else
+                         f"{name} {' '.join(map(str, value)) if isinstance(value, (tuple, list)) else value}"
+                         for name, value in options.items() if name not in without)
+
+    return (f"Training seed{'s' if len(checkpoints) > 1 else ''} {seeds}; {first.epoch} epochs, {weights}. "
+            f"Model: {listed(first.model_config, without=('input_shape',))}. "
+            f"Training: {listed(first.options, without=('seed',))}.")
