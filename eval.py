@@ -190,8 +190,8 @@ def main(argv: list[str] | None = None) -> int | None:
                         figures_dir=None if args.no_figures else stages[args.figures_dir.resolve()])
     print(results.to_markdown(results.table(rows)))
     print(results.caption(rows))
-    print(f"page: {args.output_dir / 'report.html'}; tables: {args.output_dir}" + ("" if args.no_figures else
-                                          f"; figures: {args.figures_dir}; sounds: {args.output_dir / 'audio'}"))
+    print(f"page: {args.output_dir / 'report.html'}; tables: {args.output_dir}" + (
+        "" if args.no_figures else f"; figures: {args.figures_dir}; sounds: {args.output_dir / 'audio'}"))
 
 
 def evaluate_entries(entries: list, codes_of: dict[tuple[str, int], Codes], args: argparse.Namespace,

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from unicodedata import category
 
 IMAGE_TYPES = {".png": "image/png", ".gif": "image/gif"}
 STYLE = """
@@ -73,7 +74,11 @@ audio { display: block; width: 100%; height: 2.6rem; margin-top: .2rem; }
   tbody th { max-width: 9.5rem; white-space: normal; }
   figure.picture img { max-width: none; }
   .swipe { display: inline; }
+  td small { white-space: normal; width: 9rem; }
+  details.model { padding: 0 .6rem; }
+  details.model > summary { margin: 0 -.6rem; }
   .players { grid-template-columns: 1fr; }
+  .card { padding: .45rem .5rem .5rem; }
 }
 @media print { nav { display: none; } .table { max-height: none; } }
 """
@@ -99,8 +104,9 @@ class Player:
 
 
 def text(words: object) -> str:
-    """Plain text as HTML, in elements and in quoted attributes alike; what no HTML file may hold becomes U+FFFD."""
-    known = "".join(letter if letter.isprintable() or letter in "\n\t\u00a0" else "\ufffd" for letter in str(words))
+    """Plain text as HTML, in elements and in quoted attributes alike. Control and format characters, lone surrogates and the
+    like, which an HTML file may not hold or which reorder what is read, become U+FFFD."""
+    known = "".join("\ufffd" if category(letter)[0] == "C" and letter not in "\n\t" else letter for letter in str(words))
     return escape(known, quote=True)
 
 
@@ -158,9 +164,9 @@ def pairs(titled: Sequence[tuple[str, Sequence[Player]]]) -> str:
     return '<div class="players pairs">\n' + "\n".join(cards) + "\n</div>"
 
 
-def singles(captioned: Sequence[tuple[str, Player]]) -> str:
-    """Sounds, each under its caption."""
-    cards = [f'<div class="card">{player(sound, caption=caption)}</div>' for caption, sound in captioned]
+def singles(titled: Sequence[tuple[str, Sequence[Player]]]) -> str:
+    """Cards of one sound under a title."""
+    cards = [f'<div class="card">{player(sound, caption=title)}</div>' for title, sounds in titled for sound in sounds]
     return '<div class="players">\n' + "\n".join(cards) + "\n</div>"
 
 

@@ -19,6 +19,7 @@ from scipy.io import wavfile
 
 from syntone import markup, results
 from syntone.data import LATER, Dataset
+from syntone.evaluation import ACTIVE_NATS
 from syntone.files import write_text
 from syntone.markup import Picture, Player
 from syntone.mel import FrontEnd
@@ -34,15 +35,22 @@ CAPTIONS = {
 }
 ANIMATIONS = {"Original_vs_Reconstructed.gif": "tones and their reconstructions, one after another",
               "Generated_Samples.gif": "tones decoded from draws of the prior, one after another"}
+# Options of create.py in words; the first are told always, the others where they differ from what create.py does without.
+OPTIONS = {"oscillator": "oscillator", "freq_scale": "frequency steps", "amp_scale": "amplitude steps", "level": "level",
+           "phase": "phase", "snr_db": "noise (dB below the tone)", "onset_jitter": "onset jitter (s)",
+           "detune_cents": "detuned by (cents)", "factor": "further factors", "hold_out": "held out", "correlate": "correlated"}
+ALWAYS_TOLD = tuple(OPTIONS)[:4]
 # Parts of a model's section: title, the figure that belongs there, the kinds of its sounds, and how to listen.
 PARTS = (
     ("Reconstructions", "Original_vs_Reconstructed", ("original", "reconstruction"),
      "Each card is a tone and what the model makes of it. A reconstruction has phases of its own: a mel spectrogram has none."),
     ("Samples of the prior", "Generated_sample", ("sample",), "Decoded from z drawn from N(0, I)."),
     ("Traversals", "Latent_Space_Interpolation", ("traversal",),
-     "Each sound moves one latent through the values given, from left to right in the figure, all others held. The latents are "
-     "in the order of their mean KL; a collapsed one, below 0.01 nats, changes nothing that can be heard."),
+     f"Each sound moves one latent through the range given, as its row of the figure from left to right, all others held. "
+     f"Latents come in the order of their mean KL, in nats; collapsed is one of at most {ACTIVE_NATS:g}."),
 )
+LEVELS = ("Sounds are 16-bit copies of the WAV files in audio/, at their level. Where one exceeds full scale, its card says "
+          "by how many dB it is down; the two sounds of a pair are so together and can be compared.")
 
 
 @dataclass(frozen=True)
@@ -74,57 +82,45 @@ def write_page(directory: str | Path, rows: Sequence[results.Row], entries: Sequ
         pictures = read_pictures(figures_dir, models, first=entries[0].checkpoint.model_name)
         sounds = [sound for model in models for sound in list_sounds(directory / "audio", model)]
     sounds, left_out = within_limit(sounds)
-    players, level = make_players(sounds)
-    lead = ", ".join(models)
+    loudness = [LEVELS] if sounds else []
     parts = [
         markup.section("scores", "Scores", [markup.table(results.table(rows), label="Scores"),
                                             markup.paragraph(results.caption(rows), kind="soft")]),
         markup.section("evaluated", "What was evaluated", [*described(entries, seed=seed), *[
-            markup.paragraph(words) for words in (level, left_out) if words]]),
+            markup.paragraph(words) for words in [*loudness, left_out] if words]]),
     ]
-    links = [("scores", "Scores"), ("evaluated", "What was evaluated")]
-    shared = [markup.picture(shown) for model, kind, shown in pictures if model is None]
+    links = [("scores", "Scores"), ("evaluated", "Data")]
+    shared = [markup.picture(shown) for model, _, shown in pictures if model is None]
     if shared:
         parts.append(markup.section("at-a-glance", "At a glance", shared))
         links.append(("at-a-glance", "At a glance"))
     for number, model in enumerate(models, start=1):
         mine = [(kind, shown) for owner, kind, shown in pictures if owner == model]
-        heard = [(sound, player) for sound, player in zip(sounds, players) if sound.model == model]
+        heard = [sound for sound in sounds if sound.model == model]
         note = f"{len(mine)} figures, {len(heard)} sounds" if mine or heard else "no figures or sounds were asked for"
         body = [markup.paragraph(settings(entries, model, state=state), kind="soft"), *_model_parts(mine, heard)]
         parts.append(markup.folded(f"model-{number}", model, note, body, is_open=number == 1))
         links.append((f"model-{number}", model))
-    write_text(directory / "report.html", markup.document("SynTone evaluation", lead=lead, links=links, parts=parts))
+    write_text(directory / "report.html", markup.document("SynTone evaluation", lead=", ".join(models), links=links,
+                                                          parts=parts))
 
 
-def _model_parts(pictures: Sequence[tuple[str, Picture]], heard: Sequence[tuple[Sound, Player]]) -> list[str]:
+def _model_parts(pictures: Sequence[tuple[str, Picture]], sounds: Sequence[Sound]) -> list[str]:
     """A model's figures, each with the sounds that belong to it, then all others."""
-    html, placed = [], set()
+    html, placed = [], {figure for _, figure, _, _ in PARTS}
     known = {kind for _, _, kinds, _ in PARTS for kind in kinds}
-    others = tuple(dict.fromkeys(sound.kind for sound, _ in heard if sound.kind not in known))
+    others = tuple(dict.fromkeys(sound.kind for sound in sounds if sound.kind not in known))
     for title, figure, kinds, note in [*PARTS, ("Further figures", None, others, "")]:
-        shown = [item for item in pictures if item[0] == figure or figure is None and item[0] not in placed]
-        placed.add(figure)
-        mine = [(sound, player) for sound, player in heard if sound.kind in kinds]
-        if not shown and not mine:
+        shown = [picture for kind, picture in pictures if kind == figure or figure is None and kind not in placed]
+        heard = [sound for sound in sounds if sound.kind in kinds]
+        if not shown and not heard:
             continue
-        html.append(markup.heading(title))
-        html += [markup.picture(item) for _, item in shown]
-        if mine and note:
-            html.append(markup.paragraph(note, kind="soft"))
-        if mine and len(kinds) > 1 and figure is not None:
-            html.append(markup.pairs(_paired(mine)))
-        elif mine:
-            html.append(markup.singles([(sound.description, player) for sound, player in mine]))
+        html += [markup.heading(title), *map(markup.picture, shown)]
+        if heard:
+            cards = [make_card(card) for card in in_cards(heard)]
+            html += [markup.paragraph(note, kind="soft")] if note else []
+            html.append(markup.pairs(cards) if "original" in kinds else markup.singles(cards))
     return html
-
-
-def _paired(heard: Sequence[tuple[Sound, Player]]) -> list[tuple[str, list[Player]]]:
-    """Originals and reconstructions by the number in their names: the tone's description, and the sounds of it."""
-    groups: dict[str, list[tuple[Sound, Player]]] = {}
-    for sound, player in heard:
-        groups.setdefault(Path(sound.name).stem.rpartition("_")[2], []).append((sound, player))
-    return [(group[0][0].description, [player for _, player in group]) for group in groups.values()]
 
 
 # ---- what the evaluation wrote ----
@@ -137,7 +133,8 @@ def read_pictures(folder: Path, models: Sequence[str], *, first: str) -> list[tu
     first : the model of the animations
     """
     found = []
-    for path in sorted(folder.iterdir()):
+    order = list(ANIMATIONS)
+    for path in sorted(folder.iterdir(), key=lambda path: (order.index(path.name) if path.name in order else -1, path.name)):
         if path.suffix not in markup.IMAGE_TYPES or path.name.startswith("."):
             continue
         model, kind = owner(path.stem, models)
@@ -185,28 +182,33 @@ def within_limit(sounds: Sequence[Sound]) -> tuple[list[Sound], str]:
             f"audio/, described by the sounds.csv there.")
 
 
-def make_players(sounds: Sequence[Sound]) -> tuple[list[Player], str]:
-    """The sounds as 16-bit PCM, which every browser plays, and a sentence on their level.
+def in_cards(sounds: Sequence[Sound]) -> list[list[Sound]]:
+    """Originals with their reconstructions, by the number in their names; every other sound alone."""
+    cards: dict[str, list[Sound]] = {}
+    for sound in sounds:
+        number = Path(sound.name).stem.rpartition("_")[2]
+        cards.setdefault(number if sound.kind in ("original", "reconstruction") else sound.name, []).append(sound)
+    return list(cards.values())
 
-    All have one gain: 1 where no sample exceeds full scale, else that with which the largest reaches it, so that levels can
-    be compared across the page.
+
+def make_card(sounds: Sequence[Sound]) -> tuple[str, list[Player]]:
+    """Title and sounds of a card, as 16-bit PCM, which every browser plays.
+
+    The sounds of a card have one gain, so that their levels can be compared: 1 where none exceeds full scale, else that with
+    which the loudest sample reaches it, and the title says so.
     """
-    if not sounds:
-        return [], ""
-    peak = max(float(np.abs(wavfile.read(sound.path)[1]).max(initial=0.0)) for sound in sounds)
+    waves = [wavfile.read(sound.path) for sound in sounds]
+    peak = max(float(np.abs(wave).max(initial=0.0)) for _, wave in waves)
     gain = 1.0 if peak <= 1.0 else 1.0 / peak
+    title = sounds[0].description
+    if gain < 1.0:
+        title += f"; {'both ' if len(sounds) > 1 else ''}{-20 * math.log10(gain):.1f} dB down"
     players = []
-    for sound in sounds:  # read once more: all of them at once may not fit into memory
-        sample_rate, wave = wavfile.read(sound.path)
+    for sound, (sample_rate, wave) in zip(sounds, waves):
         buffer = io.BytesIO()
         wavfile.write(buffer, sample_rate, np.rint(FULL_SCALE * gain * wave.astype(np.float64)).astype(np.int16))
-        label = f"{sound.model}, {sound.kind}: {sound.description}"
-        players.append(Player(sound.name, buffer.getvalue(), sound.kind, label))
-    if gain == 1.0:
-        return players, "Sounds are 16-bit copies of the WAV files in audio/, at their level."
-    return players, (f"Sounds are 16-bit copies of the WAV files in audio/, all attenuated by {-20 * math.log10(gain):.2f} dB, "
-                     f"since the loudest has a peak of {peak:.2f}, beyond full scale. Against each other they are at their "
-                     f"true levels.")
+        players.append(Player(sound.name, buffer.getvalue(), sound.kind, f"{sound.model}, {sound.kind}: {title}"))
+    return title, players
 
 
 # ---- what was evaluated, in words ----
@@ -247,18 +249,18 @@ def dataset_words(dataset: Dataset) -> str:
              f"Factors: {', '.join(levels)}; {grid}.")
     if recipe.get("generator") == "create.py":
         recipe = LATER | recipe
-        set_options = [f"{key.replace('_', ' ')} {recipe[key] if isinstance(recipe[key], str) else json.dumps(recipe[key])}"
-                       for key, default in LATER.items()
-                       if key in ("oscillator", "freq_scale", "amp_scale", "level") or recipe[key] != default]
-        words += f" Synthesized: {', '.join(set_options)}."
+        told = [f"{words} {recipe[key] if isinstance(recipe[key], str) else json.dumps(recipe[key])}"
+                for key, words in OPTIONS.items() if key in ALWAYS_TOLD or recipe[key] != LATER[key]]
+        words += f" Synthesized: {', '.join(told)}."
     return words
 
 
 def front_end_words(front_end: FrontEnd) -> str:
     """What the models see."""
     _, n_mels, n_frames = front_end.shape
-    level = (f"decibels from {front_end.db_min:g} to {front_end.db_max:+g} against a full-scale sine" if front_end.kind == "logmel"
-             else "linear power, each frame divided by its own maximum")
+    level = "linear power, each frame divided by its own maximum"
+    if front_end.kind == "logmel":
+        level = f"decibels from {front_end.db_min:g} to {front_end.db_max:+g} against a full-scale sine"
     return (f"Models see mel spectrograms ({front_end.kind}: {level}) of {n_mels} bands and {n_frames} frames, window "
             f"{front_end.n_fft}, hop {front_end.hop}.")
 
@@ -276,6 +278,6 @@ def settings(entries: Sequence[Entry], model: str, *, state: str) -> str:
                          f"{name} {' '.join(map(str, value)) if isinstance(value, (tuple, list)) else value}"
                          for name, value in options.items() if name not in without)
 
-    return (f"Training seed{'s' if len(checkpoints) > 1 else ''} {seeds}; {first.epoch} epochs, {weights}. "
+    return (f"Training seed{'s' if len(checkpoints) > 1 else ''} {seeds}; {first.epoch} epoch{'s' if first.epoch > 1 else ''}, {weights}. "
             f"Model: {listed(first.model_config, without=('input_shape',))}. "
             f"Training: {listed(first.options, without=('seed',))}.")
