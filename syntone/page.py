@@ -192,7 +192,7 @@ def in_cards(sounds: Sequence[Sound]) -> list[list[Sound]]:
 
 
 def make_card(sounds: Sequence[Sound]) -> tuple[str, list[Player]]:
-    """Title and sounds of a card, as 16-bit PCM, which every browser plays.
+    """Title and sounds of a card, as 16-bit PCM: half the size of the files, and played by browsers that know no float.
 
     The sounds of a card have one gain, so that their levels can be compared: 1 where none exceeds full scale, else that with
     which the loudest sample reaches it, and the title says so.
