@@ -32,6 +32,7 @@ CAPTIONS = {
     "Generated_sample": "waveform, spectrum and mel spectrogram of tones decoded from draws of the prior",
     "Latent_Space_Interpolation": "mel spectrograms, each row moving one latent",
     "Mutual_Information": "share of each factor's entropy that each latent knows",
+    "Controllability": "what moving each latent changes in the decoded tones",
 }
 ANIMATIONS = {"Original_vs_Reconstructed.gif": "tones and their reconstructions, one after another",
               "Generated_Samples.gif": "tones decoded from draws of the prior, one after another"}
@@ -40,14 +41,15 @@ OPTIONS = {"oscillator": "oscillator", "freq_scale": "frequency steps", "amp_sca
            "phase": "phase", "snr_db": "noise (dB below the tone)", "onset_jitter": "onset jitter (s)",
            "detune_cents": "detuned by (cents)", "factor": "further factors", "hold_out": "held out", "correlate": "correlated"}
 ALWAYS_TOLD = tuple(OPTIONS)[:4]
-# Parts of a model's section: title, the figure that belongs there, the kinds of its sounds, and how to listen.
+# Parts of a model's section: title, the figures that belong there, the kinds of its sounds, and how to listen.
 PARTS = (
-    ("Reconstructions", "Original_vs_Reconstructed", ("original", "reconstruction"),
+    ("Reconstructions", ("Original_vs_Reconstructed",), ("original", "reconstruction"),
      "Each card is a tone and what the model makes of it. A reconstruction has phases of its own: a mel spectrogram has none."),
-    ("Samples of the prior", "Generated_sample", ("sample",), "Decoded from z drawn from N(0, I)."),
-    ("Traversals", "Latent_Space_Interpolation", ("traversal",),
+    ("Samples of the prior", ("Generated_sample",), ("sample",), "Decoded from z drawn from N(0, I)."),
+    ("Traversals", ("Latent_Space_Interpolation",), ("traversal",),
      f"Each sound moves one latent through the range given, as its row of the figure from left to right, all others held. "
      f"Latents come in the order of their mean KL, in nats; collapsed is one of at most {ACTIVE_NATS:g}."),
+    ("Factors and latents", ("Mutual_Information", "Controllability"), (), ""),
 )
 LEVELS = ("Sounds are 16-bit copies of the WAV files in audio/, at their level. Where one exceeds full scale, its card says "
           "by how many dB it is down; the two sounds of a pair are so together and can be compared.")
@@ -107,11 +109,13 @@ def write_page(directory: str | Path, rows: Sequence[results.Row], entries: Sequ
 
 def _model_parts(pictures: Sequence[tuple[str, Picture]], sounds: Sequence[Sound]) -> list[str]:
     """A model's figures, each with the sounds that belong to it, then all others."""
-    html, placed = [], {figure for _, figure, _, _ in PARTS}
+    placed = {figure for _, figures, _, _ in PARTS for figure in figures}
     known = {kind for _, _, kinds, _ in PARTS for kind in kinds}
-    others = tuple(dict.fromkeys(sound.kind for sound in sounds if sound.kind not in known))
-    for title, figure, kinds, note in [*PARTS, ("Further figures", None, others, "")]:
-        shown = [picture for kind, picture in pictures if kind == figure or figure is None and kind not in placed]
+    others = ("Further figures and sounds", tuple(dict.fromkeys(kind for kind, _ in pictures if kind not in placed)),
+              tuple(dict.fromkeys(sound.kind for sound in sounds if sound.kind not in known)), "")
+    html = []
+    for title, figures, kinds, note in [*PARTS, others]:
+        shown = [picture for kind, picture in pictures if kind in figures]
         heard = [sound for sound in sounds if sound.kind in kinds]
         if not shown and not heard:
             continue
@@ -278,6 +282,7 @@ def settings(entries: Sequence[Entry], model: str, *, state: str) -> str:
                          f"{name} {' '.join(map(str, value)) if isinstance(value, (tuple, list)) else value}"
                          for name, value in options.items() if name not in without)
 
-    return (f"Training seed{'s' if len(checkpoints) > 1 else ''} {seeds}; {first.epoch} epoch{'s' if first.epoch > 1 else ''}, {weights}. "
+    epochs = f"{first.epoch} epoch{'s' if first.epoch > 1 else ''}"
+    return (f"Training seed{'s' if len(checkpoints) > 1 else ''} {seeds}; {epochs}, {weights}. "
             f"Model: {listed(first.model_config, without=('input_shape',))}. "
             f"Training: {listed(first.options, without=('seed',))}.")

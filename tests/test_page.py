@@ -150,7 +150,7 @@ def test_labels_say_what_is_heard(evaluated, shown):
         label = labels[f"VAE/traversal_z{latent}.wav"]
         assert f"z{latent}: {nats:.2f} nats" in label and ("collapsed" in label) == (nats <= 0.01)
     described = " ".join(shown.words)
-    for words in ("72 sounds of 0.5 s at 8,000 Hz", "tones.npz", "1 epoch,", "beta 4", "torch ", "numpy ", "amplitude (3 levels"):
+    for words in ("72 sounds of 0.5 s at 8,000 Hz", "tones.npz", "1 epoch,", "beta 4", "torch ", "numpy ", "(3 levels, 0.1 to 1)"):
         assert words in described
 
 
@@ -203,6 +203,20 @@ def test_names_are_text_whatever_they_hold(tmp_path, monkeypatch):
     assert NASTY.replace("/", "") in described and f"{NASTY} (<i>, \", '&amp;)" in described and "<b>noise</b>" in described
     assert {player["aria-label"].split("original: ")[1] for player in found.elements["audio"]
             if player["data-file"].startswith("VAE/original")} <= {"<i>", '"', "'&amp;"}
+
+
+def test_every_part_of_the_markup_escapes_its_words():
+    sound = markup.Player(NASTY, b"", NASTY, NASTY)
+    gif = markup.Picture(f"{NASTY}.gif", b"GIF89a" + bytes(4), NASTY)
+    parts = [markup.paragraph(NASTY, kind="soft"), markup.table([[NASTY, NASTY], [NASTY, f"{NASTY} [{NASTY}"]], label=NASTY),
+             markup.picture(gif), markup.pairs([(NASTY, [sound])]), markup.singles([(NASTY, [sound])]), markup.heading(NASTY),
+             markup.section("a", NASTY, []), markup.folded("b", NASTY, NASTY, [], is_open=True), markup.fold(NASTY, NASTY)]
+    html = markup.document(NASTY, lead=NASTY, links=[("a", NASTY)], parts=parts)
+    assert "script" not in Page(html).elements and NASTY not in html and html.count(markup.text(NASTY)) > 20
+
+
+def test_what_no_html_may_hold_is_replaced():
+    assert markup.text("a\0\x1b[1m\ud800\u202e\u3000\nb") == "a\ufffd\ufffd[1m\ufffd\ufffd\u3000\nb"
 
 
 @pytest.mark.parametrize("stem, expected", [
