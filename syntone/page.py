@@ -52,7 +52,7 @@ PARTS = (
     ("Factors and latents", ("Mutual_Information", "Controllability"), (), ""),
 )
 LEVELS = ("Sounds are 16-bit copies of the WAV files in audio/, at their level. Where one exceeds full scale, its card says "
-          "by how many dB it is down; the two sounds of a pair are so together and can be compared.")
+          "by how many dB it is down here; the two sounds of a pair always are alike, so that they can be compared.")
 
 
 @dataclass(frozen=True)
@@ -247,10 +247,10 @@ def dataset_words(dataset: Dataset) -> str:
         else:
             levels.append(f"{name} ({len(found)} levels, {found[0]:g} to {found[-1]:g}{' Hz' if name == 'frequency' else ''})")
     n, n_samples = dataset.x.shape
-    grid = "every combination once" if n == n_cells == len(np.unique(dataset.factors, axis=0)) else "not every combination once"
+    grid = "; every combination once" if n == n_cells == len(np.unique(dataset.factors, axis=0)) else ""
     recipe = json.loads(dataset.recipe)
     words = (f"{dataset.path.name}: {n:,} sounds of {n_samples / dataset.sample_rate:g} s at {dataset.sample_rate:,} Hz. "
-             f"Factors: {', '.join(levels)}; {grid}.")
+             f"Factors: {', '.join(levels)}{grid}.")
     if recipe.get("generator") == "create.py":
         recipe = LATER | recipe
         told = [f"{words} {recipe[key] if isinstance(recipe[key], str) else json.dumps(recipe[key])}"

@@ -150,7 +150,8 @@ def test_labels_say_what_is_heard(evaluated, shown):
         label = labels[f"VAE/traversal_z{latent}.wav"]
         assert f"z{latent}: {nats:.2f} nats" in label and ("collapsed" in label) == (nats <= 0.01)
     described = " ".join(shown.words)
-    for words in ("72 sounds of 0.5 s at 8,000 Hz", "tones.npz", "1 epoch,", "beta 4", "torch ", "numpy ", "(3 levels, 0.1 to 1)"):
+    for words in ("72 sounds of 0.5 s at 8,000 Hz", "tones.npz", "(3 levels, 0.1 to 1)", "every combination once", "1 epoch,",
+                  "beta 4", "torch ", "numpy "):
         assert words in described
 
 
