@@ -18,6 +18,7 @@ demo: .venv/installed
 	$(RUN) eval.py --model $(DEMO)/checkpoints/*_seed0.pt --output_dir $(DEMO)/results --figures_dir $(DEMO)/Figures \
 		--device cpu
 	@echo
+	@echo "page:    $(DEMO)/results/report.html (all of the following in one file, for a browser)"
 	@echo "table:   $(DEMO)/results/table.md (also .tex, and metrics.csv, metrics.json)"
 	@echo "figures: $(DEMO)/Figures/, training curves in $(DEMO)/checkpoints/"
 	@echo "sounds:  $(DEMO)/results/audio/"

@@ -5,8 +5,9 @@
     python eval.py --model checkpoints/BetaVAE_seed*.pt --metrics mig sap --no_figures
     python eval.py --self_test
 
-Prints the table and writes it to results/ (metrics.csv, metrics.json, table.md, table.tex), figures to Figures/ and
-sounds to results/audio/. Several seeds of one model are aggregated; figures and sounds are of the first.
+Prints the table and writes it to results/ (metrics.csv, metrics.json, table.md, table.tex), figures to Figures/, sounds to
+results/audio/, and all of them in one page, results/report.html, that a browser opens without a network. Several seeds of
+one model are aggregated; figures and sounds are of the first.
 """
 
 from __future__ import annotations
@@ -160,7 +161,7 @@ def main(argv: list[str] | None = None) -> int | None:
 
     with importing():  # after the flags: torch takes a second
         from models import MODELS
-        from syntone import showing
+        from syntone import page, showing
         from syntone.evaluation import encode
         from syntone.runtime import select_device
 
@@ -185,10 +186,12 @@ def main(argv: list[str] | None = None) -> int | None:
         rows.sort(key=lambda row: list(MODELS).index(row.model))  # columns in one order, whatever the shell's
         details = {"checkpoints": [str(path) for path in args.model], "state": args.state, "seed": args.seed, "latents": latents}
         results.write_scores(stages[args.output_dir.resolve()], rows, details=details)
+        page.write_page(stages[args.output_dir.resolve()], rows, entries, state=args.state, seed=args.seed,
+                        figures_dir=None if args.no_figures else stages[args.figures_dir.resolve()])
     print(results.to_markdown(results.table(rows)))
     print(results.caption(rows))
-    print(f"tables: {args.output_dir}" + ("" if args.no_figures else
-                                          f"; figures: {args.figures_dir}; sounds: {args.output_dir / 'audio'}"))
+    print(f"page: {args.output_dir / 'report.html'}; tables: {args.output_dir}" + (
+        "" if args.no_figures else f"; figures: {args.figures_dir}; sounds: {args.output_dir / 'audio'}"))
 
 
 def evaluate_entries(entries: list, codes_of: dict[tuple[str, int], Codes], args: argparse.Namespace,

@@ -1,5 +1,7 @@
 """One checkpoint with its data, ready to be evaluated, and the figures and sounds made from it."""
 
+import csv
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,7 @@ from syntone import evaluation, plotting
 from syntone.checkpoint import Checkpoint, check_dataset, load_checkpoint
 from syntone.cli import InputError
 from syntone.data import Dataset, load_npz
+from syntone.files import write_text
 from syntone.mel import FrontEnd, compute_features
 from syntone.results import write_wav
 from syntone.runtime import place
@@ -137,6 +140,9 @@ def draw_and_sound(entry: Entry, codes: evaluation.Codes, *, figures_dir: Path, 
 
     _write_sounds(audio_dir, originals, decoded, samples, np.stack([walk.wave for walk in walks]), codes.order,
                   sample_rate=front_end.sample_rate)
+    moves = [f"{label}, {steps[0]:+.2f} to {steps[-1]:+.2f}" for label, steps in
+             zip((label.replace("\n", " ") for label in row_labels), values[codes.order])]
+    _describe_sounds(audio_dir, labels, [sample.label for sample in samples], dict(zip(codes.order, moves)))
     if animate:
         plotting.tone_gif(figures_dir / "Original_vs_Reconstructed.gif", list(zip(originals, decoded)), scale=scale,
                           title=f"{name}: validation tones and their reconstructions")
@@ -164,3 +170,15 @@ def _write_sounds(directory: Path, originals: list, decoded: list, samples: list
     rows = np.concatenate([walks.reshape(len(order), N_STEPS, -1), pause], axis=2).reshape(len(order), -1)
     for latent, row in zip(order, rows):
         write_wav(directory / f"traversal_z{latent}.wav", row, sample_rate=sample_rate)
+
+
+def _describe_sounds(directory: Path, tones: Sequence[str], samples: Sequence[str], moves: dict[int, str]) -> None:
+    """sounds.csv, which says of every WAV beside it what it is."""
+    named = [(f"{kind}_{number}.wav", kind, words) for kind, described in
+             (("original", tones), ("reconstruction", tones), ("sample", samples))
+             for number, words in enumerate(described, start=1)]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([("file", "kind", "description"), *named,
+                      *[(f"traversal_z{latent}.wav", "traversal", words) for latent, words in moves.items()]])
+    write_text(directory / "sounds.csv", text.getvalue())

@@ -201,7 +201,8 @@ def test_the_second_of_two_runs_is_refused_and_the_first_goes_on(world, capfd, s
         process.send_signal(signal.SIGCONT)
         if script == "eval.py":
             assert process.wait(timeout=120) == 0
-            assert sorted(path.name for path in Path("new").iterdir()) == ["metrics.csv", "metrics.json", "table.md", "table.tex"]
+            assert sorted(path.name for path in Path("new").iterdir()) == [
+                "metrics.csv", "metrics.json", "report.html", "table.md", "table.tex"]
     finally:
         process.kill()
         process.wait()

@@ -33,7 +33,7 @@ def test_training_and_evaluation_are_equal_to_the_byte(world, name):
         torch.rand(3)
     assert found[0] == found[1]
     assert found[0].keys() == {f"{name}_seed0.{ending}" for ending in ("pt", "csv", "png")} | {
-        "metrics.csv", "metrics.json", "table.md", "table.tex"}
+        "metrics.csv", "metrics.json", "table.md", "table.tex", "report.html"}
 
 
 def test_another_process_trains_the_same(world):

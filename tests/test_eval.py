@@ -76,15 +76,15 @@ def test_every_file_of_the_contract_is_there_also_for_a_fifth_model(evaluated):
         figures |= {f"Original_vs_Reconstructed_{name}.png", f"Generated_sample_{name}.png",
                     f"{name}_Latent_Space_Interpolation.png", f"{name}_Mutual_Information.png"}
         sounds = {path.name for path in (evaluated / "results" / "audio" / name).iterdir()}
-        assert {"original_1.wav", "reconstruction_1.wav", "sample_1.wav"} <= sounds
+        assert {"original_1.wav", "reconstruction_1.wav", "sample_1.wav", "sounds.csv"} <= sounds
         assert {f"traversal_z{j}.wav" for j in range(8)} <= sounds
     assert figures <= {path.name for path in (evaluated / "Figures").iterdir()}
     tables = {path.name for path in (evaluated / "results").iterdir() if path.is_file()}
-    assert tables == {"metrics.csv", "metrics.json", "table.md", "table.tex"}
+    assert tables == {"metrics.csv", "metrics.json", "table.md", "table.tex", "report.html"}
 
 
 def test_a_fifth_model_is_in_every_table(evaluated):
-    for name in ("metrics.csv", "metrics.json", "table.md", "table.tex"):
+    for name in ("metrics.csv", "metrics.json", "table.md", "table.tex", "report.html"):
         assert "FifthVAE" in (evaluated / "results" / name).read_text()
 
 
