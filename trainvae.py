@@ -43,8 +43,8 @@ WATCHED = ("mig", "jemmig", "dcimig", "modularity", "sap")  # those that take we
 MODEL_FLAGS = ("latent_dim", "channels", "hidden", "sigma", "beta", "gamma", "alpha", "estimator")
 # Flags of the front end and their defaults by kind; what a kind does not have is left out.
 FRONT_END_FLAGS = {
-    "logmel": {"n_mels": 128, "db_min": -80.0, "db_max": 6.0, "smoothing": 0.0},
-    "gainshape": {"n_mels": 128, "db_min": -60.0, "db_max": 6.0, "smoothing": 7.0, "range_db": 40.0, "level_rows": 32},
+    "logmel": {"n_mels": 128, "db_min": -80.0, "db_max": 6.0, "smoothing": 5.0},
+    "gainshape": {"n_mels": 64, "db_min": -60.0, "db_max": 6.0, "smoothing": 5.0, "range_db": 30.0, "level_rows": 16},
     "paper": {"n_mels": 128},
 }
 FRONT_END_HELP = {
@@ -76,7 +76,7 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
     how.add_argument("--epochs", type=positive_int, default=100, help="passes over the training tones")
     how.add_argument("--batch_size", type=positive_int, default=64, help="tones a step, at least 2")
     how.add_argument("--lr", type=positive_float, default=1e-3, help="learning rate of Adam")
-    how.add_argument("--anneal_from", type=positive_float, default=1.0, metavar="FACTOR",
+    how.add_argument("--anneal_from", type=positive_float, default=500.0, metavar="FACTOR",
                      help="factor on every weight but the reconstruction's in the first epoch; it falls by the same ratio every "
                           "epoch, to 1. 1 anneals nothing")
     how.add_argument("--anneal_epochs", type=positive_int, default=50, metavar="N",
@@ -86,7 +86,7 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
     objective.add_argument("--channels", nargs="+", type=positive_int, metavar="WIDTH",
                            help="widths of the convolutions (default: 32 64 64)")
     objective.add_argument("--hidden", type=positive_int, help="width of the layer beside the latents (default: 256)")
-    objective.add_argument("--sigma", type=positive_float, default=0.1,
+    objective.add_argument("--sigma", type=positive_float, default=0.3,
                            help="standard deviation of the Gaussian likelihood, in units of the features in [0, 1]")
     objective.add_argument("--beta", type=nonnegative_float,
                            help="weight of the KL (BetaVAE, default: 4) or of the TC (BTCVAE, default: 6)")

@@ -41,7 +41,7 @@ FOLDER = ROOT / "benchmarks" / "study"
 SELECTION_SEEDS = (100, 101, 102)
 # The published code sums the reconstruction over the batch of 64 and averages the KL: with sigma 1 / sqrt(2) every weight is
 # its nominal one over 64. Times 64, which moves no optimum, this is sigma 1 / (8 sqrt(2)) and the nominal weights.
-PUBLISHED = "--features paper --anneal_from 1 --sigma 0.08838834764831845 --channels 32 64 64 --hidden 256"
+PUBLISHED = "--features paper --anneal_from 1 --sigma 0.08838834764831845"
 GAINSHAPE = "--features gainshape"
 
 
@@ -66,17 +66,24 @@ class Setting:
 
 def strengths(flags: str) -> list[Setting]:
     """beta of BetaVAE and BTCVAE and gamma of FactorVAE around their papers' values; strength 1 of BetaVAE is the VAE."""
-    values = {"BetaVAE": ("--beta", (1, 2, 8, 16)), "BTCVAE": ("--beta", (1, 3, 12, 24)), "FactorVAE": ("--gamma", (2.5, 40))}
+    values = {"BetaVAE": ("--beta", (1, 2, 8, 16)), "BTCVAE": ("--beta", (1, 24)), "FactorVAE": ("--gamma", (2, 50))}
     return [Setting("strengths", f"{model}_{value:g}", CLEAN, f"{flags} {flag} {value:g}", models=(model,), strength=value,
                     metrics=FEW)
             for model, (flag, several) in values.items() for value in several]
 
 
 FEW = ("mig", "modularity", "sap", "infomec")
-# Candidates for the defaults, each a change of the line before it or of the one named; by what they change.
+ANNEALED, STEADY = "--sigma 0.3 --anneal_from 500", "--sigma 0.1 --anneal_from 1"
+# Candidates for the defaults, with what they differ in.
 CANDIDATES = {
-    "logmel: plain, sigma 0.1, no annealing": "--smoothing 0 --db_min -80 --sigma 0.1 --anneal_from 1",
-    "logmel: plain, annealed": "--smoothing 0 --db_min -80 --sigma 0.4 --anneal_from 500",
+    "logmel, no skirts, sigma 0.1, no annealing": f"--smoothing 0 {STEADY}",
+    "logmel, no skirts, sigma 0.3, annealed": f"--smoothing 0 {ANNEALED}",
+    "logmel, skirts, sigma 0.1, no annealing": f"--smoothing 5 {STEADY}",
+    "logmel, skirts, sigma 0.3, annealed": f"--smoothing 5 {ANNEALED}",
+    "gainshape, no skirts, sigma 0.3, annealed": f"{GAINSHAPE} --smoothing 0 {ANNEALED}",
+    "gainshape, skirts, sigma 0.1, no annealing": f"{GAINSHAPE} --smoothing 5 {STEADY}",
+    "gainshape, skirts, sigma 0.3, annealed": f"{GAINSHAPE} --smoothing 5 {ANNEALED}",
+    "the same, half the width": f"{GAINSHAPE} --smoothing 5 {ANNEALED} --channels 16 32 32 --hidden 128",
 }
 
 
@@ -91,7 +98,7 @@ SETTINGS = [
     Setting("grid", "grid", GRID),
     Setting("clean", "clean", CLEAN),
     Setting("gainshape", "gainshape", CLEAN, GAINSHAPE),
-    Setting("gainshape_grid", "gainshape_grid", GRID, GAINSHAPE),
+    Setting("gainshape_grid", "gainshape_grid", GRID, GAINSHAPE, models=("VAE", "BetaVAE", "BTCVAE")),
     *strengths(GAINSHAPE),
 ]
 PARTS = list(dict.fromkeys(setting.part for setting in SETTINGS))
@@ -102,7 +109,8 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to train and score (default: all)")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="training seeds (default: 0 1 2; the candidates "
                                                                              "for the defaults have 100 to 102)")
-    parser.add_argument("--epochs", type=int, default=60, help="default: 60")
+    parser.add_argument("--epochs", type=int, default=40, help="default: 40")
+    parser.add_argument("--anneal_epochs", type=int, default=34, help="default: 34")
     parser.add_argument("--jobs", type=int, default=max(1, os.cpu_count() or 1), help="trainings at a time (default: one a core)")
     parser.add_argument("--together", action="store_true", help="one training for all seeds of a model, as suits a GPU")
     parser.add_argument("--list", action="store_true", help="print the commands of the trainings and do nothing")
@@ -119,7 +127,7 @@ def trainings(settings: list[Setting], args: argparse.Namespace) -> list[list[st
             for group in [seeds] if args.together else [[seed] for seed in seeds]:
                 commands.append([
                     sys.executable, "trainvae.py", "--dataset", setting.dataset, "--model", model, "--seeds", *map(str, group),
-                    "--epochs", str(setting.epochs or args.epochs), *shlex.split(setting.flags),
+                    "--epochs", str(setting.epochs or args.epochs), "--anneal_epochs", str(args.anneal_epochs), *shlex.split(setting.flags),
                     *shlex.split(setting.own.get(model, "")), "--output_dir", str(setting.folder("checkpoints")), "--resume"])
     return commands
 

@@ -8,7 +8,7 @@ from models.networks import Decoder, Discriminator, Encoder
 
 CHANNELS = (32, 64, 64)
 HIDDEN = 256
-SIGMA = 0.1
+SIGMA = 0.3
 
 
 class VAE(nn.Module):
@@ -22,7 +22,8 @@ class VAE(nn.Module):
         D.
     sigma : float
         Standard deviation of the Gaussian likelihood, in units of the features, which are in [0, 1]: what any weight on
-        the KL means depends on it. 0.1 is 8.6 dB on the default front end.
+        the KL means depends on it. It is that of a pixel: a steady tone says the same in each of its 32 frames, so 0.3 a
+        pixel is 0.3 / sqrt(32), or 4.6 dB on the default front end, for a band.
     channels, hidden
         Widths of the convolutions, the first of patches of 4 x 4 pixels, each further one halving M and L, and of the layer
         between them and the latents.

@@ -57,8 +57,8 @@ class FrontEnd:
     db_min: float = -80.0
     db_max: float = 6.0
     smoothing: float = 0.0
-    range_db: float = 40.0
-    level_rows: int = 32
+    range_db: float = 30.0
+    level_rows: int = 16
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

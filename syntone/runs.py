@@ -25,7 +25,7 @@ from syntone.runtime import Processes, same_everywhere
 from syntone.splits import training_split
 from syntone.training import Learner, Progress, annealed_pressure, batch_sizes, history_csv, train
 
-DEFAULTS = {"latent_dim": 8, "sigma": 0.1}  # flags that every run has; a model that lacks one ignores its default
+DEFAULTS = {"latent_dim": 8, "sigma": 0.3}  # flags that every run has; a model that lacks one ignores its default
 
 
 @dataclass(frozen=True)
