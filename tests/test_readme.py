@@ -80,7 +80,7 @@ def test_the_model_of_the_example_is_trained_and_scored(tmp_path, dataset_path):
         path = tmp_path / "CapacityVAE_seed0.pt"
         config = load_checkpoint(path).model_config
         assert config.items() >= {"input_shape": (1, 128, 8), "latent_dim": 8, "gamma": 7.0, "capacity": 15.0}.items()
-        assert config["sigma"] == 0.1 and config["channels"] == models.vae.CHANNELS
+        assert config["sigma"] == 0.3 and config["channels"] == models.vae.CHANNELS
         assert "train_excess" in (tmp_path / "CapacityVAE_seed0.csv").read_text()
         assert evaluate_script.main(["--model", str(path), "--metrics", "mig", "--no_figures", "--device", "cpu",
                                      "--output_dir", str(tmp_path / "results")]) == 0
@@ -110,4 +110,4 @@ def test_defaults_in_the_table_of_models_are_the_constructors():
 def test_numbers_that_flags_set_are_the_defaults():
     args = create.parse_flags([])
     assert (args.num_freqs, args.num_amps, args.sample_rate) == (400, 20, 16000)
-    assert np.isclose(trainvae.parse_flags(["--dataset", __file__]).sigma, 0.1)
+    assert np.isclose(trainvae.parse_flags(["--dataset", __file__]).sigma, 0.3)
