@@ -48,6 +48,7 @@ class Control:
     Attributes
     ----------
     factors, units, nominal : (K,) names, units of change, kinds
+    low, span : (K,) lowest value and range of the dataset's own tones; 0 and 1 for a nominal factor
     seen : (K,) bool, whether the features show the factor at all; where not, its change is 0
     latents : (J,) their indices
     positions : (J, S) the values of the latent
@@ -63,6 +64,8 @@ class Control:
     factors: tuple[str, ...]
     units: tuple[str, ...]
     nominal: tuple[bool, ...]
+    low: np.ndarray
+    span: np.ndarray
     seen: np.ndarray
     latents: np.ndarray
     positions: np.ndarray
@@ -110,10 +113,10 @@ def controllability(measure: Callable[[np.ndarray], Match], *, codes: np.ndarray
         turned, _, _ = effects(_measure(measure, walks, templates)[0], templates)
         floors.append(scores((turned / templates.span[:, None])[templates.seen])[1])
     return Control(
-        factors=templates.names, units=templates.units, nominal=templates.nominal, seen=templates.seen, latents=latents,
-        positions=positions, measured=measured, no_tone=no_tone, change=change, normalised=normalised, smoothness=smoothness,
-        monotonicity=monotonicity, score_of=score_of, score=score, coverage=normalised.max(axis=1, initial=0.0),
-        floors=tuple(floors))
+        factors=templates.names, units=templates.units, nominal=templates.nominal, low=templates.low,
+        span=templates.span, seen=templates.seen, latents=latents, positions=positions, measured=measured, no_tone=no_tone,
+        change=change, normalised=normalised, smoothness=smoothness, monotonicity=monotonicity, score_of=score_of, score=score,
+        coverage=normalised.max(axis=1, initial=0.0), floors=tuple(floors))
 
 
 def traverse(codes: np.ndarray, bases: np.ndarray, directions: np.ndarray, *, n_steps: int) -> tuple[np.ndarray, np.ndarray]:

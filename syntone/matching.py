@@ -29,13 +29,13 @@ from torch.nn import functional as F
 
 from syntone.mel import FrontEnd
 
-N_CANDIDATES = 6
+N_CANDIDATES = 4
 MAX_CLASSES = 8  # classes of a nominal factor among which a match may lie: that of the tone and the nearest others
 EXPONENT = 0.3  # of power: doubling the loudness takes 10 dB
 SMEAR_BANDS, POOLED_FRAMES = 2.0, 4  # standard deviation of the smearing; frames averaged
 SEEN = 1e-3  # of the patterns' spread: a factor none of whose steps moves them by more is not in them
 PATTERN_ROWS, DISTANCE_ROWS, COMPARED_ROWS, REFERENCE_ROWS = 512, 512, 256, 8192  # in a block
-N_COARSE, N_FINE = 60, 400  # iterations, for choosing among candidates and for the chosen
+N_COARSE, N_FINE = 50, 400  # iterations, for choosing among candidates and for the chosen
 OCTAVE_CENTS, DECADE_DB = 1200.0, 20.0
 
 
@@ -51,7 +51,8 @@ class Templates:
     values : (N, K), in these units; the index of its class for a nominal factor
     classes : (K,) number of classes, 0 for an ordered factor
     neighbours : (K,) int arrays (N, n), rows of the patterns, -1 for none
-    span : (K,) range of the dataset's own values; 1 for a nominal factor
+    low, span : (K,) lowest of the dataset's own values and their range, which no measurement leaves; 0 and 1 for a
+        nominal factor
     seen : (K,) bool, whether the patterns show the factor at all; those of `paper` features do not show amplitude
     """
 
@@ -63,6 +64,7 @@ class Templates:
     values: np.ndarray
     classes: tuple[int, ...]
     neighbours: tuple[np.ndarray, ...]
+    low: np.ndarray
     span: np.ndarray
     seen: np.ndarray
 
@@ -131,9 +133,11 @@ def make_templates(patterns: Tensor, *, factors: np.ndarray, factor_values: np.n
     rows = np.arange(len(patterns))
     if not seen.all():  # the level of an unseen factor is arbitrary: one tone stands for all of them
         rows = np.sort(np.unique(factors[:, seen], axis=0, return_index=True)[1]) if seen.any() else rows[:1]
+    low = np.where(nominal, 0.0, values.min(axis=0))
     span = np.where(nominal, 1.0, values.max(axis=0) - values.min(axis=0))
+    span = np.where(span > 0, span, 1.0)  # levels of one value: nothing to move
     return Templates(patterns, rows, tuple(factor_names), nominal, tuple(names_of_units), values, tuple(classes),
-                     tuple(neighbours), span, seen)
+                     tuple(neighbours), low, span, seen)
 
 
 def neighbours_in(factors: np.ndarray, factor: int, *, nominal: bool) -> np.ndarray:
