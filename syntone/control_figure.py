@@ -1,16 +1,21 @@
 """The figure of what each latent moves. Arrays in, a file out, as in plotting.py: nothing here sees a model."""
 
+import io
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 
-from syntone.plotting import ORIGINAL, _save
+from syntone.files import replacing
+from syntone.plotting import DPI, ORIGINAL
 
 MAX_LATENTS = 12  # columns; more would not be legible
 MAX_CLASSES = 8
+N_COLOURS = 192
 CLASS_COLOURS = ("#1f4e79", "#d9601a", "#2e8b57", "#8e44ad", "#b8860b", "#c2185b", "#00838f", "#555555")
 
 
@@ -40,9 +45,8 @@ def controllability_figure(path: str | Path, *, normalised: np.ndarray, cells: S
     figure = Figure(figsize=(max(3.4 + 1.62 * n_columns, 11.0), 2.2 + 0.62 * n_factors + 1.75 * len(drawn) * bool(n_latents)),
                     layout="constrained")
     if not n_latents:
-        figure.suptitle(title, fontsize=12)
-        figure.text(0.5, 0.4, "no latent is active, so there is nothing to move", ha="center", fontsize=12)
-        _save(path, figure)
+        figure.text(0.5, 0.2, "no latent is active, so there is nothing to move", ha="center", fontsize=12)
+        _finish(path, figure, title)
         return
     grid = figure.add_gridspec(1 + len(drawn), n_columns, height_ratios=[0.62 * n_factors + 0.1, *[1.6] * len(drawn)])
     head = figure.add_subplot(grid[0, :])
@@ -64,8 +68,18 @@ def controllability_figure(path: str | Path, *, normalised: np.ndarray, cells: S
                 axes.set_xlabel(latents[j].split("\n")[0], fontsize=10)
             else:
                 axes.set_xticklabels([])
-    figure.suptitle(title, fontsize=12)
-    _save(path, figure)
+    _finish(path, figure, title)
+
+
+def _finish(path: str | Path, figure: Figure, title: str) -> None:
+    """The title in lines that fit the width, and the file."""
+    letters = int(11.5 * figure.get_figwidth())
+    figure.suptitle("\n".join(textwrap.fill(line, letters) for line in title.split("\n")), fontsize=12)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=DPI)
+    few = Image.open(drawn).convert("RGB").quantize(N_COLOURS, dither=Image.Dither.NONE)  # a third of the bytes
+    with replacing(path) as handle:
+        few.save(handle, format="png", optimize=True)
 
 
 def _draw_map(axes: Axes, normalised: np.ndarray, cells: Sequence[Sequence[str]], factors: Sequence[str],
@@ -97,7 +111,7 @@ def _draw_panel(axes: Axes, positions: np.ndarray, measured: np.ndarray, classes
             axes.plot(positions, mean[:, c], color=CLASS_COLOURS[c % len(CLASS_COLOURS)], linewidth=1.6, label=name)
     else:
         for base in measured:
-            axes.plot(positions, base, color=ORIGINAL, linewidth=0.9, alpha=0.65, marker=".", markersize=3)
+            axes.plot(positions, base, color=ORIGINAL, linewidth=0.9, alpha=0.65, marker=".", markersize=2.5)
     axes.set_xlim(positions[0], positions[-1])
     axes.tick_params(labelsize=8)
     axes.grid(alpha=0.3)

@@ -165,5 +165,5 @@ def _title(control: Control, model: str) -> str:
     n_bases = control.measured[0].shape[0]
     shown = "" if len(control.latents) <= MAX_LATENTS else f"; the {MAX_LATENTS} of {len(control.latents)} with the most KL"
     return (f"{model}, what each latent moves: {score}\nmean change over {n_bases} base tones, each latent in {N_STEPS} steps "
-            f"between its 2 % and 98 % quantile; dark: the factor's whole range{shown}. A step is no tone, and left out, if "
-            f"{NO_TONE:.0%} of it has no match")
+            f"between its 2 % and 98 % quantile; dark: the factor's whole range{shown}. No tone, and left out: a step that the "
+            f"best match misses by more than {100 * NO_TONE:.0f} % of it")

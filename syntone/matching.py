@@ -13,7 +13,8 @@ where it is nominal. The match is the point
 that is closest to the decoded tone, over its few nearest tones x_0. An ordered factor then measures
 v_0 + sum_n a_n (v_n - v_0), in cents, dB or the factor's own unit; a nominal factor has class n with probability a_n, and
 the class of x_0 with what is left of 1. So a tone of the dataset measures exactly its own labels, unless its pattern is that
-of another tone too, and a blend of the patterns of two neighbours measures the blend of their labels.
+of another tone too, and a blend of the patterns of two neighbours measures the blend of their labels, unless another blend
+is the same pattern.
 
 Conventions: patterns (N, P) or (Q, P), float32, on any device; N tones of the dataset, K factors, Q decoded tones.
 Nothing is drawn at random.
@@ -35,7 +36,9 @@ EXPONENT = 0.3  # of power: doubling the loudness takes 10 dB
 SMEAR_BANDS, POOLED_FRAMES = 2.0, 4  # standard deviation of the smearing; frames averaged
 SEEN = 1e-3  # of the patterns' spread: a factor none of whose steps moves them by more is not in them
 PATTERN_ROWS, DISTANCE_ROWS, COMPARED_ROWS, REFERENCE_ROWS = 512, 512, 256, 8192  # in a block
-N_COARSE, N_FINE = 50, 400  # iterations, for choosing among candidates and for the chosen
+OPPOSITE = -0.7  # cosine between the differences to the level below and to that above
+DETOUR = 1e-9  # the same point can lie near several x_0: one must pay for the way, so that the shortest is taken
+N_COARSE, N_FINE = 60, 400  # iterations, for choosing among candidates and for the chosen
 OCTAVE_CENTS, DECADE_DB = 1200.0, 20.0
 
 
@@ -194,10 +197,13 @@ def _match_block(decoded: Tensor, templates: Templates) -> tuple[list[np.ndarray
     gram, slope, apart = _inner_products(decoded, templates.patterns, queries, bases.reshape(-1), near)
 
     shares = blend(gram, slope, groups, n_iter=N_COARSE)
-    left = _left(gram, slope, apart, shares).reshape(n_queries, n_bases)
-    best = left.argmin(axis=1) + np.arange(n_queries) * n_bases
-    shares = blend(gram[best], slope[best], groups, n_iter=N_FINE, start=shares[best])
-    left = _left(gram[best], slope[best], apart[best], shares)
+    left, way = _left(gram, slope, apart, shares)
+    best = (left + DETOUR * way).reshape(n_queries, n_bases).argmin(axis=1) + np.arange(n_queries) * n_bases
+    gram, slope, apart, shares = gram[best], slope[best], apart[best], shares[best]
+    _choose_sides(gram, slope, shares, groups, templates)
+    shares = blend(gram, slope, groups, n_iter=N_FINE, start=shares)
+    left, _ = _left(gram, slope, apart, shares)
+    size = decoded.square().sum(dim=1).cpu().numpy().astype(np.float64)
 
     base, near, measured = bases.reshape(-1)[best], near[best], []
     for k in range(len(templates.names)):
@@ -212,7 +218,6 @@ def _match_block(decoded: Tensor, templates: Templates) -> tuple[list[np.ndarray
         np.add.at(probability, (np.arange(len(base)), own.astype(int)), 1 - share.sum(axis=1))
         np.add.at(probability, (np.arange(len(base))[:, None], other.astype(int)), share)
         measured.append(probability if templates.seen[k] else np.full_like(probability, np.nan))
-    size = decoded.square().sum(dim=1).cpu().numpy().astype(np.float64)
     return measured, np.sqrt(left / np.where(size > 0, size, 1.0))
 
 
@@ -273,15 +278,34 @@ def _inner_products(decoded: Tensor, patterns: Tensor, queries: np.ndarray, base
         rows = np.where(near[block] < 0, bases[block, None], near[block])  # no neighbour: a difference of 0
         steps = patterns[rows.reshape(-1)].reshape(*rows.shape, -1) - origin[:, None]
         every = torch.cat([steps, difference], dim=1)
+        every = every if every.device.type == "mps" else every.double()  # MPS has no float64
         products = (every @ every.transpose(1, 2)).cpu().numpy().astype(np.float64)
         gram[block], slope[block], apart[block] = products[:, :-1, :-1], products[:, :-1, -1], products[:, -1, -1]
     return gram, slope, apart
 
 
-def _left(gram: np.ndarray, slope: np.ndarray, apart: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """|r - sum_n a_n u_n|^2, (B,)."""
-    bent = np.einsum("bn,bnm,bm->b", shares, gram, shares)
-    return np.maximum(apart - 2 * (shares * slope).sum(axis=1) + bent, 0.0)
+def _choose_sides(gram: np.ndarray, slope: np.ndarray, shares: np.ndarray, groups: np.ndarray, templates: Templates) -> None:
+    """Take the level below or above out of the problems, in place, where the two lie in opposite directions: a little of
+    both would be the same point as none, and leave open what is measured."""
+    for k in np.flatnonzero(templates.seen):
+        if templates.nominal[k]:
+            continue
+        below, above = np.flatnonzero(groups == k)
+        size = np.sqrt(np.einsum("bnn->bn", gram))
+        opposite = gram[:, below, above] < OPPOSITE * size[:, below] * size[:, above]
+        net = shares[:, above] * size[:, above] - shares[:, below] * size[:, below]
+        for dropped, kept, chosen in ((below, above, opposite & (net >= 0)), (above, below, opposite & (net < 0))):
+            shares[chosen, kept] = np.minimum(np.abs(net[chosen]) / size[chosen, kept], 1.0)
+            shares[chosen, dropped] = 0.0
+            slope[chosen, dropped] = 0.0
+            gram[chosen, dropped, :] = 0.0
+            gram[chosen, :, dropped] = 0.0
+
+
+def _left(gram: np.ndarray, slope: np.ndarray, apart: np.ndarray, shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """|r - sum_n a_n u_n|^2, what is left, and |sum_n a_n u_n|^2, the way from x_0 to the match, (B,) each."""
+    way = np.einsum("bn,bnm,bm->b", shares, gram, shares)
+    return np.maximum(apart - 2 * (shares * slope).sum(axis=1) + way, 0.0), way
 
 
 def blend(gram: np.ndarray, slope: np.ndarray, groups: np.ndarray, *, n_iter: int, start: np.ndarray | None = None) -> np.ndarray:
