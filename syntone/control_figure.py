@@ -73,7 +73,7 @@ def controllability_figure(path: str | Path, *, normalised: np.ndarray, cells: S
 
 def _finish(path: str | Path, figure: Figure, title: str) -> None:
     """The title in lines that fit the width, and the file."""
-    letters = int(11.5 * figure.get_figwidth())
+    letters = int(9.5 * figure.get_figwidth())
     figure.suptitle("\n".join(textwrap.fill(line, letters) for line in title.split("\n")), fontsize=12)
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=DPI)
