@@ -96,8 +96,8 @@ def evaluate_codes(codes: Codes, labels: dict, metrics: list[str], *, model: str
                    draws: int) -> tuple[Report, list[results.Row]]:
     """The report over the active latents, and the rows: scores over active and over all latents, the number of active
     ones, and the fullest bin."""
-    cheapest = defined_metrics(factors=labels["factors"], n_latents=codes.codes.shape[1], factor_kinds=labels["factor_kinds"])[:1]
-    given = labels | dict(codes=codes.codes, metrics=metrics or cheapest, seed=draws)  # every report holds the information
+    defined = defined_metrics(factors=labels["factors"], n_latents=codes.codes.shape[1], factor_kinds=labels["factor_kinds"])
+    given = labels | dict(codes=codes.codes, metrics=metrics or defined[:1], seed=draws)  # any holds the information
     with tqdm(desc=f"scores of {model}", unit="score", delay=2, disable=None) as bar:
         active = evaluate(**given, active=codes.active, progress=lambda name: bar.update())
         every = active if codes.active.all() else evaluate(**given, progress=lambda name: bar.update())

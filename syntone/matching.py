@@ -308,7 +308,8 @@ def _left(gram: np.ndarray, slope: np.ndarray, apart: np.ndarray, shares: np.nda
     return np.maximum(apart - 2 * (shares * slope).sum(axis=1) + way, 0.0), way
 
 
-def blend(gram: np.ndarray, slope: np.ndarray, groups: np.ndarray, *, n_iter: int, start: np.ndarray | None = None) -> np.ndarray:
+def blend(gram: np.ndarray, slope: np.ndarray, groups: np.ndarray, *, n_iter: int,
+          start: np.ndarray | None = None) -> np.ndarray:
     """The shares a (B, m) that minimise a G a / 2 - a s with a >= 0 and a sum of at most 1 within each group.
 
     Accelerated projected gradient (Beck and Teboulle 2009), its momentum dropped in a problem where it turns uphill

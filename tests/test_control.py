@@ -45,8 +45,9 @@ def templates(dataset):
 def sines(dataset):
     """Templates of the sines alone, by amplitude and frequency, with their levels."""
     rows = np.flatnonzero(dataset.factors[:, 0] == 0)
-    return matching.make_templates(patterns_of(dataset)[rows], factors=dataset.factors[rows, 1:],
-                                   factor_values=dataset.factor_values[rows, 1:], **FLAT), dataset.factors[rows, 1:].astype(float)
+    levels = dataset.factors[rows, 1:]
+    return matching.make_templates(patterns_of(dataset)[rows], factors=levels, factor_values=dataset.factor_values[rows, 1:],
+                                   **FLAT), levels.astype(float)
 
 
 def grid_oracle(templates, levels, to_levels=lambda z: z):
@@ -150,7 +151,8 @@ def test_neighbours_differ_in_one_factor_alone_also_without_a_full_grid():
 
 def test_shares_stay_in_their_simplices_and_solve_what_can_be_solved_by_hand():
     eye = np.eye(3)[None]
-    for slope, groups, expected in [([0.3, -1.0, 0.5], [0, 0, 1], [0.3, 0.0, 0.5]), ([2.0, 2.0, 3.0], [0, 0, 1], [0.5, 0.5, 1.0]),
+    for slope, groups, expected in [([0.3, -1.0, 0.5], [0, 0, 1], [0.3, 0.0, 0.5]),
+                                    ([2.0, 2.0, 3.0], [0, 0, 1], [0.5, 0.5, 1.0]),
                                     ([1.5, 0.7, 0.2], [0, 0, 0], [0.9, 0.1, 0.0])]:
         found = matching.blend(eye, np.array([slope]), np.array(groups), n_iter=300)
         np.testing.assert_allclose(found[0], expected, atol=1e-9)
@@ -271,7 +273,8 @@ def test_nothing_moves_without_active_latents_and_one_factor_has_no_score(sines)
     single = matching.make_templates(templates.patterns[row], factors=levels[row, 1:].astype(int),
                                      factor_values=2 ** (templates.values[row, 1:] / 1200), factor_names=["frequency"],
                                      factor_kinds=["ordered"])
-    found = run(lambda z: matching.match(single.patterns[z[:, 0].round().astype(int)], single), levels[row, 1:], single, bases=7)
+    found = run(lambda z: matching.match(single.patterns[z[:, 0].round().astype(int)], single), levels[row, 1:], single,
+                bases=7)
     assert np.isnan(found.score) and found.coverage == pytest.approx([1.0]) and found.monotonicity[0, 0] == pytest.approx(1.0)
     rows = control_report.control_rows(found, model="VAE", seed=0)
     assert [row.metric for row in rows if row.factor == "all"] == ["controllability: coverage",
