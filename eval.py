@@ -5,9 +5,9 @@
     python eval.py --model checkpoints/BetaVAE_seed*.pt --metrics mig sap --no_figures
     python eval.py --self_test
 
-Prints the table and writes it to results/ (metrics.csv, metrics.json, table.md, table.tex), figures to Figures/, sounds to
-results/audio/, and all of them in one page, results/report.html, that a browser opens without a network. Several seeds of
-one model are aggregated; figures and sounds are of the first.
+Prints the table and writes it to results/ (metrics.csv, metrics.json, table.md, table.tex, and what each latent moves to
+controllability.csv), figures to Figures/, sounds to results/audio/, and all of them in one page, results/report.html, that a
+browser opens without a network. Several seeds of one model are aggregated; figures and sounds are of the first.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ from syntone import results
 from syntone.cli import InputError, Parser, choose_defined, command, importing, nonnegative_int
 from syntone.files import check_writable_folder, staged
 
+CONTROL = "controllability"  # the one score that needs a decoder, so it is not in metrics/
+
 if TYPE_CHECKING:  # torch is imported after the flags
     from syntone.evaluation import Codes
     from syntone.showing import Entry
@@ -44,8 +46,8 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
     what.add_argument("--state", choices=["last", "best"], default="last",
                       help="weights after the last epoch, or of the lowest validation loss")
     what.add_argument("--dataset", type=Path, help="dataset file (default: the one named in the checkpoint)")
-    what.add_argument("--metrics", nargs="+", choices=METRICS, metavar="METRIC",
-                      help=f"scores to compute, of {', '.join(METRICS)} (default: all)")
+    what.add_argument("--metrics", nargs="+", choices=[*METRICS, CONTROL], metavar="METRIC",
+                      help=f"scores to compute, of {', '.join([*METRICS, CONTROL])} (default: all)")
     what.add_argument("--self_test", action="store_true",
                       help="score codes whose answer is known and print expected beside obtained; a wrong score exits 1")
     what.add_argument("--seed", type=nonnegative_int, default=0,
@@ -83,7 +85,10 @@ def choose_metrics(codes: Codes, labels: dict, asked: list[str] | None) -> list[
     """The scores to compute of these codes: what was asked for, or all that are defined for the data."""
     factors, n_latents = labels["factors"], codes.codes.shape[1]
     defined = defined_metrics(factors=factors, n_latents=n_latents, factor_kinds=labels["factor_kinds"])
-    return choose_defined(asked, defined, default=METRICS, flag="--metrics",
+    of_codes = [name for name in asked or [] if name != CONTROL]
+    if asked and not of_codes:
+        return []
+    return choose_defined(of_codes, defined, default=METRICS, flag="--metrics",
                           data=f"{factors.shape[1]} varied factors, {n_latents} latents and {len(factors)} tones")
 
 
@@ -91,13 +96,16 @@ def evaluate_codes(codes: Codes, labels: dict, metrics: list[str], *, model: str
                    draws: int) -> tuple[Report, list[results.Row]]:
     """The report over the active latents, and the rows: scores over active and over all latents, the number of active
     ones, and the fullest bin."""
-    given = labels | dict(codes=codes.codes, metrics=metrics, seed=draws)
+    defined = defined_metrics(factors=labels["factors"], n_latents=codes.codes.shape[1], factor_kinds=labels["factor_kinds"])
+    given = labels | dict(codes=codes.codes, metrics=metrics or defined[:1], seed=draws)  # any holds the information
     with tqdm(desc=f"scores of {model}", unit="score", delay=2, disable=None) as bar:
         active = evaluate(**given, active=codes.active, progress=lambda name: bar.update())
         every = active if codes.active.all() else evaluate(**given, progress=lambda name: bar.update())
     fullest = active.occupancy[codes.active].max() if codes.active.any() else 1.0
     counted = [results.Row(model, seed, "active latents", "all", "active", float(codes.active.sum())),
                results.Row(model, seed, "fullest bin", "all", "active", float(fullest))]
+    if not metrics:
+        return active, counted
     return active, (counted + score_rows(active, model=model, seed=seed, latents="active")
                     + score_rows(every, model=model, seed=seed, latents="all"))
 
@@ -198,17 +206,23 @@ def evaluate_entries(entries: list, codes_of: dict[tuple[str, int], Codes], args
                      stages: dict[Path, Path]) -> tuple[list[results.Row], list[dict]]:
     """Score every checkpoint, and draw and sound the first of each model into the stages; the rows, and what the JSON says
     about the latents of each."""
-    from syntone import showing
+    from syntone import control_report, showing
     from syntone.evaluation import reconstruction_error_db
 
     metrics_of = {key: choose_metrics(codes, entry.dataset.labels(), args.metrics)  # all refusals before any work
                   for entry, (key, codes) in zip(entries, codes_of.items())}
+    controls = {}
+    if args.metrics is None or CONTROL in args.metrics:
+        controls = control_report.measure_controls(entries, codes_of, seed=args.seed)
+        control_report.write_control(stages[args.output_dir.resolve()] / "controllability.csv", controls)
     rows, latents, drawn = [], [], set()
     for entry, ((name, seed), codes) in zip(entries, codes_of.items()):
         error = reconstruction_error_db(entry.model, entry.features[entry.valid_rows], front_end=entry.front_end)
         report, scores = evaluate_codes(codes, entry.dataset.labels(), metrics_of[name, seed], model=name, seed=seed,
                                         draws=args.seed)
+        control = controls.get((name, seed))
         rows += [results.Row(name, seed, "reconstruction error (dB)", "all", "all", error), *scores,
+                 *(control_report.control_rows(control, model=name, seed=seed) if control else []),
                  *section_rows(entry, codes, args, model=name, seed=seed)]
         if not args.no_figures and name not in drawn:
             figures = stages[args.figures_dir.resolve()]
@@ -216,10 +230,13 @@ def evaluate_entries(entries: list, codes_of: dict[tuple[str, int], Codes], args
                                    audio_dir=stages[args.output_dir.resolve()] / "audio" / name)
             showing.draw_information(entry, codes, report.mi / report.entropy[:, None], factors=report.factor_names,
                                      figures_dir=figures)
+            if control:
+                control_report.draw_control(control, codes, dataset=entry.dataset, model=name, figures_dir=figures)
             drawn.add(name)
         latents.append({"model": name, "seed": seed, "kl_nats": codes.kl.tolist(), "fullest_bin": report.occupancy.tolist(),
                         "factors": list(report.factor_names), "entropy_nats": report.entropy.tolist(),
-                        "mutual_information_nats": report.mi.tolist()})
+                        "mutual_information_nats": report.mi.tolist()}
+                       | ({CONTROL: control_report.control_details(control)} if control else {}))
     return rows, latents
 
 
