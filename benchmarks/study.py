@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import study_tables  # noqa: E402
+from metrics import METRICS  # noqa: E402
 from models import MODELS  # noqa: E402
 from syntone.files import replacing  # noqa: E402
 
@@ -43,6 +44,9 @@ SELECTION_SEEDS = (100, 101, 102)
 # its nominal one over 64. Times 64, which moves no optimum, this is sigma 1 / (8 sqrt(2)) and the nominal weights.
 PUBLISHED = "--features paper --anneal_from 1 --sigma 0.08838834764831845"
 GAINSHAPE = "--features gainshape"
+FEW = ("mig", "modularity", "sap", "infomec")
+# DCI takes twenty times as long as all others together; `eval.py` computes it for the checkpoints one cares about.
+MOST = (*(name for name in METRICS if name != "dci"), "controllability")
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ class Setting:
     own: dict[str, str] = field(default_factory=dict)
     models: tuple[str, ...] = tuple(MODELS)
     seeds: tuple[int, ...] | None = None  # None: those of the command line
-    metrics: tuple[str, ...] | None = None  # None: all
+    metrics: tuple[str, ...] = MOST
     strength: float | None = None
     epochs: int | None = None  # None: those of the command line
 
@@ -72,7 +76,6 @@ def strengths(flags: str) -> list[Setting]:
             for model, (flag, several) in values.items() for value in several]
 
 
-FEW = ("mig", "modularity", "sap", "infomec")
 ANNEALED, STEADY = "--sigma 0.3 --anneal_from 500", "--sigma 0.1 --anneal_from 1"
 # Candidates for the defaults, with what they differ in.
 CANDIDATES = {
@@ -157,7 +160,7 @@ def evaluations(settings: list[Setting]) -> list[list[str]]:
         if done and json.loads(scores.read_text())["checkpoints"] == [str(path) for path in paths]:
             continue
         commands.append([sys.executable, "eval.py", "--model", *map(str, paths), "--no_figures", "--output_dir",
-                         str(setting.folder("results")), *(["--metrics", *setting.metrics] if setting.metrics else [])])
+                         str(setting.folder("results")), "--metrics", *setting.metrics])
     return commands
 
 

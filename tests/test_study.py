@@ -1,0 +1,99 @@
+"""The study's commands, its tables from numbers that one can work out by hand, and the README's tables from its CSV files."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import trainvae
+from benchmarks import study, study_tables
+
+ROOT = Path(__file__).resolve().parent.parent
+COLUMNS = ("part", "setting", "strength", "model", "seed", "metric", "factor", "latents", "value", "floor", "ceiling", "adjusted")
+
+
+def test_readme_holds_the_tables_that_the_csv_files_give():
+    readme = (ROOT / "README.md").read_text()
+    assert "<!-- study: overview -->" in readme and "<!-- study: selection -->" in readme
+    assert study_tables.filled(readme, study.FOLDER) == readme
+    for name, text in study_tables.tables(study.FOLDER, study.CANDIDATES).items():
+        assert (study.FOLDER / f"{name}.md").read_text() == text, f"python benchmarks/study.py --tables writes {name}.md"
+
+
+def test_overview_in_the_readme_is_the_mean_and_spread_of_the_seeds():
+    """Against numpy on the file itself, by a way of its own."""
+    with (study.FOLDER / "scores.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["metric"] == "MIG" and row["factor"] == "all"]
+    readme = (ROOT / "README.md").read_text()
+    seen = 0
+    for setting, title in study_tables.TITLES.items():
+        for model in sorted({row["model"] for row in rows if row["setting"] == setting}):
+            values = [float(row["value"]) for row in rows if (row["setting"], row["model"]) == (setting, model)]
+            line = next(line for line in readme.splitlines() if line.startswith(f"| {title} ") and f"| {model} " in line)
+            assert f"| {len(values)} " in line and f"{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f} [" in line
+            assert len(values) >= 3
+            seen += 1
+    assert seen >= 9
+
+
+def test_pictures_of_the_study_are_small_and_there():
+    pictures = list(study.FOLDER.glob("*.png"))
+    assert {path.stem for path in pictures} >= {"selection", "strengths", "reconstruction_and_mig", "rank_correlation"}
+    assert all(path.stat().st_size < 400_000 for path in pictures)
+    assert sum(path.stat().st_size for path in study.FOLDER.iterdir()) < 3_000_000
+
+
+def number_rows(folder: Path) -> None:
+    """Two models, seeds 0 to 2, MIG 0.1, 0.2, 0.3 and twice that; floor 0, ceiling 1, one factor."""
+    lines = []
+    for model, scale in (("VAE", 1), ("BetaVAE", 2)):
+        for seed in range(3):
+            value = scale * (seed + 1) / 10
+            for factor, more in (("all", [value, 0, 1, value]), ("timbre", [value, "", "", ""])):
+                lines.append(["clean", "clean", "", model, seed, "MIG", factor, "active", *more])
+            lines.append(["clean", "clean", "", model, seed, "active latents", "all", "active", 3 + seed, "", "", ""])
+    study.write_csv(folder / "scores.csv", [dict(zip(COLUMNS, line)) for line in lines])
+
+
+def test_tables_of_made_up_numbers(tmp_path):
+    number_rows(tmp_path)
+    tables = study_tables.tables(tmp_path, {})
+    assert set(tables) == {"overview", "clean"}
+    vae, beta = (line.split("|")[1:-1] for line in tables["overview"].splitlines()[2:])
+    assert [cell.strip() for cell in vae] == [
+        "defaults, clean", "VAE", "3", "0.20 ± 0.10 [0.00, 1.00] → 0.20 ± 0.10", "0.20 ± 0.10", "4.0 ± 1.0"]
+    assert beta[3].strip() == "0.40 ± 0.20 [0.00, 1.00] → 0.40 ± 0.20"
+
+
+def test_readme_is_filled_between_the_marks_and_nowhere_else(tmp_path):
+    (tmp_path / "clean.md").write_text("| new |\n")
+    text = "before\n<!-- study: clean -->\n\n| old |\n\n<!-- end -->\nafter <!-- end -->\n"
+    assert study_tables.filled(text, tmp_path) == "before\n<!-- study: clean -->\n\n| new |\n\n<!-- end -->\nafter <!-- end -->\n"
+    with pytest.raises(FileNotFoundError):
+        study_tables.filled("<!-- study: nothing -->\n<!-- end -->", tmp_path)
+
+
+@pytest.mark.parametrize("together, count", [(False, None), (True, None)])
+def test_every_command_of_the_study_is_understood(tmp_path, monkeypatch, together, count):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "Dataset").mkdir()
+    for name in study.DATASETS:
+        (tmp_path / name).touch()
+    args = study.parse_flags(["--seeds", "3", "4"] + (["--together"] if together else []))
+    commands = study.trainings(study.SETTINGS, args)
+    parsed = [trainvae.parse_flags(command[2:]) for command in commands]
+    written = [(one.output_dir, name, seed) for one in parsed for name in one.model for seed in one.seeds]
+    assert len(written) == len(set(written))  # no run writes where another does
+    for one in parsed:
+        wanted = study.SELECTION_SEEDS if "selection" in str(one.output_dir) else (3, 4)
+        assert set(one.seeds) <= set(wanted) and (len(one.seeds) == len(wanted)) == together
+
+
+def test_published_setting_is_the_published_objective_times_64():
+    """0.5 / sigma^2 is 64 times that of sigma 1 / sqrt(2); the weights are the nominal ones instead of a 64th of them."""
+    flags = dict(zip(study.PUBLISHED.split()[::2], study.PUBLISHED.split()[1::2]))
+    assert flags["--features"] == "paper" and float(flags["--anneal_from"]) == 1
+    assert 0.5 / float(flags["--sigma"]) ** 2 == pytest.approx(64 * 0.5 / (1 / np.sqrt(2)) ** 2, rel=1e-12)
+    setting = next(setting for setting in study.SETTINGS if setting.name == "published")
+    assert setting.own == {"BTCVAE": "--beta 4", "FactorVAE": "--gamma 6"}  # BetaVAE's default is 4
