@@ -204,6 +204,7 @@ def train_all(args: argparse.Namespace, names: list[str], overrides: dict, *, de
     from syntone.data import load_npz
     from syntone.mel import FrontEnd
     from syntone.memory import check_training, peak_memory
+    from syntone.training import annealed_pressure
 
     say = functools.partial(print, flush=True) if processes.writes else (lambda *words: None)
     bar_of = functools.partial(tqdm, unit="tone", delay=2, disable=None if processes.writes else True)
@@ -225,6 +226,10 @@ def train_all(args: argparse.Namespace, names: list[str], overrides: dict, *, de
         say(f"{n_out:,} of {len(dataset):,} tones are held out of training and validation, as the dataset's recipe says")
     if todo[0].weights is not None:
         say("training tones are drawn from the correlated distribution of the dataset's recipe")
+    left = annealed_pressure(args.epochs + 1, start=args.anneal_from, epochs=args.anneal_epochs)
+    if left > 1:
+        say(f"--anneal_epochs {args.anneal_epochs}: after {args.epochs} epochs the pressure is still {left:.3g}, under which a "
+            f"model uses few latents; for a run this short give --anneal_epochs {max(1, round(0.8 * args.epochs))}")
     labels, watched = choose_watched(args, dataset)
     for run in todo:
         check_training(run.model_name, run.model_config, batch_size=min(args.batch_size, len(run.train_rows)), device=device)

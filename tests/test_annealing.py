@@ -80,3 +80,11 @@ def test_another_schedule_is_another_run(train, tmp_path, dataset_path, refused)
     train("one", "--epochs", 1, "--anneal_from", 9, "--anneal_epochs", 2)
     refused(trainvae.main, ["--dataset", dataset_path, "--model", "BetaVAE", "--output_dir", tmp_path / "one", "--epochs", 2,
                             "--anneal_from", 9, "--anneal_epochs", 3, "--resume"], "anneal_epochs 2, now 3")
+
+
+def test_a_run_that_ends_under_pressure_says_so(train, capsys):
+    train("short", "--epochs", 2, "--anneal_from", 100, "--anneal_epochs", 4)
+    assert "--anneal_epochs 4: after 2 epochs the pressure is still 10," in capsys.readouterr().out
+    train("whole", "--epochs", 2, "--anneal_from", 100, "--anneal_epochs", 2)
+    train("steady", "--epochs", 2, "--anneal_from", 1)
+    assert "pressure is still" not in capsys.readouterr().out
