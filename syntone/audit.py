@@ -1,4 +1,4 @@
-"""What the default front end can tell apart in a dataset, and the ceiling of MIG that follows.
+"""What log-mel spectrograms can tell apart in a dataset, and the ceiling of MIG that follows.
 
 Two tones are indistinguishable when no pixel of their log-mel spectrograms differs by more than the resolution. Features
 are computed from exact samples, so that any difference is there in principle; what counts is what a difference is worth.

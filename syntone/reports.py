@@ -38,7 +38,7 @@ def audit(dataset: Dataset, *, figures_dir: Path) -> None:
 def audit_text(report: dict) -> str:
     """The audit as one paragraph."""
     n, confused, resolution = report["tones"], report["indistinguishable"], report["resolution_db"]
-    words = [f"{report['dataset']}, {n:,} tones, as the default front end shows them: {report['silent'] or 'none'} silent, "
+    words = [f"{report['dataset']}, {n:,} tones, as their log-mel spectrograms show them: {report['silent'] or 'none'} silent, "
              f"{report['clipped'] or 'none'} beyond full scale, {report['saturated'] or 'none'} above the front end's range."]
     if confused:
         found = ", ".join(f"{count:,} from one of another {name}" for name, count in report["indistinguishable_in"].items())

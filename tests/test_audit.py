@@ -158,7 +158,7 @@ def test_a_bare_audit_reports_on_the_file_made_and_a_path_makes_nothing(tmp_path
     flags = [*GRID, "--file_path", "tones.npz"]
     assert create.main([*flags, "--audit"]) == 0
     out = capsys.readouterr().out
-    assert "tones.npz, 72 tones, as the default front end shows them: none silent" in out and "can reach a MIG of" in out
+    assert "tones.npz, 72 tones, as their log-mel spectrograms show them: none silent" in out and "can reach a MIG of" in out
     report = json.loads((tmp_path / "tones.audit.json").read_text())
     assert report["tones"] == 72 and {"steps", "mig_ceiling", "at_resolutions"} <= set(report)
     assert (tmp_path / "Figures" / "Dataset_Audit.png").read_bytes()[:4] == b"\x89PNG"
