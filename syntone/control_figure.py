@@ -1,6 +1,5 @@
 """The figure of what each latent moves. Arrays in, a file out, as in plotting.py: nothing here sees a model."""
 
-import io
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,14 +7,11 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from PIL import Image
 
-from syntone.files import replacing
-from syntone.plotting import DPI, ORIGINAL
+from syntone.plotting import ORIGINAL, save_figure
 
 MAX_LATENTS = 12  # columns; more would not be legible
 MAX_CLASSES = 8
-N_COLOURS = 192
 CLASS_COLOURS = ("#1f4e79", "#d9601a", "#2e8b57", "#8e44ad", "#b8860b", "#c2185b", "#00838f", "#555555")
 
 
@@ -75,11 +71,7 @@ def _finish(path: str | Path, figure: Figure, title: str) -> None:
     """The title in lines that fit the width, and the file."""
     letters = int(9.5 * figure.get_figwidth())
     figure.suptitle("\n".join(textwrap.fill(line, letters) for line in title.split("\n")), fontsize=12)
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=DPI)
-    few = Image.open(drawn).convert("RGB").quantize(N_COLOURS, dither=Image.Dither.NONE)  # a third of the bytes
-    with replacing(path) as handle:
-        few.save(handle, format="png", optimize=True)
+    save_figure(path, figure)
 
 
 def _draw_map(axes: Axes, normalised: np.ndarray, cells: Sequence[Sequence[str]], factors: Sequence[str],

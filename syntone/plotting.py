@@ -45,7 +45,7 @@ class Sound:
     label: str
 
 
-def _save(path: str | Path, figure: Figure) -> None:
+def save_figure(path: str | Path, figure: Figure) -> None:
     with replacing(path) as handle:
         figure.savefig(handle, format="png", dpi=DPI)
 
@@ -120,7 +120,7 @@ def reconstruction_figure(path: str | Path, originals: Sequence[Sound], reconstr
     grid[0, 1].legend(grid[0, 1].lines, ("original", "reconstruction"), loc="upper right", fontsize=8)
     _colour_bar(figure, image, list(grid[:, 3]), scale=scale)
     figure.suptitle(title)
-    _save(path, figure)
+    save_figure(path, figure)
 
 
 def sample_figure(path: str | Path, samples: Sequence[Sound], *, scale: Scale, title: str) -> None:
@@ -137,7 +137,7 @@ def sample_figure(path: str | Path, samples: Sequence[Sound], *, scale: Scale, t
         axes.set_xlabel(label)
     _colour_bar(figure, image, list(grid[:, 2]), scale=scale)
     figure.suptitle(title)
-    _save(path, figure)
+    save_figure(path, figure)
 
 
 def traversal_figure(path: str | Path, mels: np.ndarray, *, values: np.ndarray, labels: Sequence[str], scale: Scale,
@@ -170,7 +170,7 @@ def traversal_figure(path: str | Path, mels: np.ndarray, *, values: np.ndarray, 
                 axes.set_xlabel("s", fontsize=8)
     _colour_bar(figure, image, list(grid.ravel()), scale=scale)
     figure.suptitle(title, fontsize=10)
-    _save(path, figure)
+    save_figure(path, figure)
 
 
 def information_figure(path: str | Path, shares: np.ndarray, *, factors: Sequence[str], latents: Sequence[str],
@@ -202,7 +202,7 @@ def information_figure(path: str | Path, shares: np.ndarray, *, factors: Sequenc
     axes.set_xlabel("latents by mean KL")
     figure.colorbar(image, ax=axes, label="mutual information / H(factor)", pad=0.12)
     figure.suptitle(title, fontsize=10)
-    _save(path, figure)
+    save_figure(path, figure)
 
 
 def dataset_figure(path: str | Path, rows: Sequence[Sequence[Sound]], *, scale: Scale, title: str) -> None:
@@ -220,7 +220,7 @@ def dataset_figure(path: str | Path, rows: Sequence[Sequence[Sound]], *, scale: 
         axes.set_xlabel(label)
     _colour_bar(figure, image, list(grid.ravel()), scale=scale, fraction=0.01, aspect=60)
     figure.suptitle(title, fontsize=13)
-    _save(path, figure)
+    save_figure(path, figure)
 
 
 def audit_figure(path: str | Path, factors: Sequence[dict], *, resolution_db: float,
@@ -247,7 +247,7 @@ def audit_figure(path: str | Path, factors: Sequence[dict], *, resolution_db: fl
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     figure.suptitle(title, fontsize=11)
-    _save(path, figure)
+    save_figure(path, figure)
 
 
 def _draw_steps(axes: Axes, factor: dict, *, resolution_db: float) -> None:
@@ -339,4 +339,4 @@ def training_curves(path: str | Path, history: dict[str, list[float]], *, title:
         axes.grid(alpha=0.3)
         axes.legend(fontsize=7)
     figure.suptitle(title, fontsize=11)
-    _save(path, figure)
+    save_figure(path, figure)
