@@ -69,8 +69,8 @@ class Setting:
 
 
 def strengths(flags: str) -> list[Setting]:
-    """beta of BetaVAE and BTCVAE around their papers' values; strength 1 of either is the VAE."""
-    values = {"BetaVAE": ("--beta", (1, 16)), "BTCVAE": ("--beta", (1, 24))}
+    """beta of BetaVAE around its paper's 4; 1 is the VAE. `flags`: those of the setting that it varies."""
+    values = {"BetaVAE": ("--beta", (1, 2, 8, 16))}
     return [Setting("strengths", f"{model}_{value:g}", CLEAN, f"{flags} {flag} {value:g}", models=(model,), strength=value,
                     metrics=FEW)
             for model, (flag, several) in values.items() for value in several]
