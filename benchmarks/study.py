@@ -63,6 +63,7 @@ class Setting:
     metrics: tuple[str, ...] = MOST
     strength: float | None = None
     epochs: int | None = None  # None: those of the command line
+    anneal_epochs: int | None = None
 
     def folder(self, base: str) -> Path:
         return Path(base) / "study" / self.part / self.name
@@ -98,7 +99,8 @@ SETTINGS = [
     Setting("grid", "grid", GRID),
     Setting("clean", "clean", CLEAN),
     Setting("gainshape", "gainshape", CLEAN, GAINSHAPE),
-    Setting("gainshape_grid", "gainshape_grid", GRID, GAINSHAPE, models=("BetaVAE",)),
+    # Eight times the tones: as many steps in six epochs.
+    Setting("large", "large", LARGE, GAINSHAPE, models=("BetaVAE",), metrics=FEW, epochs=6, anneal_epochs=5),
     *strengths(GAINSHAPE),
 ]
 PARTS = list(dict.fromkeys(setting.part for setting in SETTINGS))
@@ -127,7 +129,8 @@ def trainings(settings: list[Setting], args: argparse.Namespace) -> list[list[st
             for group in [seeds] if args.together else [[seed] for seed in seeds]:
                 commands.append([
                     sys.executable, "trainvae.py", "--dataset", setting.dataset, "--model", model, "--seeds", *map(str, group),
-                    "--epochs", str(setting.epochs or args.epochs), "--anneal_epochs", str(args.anneal_epochs), *shlex.split(setting.flags),
+                    "--epochs", str(setting.epochs or args.epochs), "--anneal_epochs",
+                    str(setting.anneal_epochs or args.anneal_epochs), *shlex.split(setting.flags),
                     *shlex.split(setting.own.get(model, "")), "--output_dir", str(setting.folder("checkpoints")), "--resume"])
     return commands
 

@@ -16,11 +16,11 @@ from syntone.files import write_text
 
 # Settings of the tables, in the order of the tables.
 TITLES = {
-    "published": "published setting, paper's grid",
-    "grid": "defaults, paper's grid",
+    "published": "published setting, paper's grid of 4,000",
+    "grid": "defaults, paper's grid of 4,000",
     "clean": "defaults, clean",
     "gainshape": "`--features gainshape`, clean",
-    "gainshape_grid": "`--features gainshape`, paper's grid",
+    "large": "`--features gainshape`, paper's grid of 32,000",
 }
 CURVES = ("pressure", "train_recon", "train_kl", "valid_recon", "valid_kl", "valid_loss")
 
