@@ -141,14 +141,27 @@ def check_flags(args: argparse.Namespace) -> None:
     check_writable_folder(args.output_dir, flag="--output_dir")
     if not 1e-6 <= args.sigma <= 1e6:
         raise InputError(f"--sigma: {args.sigma:g} takes the loss out of the range of float32; give 1e-6 to 1e6")
-    if args.anneal_from > 1e9:
-        raise InputError(f"--anneal_from: {args.anneal_from:g} takes the loss out of the range of float32; give 1e9 or less")
+    if not 1e-6 <= args.anneal_from <= 1e9:
+        raise InputError(f"--anneal_from: {args.anneal_from:g} takes the loss out of the range of float32; give 1e-6 to 1e9")
     for flag in FRONT_END_HELP:
         if getattr(args, flag) is not None and flag not in FRONT_END_FLAGS[args.features]:
             raise InputError(f"--{flag}: --features {args.features} has no such thing; leave it out")
+    front_end = front_end_config(args)
+    for flag, most in (("n_mels", 2048), ("level_rows", 2048), ("smoothing", 1000), ("range_db", 1000)):
+        if front_end.get(flag, 0) > most:
+            raise InputError(f"--{flag}: {front_end[flag]:g} is more than can be computed; give at most {most}")
+    if "db_min" in front_end and not -1000 <= front_end["db_min"] < front_end["db_max"] <= 1000:
+        raise InputError(f"--db_min, --db_max: from {front_end['db_min']:g} to {front_end['db_max']:g} dB is no range; give "
+                         f"two numbers from -1000 to 1000, the smaller one first")
     for flag in ("beta", "gamma", "alpha"):
         if (getattr(args, flag) or 0) > 1e9:
             raise InputError(f"--{flag}: {getattr(args, flag):g} takes the loss out of the range of float32; give 1e9 or less")
+
+
+def front_end_config(args: argparse.Namespace) -> dict:
+    """The flags of the front end that the chosen kind has, defaults included."""
+    return {flag: default if getattr(args, flag) is None else getattr(args, flag)
+            for flag, default in FRONT_END_FLAGS[args.features].items()}
 
 
 def watch(model, features, device, labels: dict, metrics: list[str], every: int, epoch: int) -> dict[str, float]:
@@ -209,9 +222,8 @@ def train_all(args: argparse.Namespace, names: list[str], overrides: dict, *, de
     say = functools.partial(print, flush=True) if processes.writes else (lambda *words: None)
     bar_of = functools.partial(tqdm, unit="tone", delay=2, disable=None if processes.writes else True)
     dataset = load_npz(args.dataset)
-    front_end = FrontEnd(args.features, sample_rate=dataset.sample_rate, n_samples=dataset.x.shape[1], **{
-        flag: default if getattr(args, flag) is None else getattr(args, flag)
-        for flag, default in FRONT_END_FLAGS[args.features].items()})
+    front_end = FrontEnd(args.features, sample_rate=dataset.sample_rate, n_samples=dataset.x.shape[1],
+                         **front_end_config(args))
     planned = [runs.plan(name, seed, args=args, dataset=dataset, front_end=front_end, overrides=overrides)
                for seed in args.seeds for name in names]
     runs.check_processes(planned, processes, batch_size=args.batch_size)
@@ -226,10 +238,11 @@ def train_all(args: argparse.Namespace, names: list[str], overrides: dict, *, de
         say(f"{n_out:,} of {len(dataset):,} tones are held out of training and validation, as the dataset's recipe says")
     if todo[0].weights is not None:
         say("training tones are drawn from the correlated distribution of the dataset's recipe")
-    left = annealed_pressure(args.epochs + 1, start=args.anneal_from, epochs=args.anneal_epochs)
-    if left > 1:
-        say(f"--anneal_epochs {args.anneal_epochs}: after {args.epochs} epochs the pressure is still {left:.3g}, under which a "
-            f"model uses few latents; for a run this short give --anneal_epochs {max(1, round(0.8 * args.epochs))}")
+    left = annealed_pressure(args.epochs, start=args.anneal_from, epochs=args.anneal_epochs)
+    if left > 2:
+        shorter = f"--anneal_epochs {args.epochs - 1} or " if args.epochs > 1 else ""
+        say(f"--anneal_epochs {args.anneal_epochs}: in epoch {args.epochs}, the last, the pressure is still {left:.3g}, under which a "
+            f"model uses few latents; for a run this short give {shorter}--anneal_from 1")
     labels, watched = choose_watched(args, dataset)
     for run in todo:
         check_training(run.model_name, run.model_config, batch_size=min(args.batch_size, len(run.train_rows)), device=device)

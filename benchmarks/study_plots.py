@@ -89,7 +89,7 @@ def tradeoff_figure(path: Path, rows: list[dict], titles: dict[str, str]) -> Non
     handles += [ax.plot([], [], MARKERS[i], color="#888888", label=titles[name].replace("`", ""))[0]
                 for i, name in enumerate(settings)]
     ax.legend(handles=handles, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
-    ax.set(xlabel="reconstruction error of validation tones (dB)", ylabel="MIG", ylim=(0, 1),
+    ax.set(xlabel="reconstruction error of validation tones (dB; each front end has decibels of its own)", ylabel="MIG", ylim=(0, 1),
            title="Reconstruction and disentanglement, a marker a checkpoint")
     ax.set_xlim(left=0)
     ax.grid(alpha=0.3)
@@ -97,9 +97,10 @@ def tradeoff_figure(path: Path, rows: list[dict], titles: dict[str, str]) -> Non
 
 
 def correlation_figure(path: Path, rows: list[dict], titles: dict[str, str]) -> None:
-    """Rank correlation of the metrics over the checkpoints of all settings."""
+    """Rank correlation of the metrics over all checkpoints that were given every metric."""
     rows = [row for row in rows if row["setting"] in titles and row["factor"] == "all"]
-    keys = list(pick(rows, "MIG"))
+    whole = pick(rows, "JEMMIG").keys()  # a setting that was given a few metrics has none
+    keys = [key for key in pick(rows, "MIG") if key in whole]
     names, columns = [], []
     for metric in dict.fromkeys(row["metric"] for row in rows):
         found = pick(rows, metric)
@@ -120,7 +121,7 @@ def correlation_figure(path: Path, rows: list[dict], titles: dict[str, str]) -> 
             ax.text(j, i, f"{rho[i, j]:.1f}".replace("-0.0", "0.0"), ha="center", va="center", fontsize=7,
                     color="white" if abs(rho[i, j]) > 0.6 else "black")
     figure.colorbar(image, ax=ax, label="Spearman's rank correlation", shrink=0.7)
-    ax.set_title(f"Do the metrics agree? {len(keys)} checkpoints of all settings")
+    ax.set_title(f"Do the metrics agree? {len(keys)} checkpoints of {len({key[0] for key in keys})} settings")
     save(path, figure)
 
 

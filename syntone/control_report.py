@@ -9,7 +9,7 @@ import torch
 from tqdm import tqdm
 
 from syntone import evaluation
-from syntone.control import N_BASES, N_STEPS, NO_TONE, Control, controllability
+from syntone.control import N_BASES, N_STEPS, Control, controllability, tone_limit
 from syntone.control_figure import MAX_LATENTS, controllability_figure
 from syntone.data import Dataset
 from syntone.factors import FACTORS
@@ -22,6 +22,7 @@ METRIC = "controllability"
 CSV_COLUMNS = ("model", "seed", "factor", "latent", "unit", "change", "normalised", "smoothness", "monotonicity", "score",
                "no_tone")
 DECODED_ROWS = 512  # in a block
+MAX_PAIRS = 20_000_000  # of a tone and a class; 160 MB for each of several arrays
 MIN_RANGE = 0.02  # ceiling - floor below this says nothing, as for all scores
 Key = tuple[str, int]  # name of the model, seed
 
@@ -35,7 +36,7 @@ def templates_of(entry: Entry) -> Templates:
                           units={name: factor.unit for name, factor in FACTORS.items()})
 
 
-def measure_control(entry: Entry, codes: evaluation.Codes, templates: Templates, *, seed: int) -> Control:
+def measure_control(entry: Entry, codes: evaluation.Codes, templates: Templates, *, limit: float, seed: int) -> Control:
     """What every active latent of one checkpoint moves; latents by mean KL, base tones out of the validation tones."""
     rng = np.random.default_rng(seed)
     device = templates.patterns.device
@@ -48,18 +49,25 @@ def measure_control(entry: Entry, codes: evaluation.Codes, templates: Templates,
 
     bases = evaluation.choose_rows(entry.valid_rows, entry.dataset.y, n=N_BASES, rng=rng)
     return controllability(measure, codes=codes.codes, latents=codes.order[codes.active[codes.order]], bases=bases,
-                           templates=templates, generator=rng)
+                           templates=templates, limit=limit, generator=rng)
 
 
 def measure_controls(entries: list[Entry], codes_of: dict[Key, evaluation.Codes], *, seed: int) -> dict[Key, Control]:
-    """What the latents of every checkpoint move; templates are made once for all that share features."""
-    found, templates, made_of = {}, None, None
+    """What the latents of every checkpoint move; templates are made once for all that share features. Nothing of a dataset
+    with a nominal factor of so many classes, such as one for each recording, that their pairs would fill the memory."""
+    found, templates, limit, made_of = {}, None, 0.0, None
     with tqdm(total=len(entries), desc=METRIC, unit="checkpoint", delay=2, disable=None) as bar:
         for entry, (key, codes) in zip(entries, codes_of.items()):
+            bar.update()
+            n_pairs = max((len(entry.dataset) * len(np.unique(column)) for column, kind in
+                           zip(entry.dataset.factors.T, entry.dataset.factor_kinds) if kind == "nominal"), default=0)
+            if n_pairs > MAX_PAIRS:
+                bar.write(f"{METRIC} of {key[0]}, seed {key[1]}, is left out: a nominal factor has too many classes")
+                continue
             if made_of is not entry.features:  # checkpoints of one dataset mostly follow one another
                 templates, made_of = templates_of(entry), entry.features
-            found[key] = measure_control(entry, codes, templates, seed=seed)
-            bar.update()
+                limit = tone_limit(templates, generator=np.random.default_rng(seed))
+            found[key] = measure_control(entry, codes, templates, limit=limit, seed=seed)
     return found
 
 
@@ -90,7 +98,7 @@ def control_details(control: Control) -> dict:
     return {"factors": list(control.factors), "units": [_unit(control, k) for k in range(len(control.factors))],
             "seen_by_the_front_end": control.seen.tolist(), "latents": control.latents.tolist(), **matrices,
             "score_of_latents": [_number(value) for value in control.score_of], "score": _number(control.score),
-            "no_tone": control.no_tone.tolist(), "coverage": control.coverage.tolist(), "floors": list(control.floors)}
+            "no_tone_limit": control.limit, "no_tone": control.no_tone.tolist(), "coverage": control.coverage.tolist(), "floors": list(control.floors)}
 
 
 def write_control(path: Path, controls: dict[Key, Control]) -> None:
@@ -166,4 +174,4 @@ def _title(control: Control, model: str) -> str:
     shown = "" if len(control.latents) <= MAX_LATENTS else f"; the {MAX_LATENTS} of {len(control.latents)} with the most KL"
     return (f"{model}, what each latent moves: {score}\nmean change over {n_bases} base tones, each latent in {N_STEPS} steps "
             f"between its 2 % and 98 % quantile; dark: the factor's whole range{shown}. No tone, and left out: a step that the "
-            f"best match misses by more than {100 * NO_TONE:.0f} % of it")
+            f"best match misses by more than {100 * control.limit:.0f} % of it")

@@ -31,7 +31,7 @@ class FrontEnd:
     kind : "logmel", "gainshape" or "paper"
         `logmel`: decibels against one fixed reference, clipped to [db_min, db_max] and mapped to [0, 1].
         `gainshape`: the decibels of each frame in two parts, as in gain-shape quantisation (Gray 1984): its level, the
-        largest band, and its shape, the bands against that level. Nothing is lost: level + shape is `logmel` again.
+        largest band, and its shape, the bands against that level. Within `range_db` of it, level + shape is `logmel` again.
         `paper`: linear power, each frame divided by its own maximum, as in the published code; this erases amplitude.
     sample_rate, n_samples : int
         Of the waveforms: Hz, and their length T.
@@ -128,15 +128,24 @@ class FrontEnd:
         span = self.db_max - self.db_min
         if self.kind == "logmel":
             return features.clamp(0.0, 1.0) * span + self.db_min
+        shape, level = self._split(features)
+        return (shape + level).clamp(self.db_min, self.db_max)
+
+    def _split(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Shape (B, 1, M, L) and level (B, 1, 1, L) of `gainshape`, dB."""
         shape, level = features.clamp(0.0, 1.0).split([self.n_mels, self.level_rows], dim=2)
-        db = (shape - 1) * self.range_db + level.mean(dim=2, keepdim=True) * span + self.db_min
-        return torch.where(shape > 0, db, self.db_min).clamp(self.db_min, self.db_max)
+        return (shape - 1) * self.range_db, level.mean(dim=2, keepdim=True) * (self.db_max - self.db_min) + self.db_min
 
     def to_mel(self, features: Tensor) -> Tensor:
-        """Features back to mel power (B, 1, M, L). The floor of the range counts as silence. The level that `paper` has
+        """Features back to mel power (B, 1, M, L). The floor of the range counts as silence; that of `gainshape`, at most -30 dB
+        and anywhere in the middle of the range, is taken off the power, so that a pixel just above it is nearly silent. The level that `paper` has
         erased counts as that of a full-scale sine in every frame."""
         if self.kind == "paper":
             return features.clamp_min(0.0) * self.reference
+        if self.kind == "gainshape":
+            shape, level = self._split(features)
+            power = 10 ** (level / 10) * (10 ** (shape / 10) - 10 ** (-self.range_db / 10))
+            return torch.where(level > self.db_min, power, 0.0).clamp_min(0.0) * self.reference
         db = self.to_db(features)
         return torch.where(db > self.db_min, 10 ** (db / 10) * self.reference, 0.0)
 

@@ -76,5 +76,5 @@ def check_training(model_name: str, config: dict[str, Any], *, batch_size: int, 
         return
     there = memory_bytes(device)
     if wanted > there:
-        raise InputError(f"--latent_dim, --batch_size: {model_name} would take {wanted:,} bytes and {device} has {there:,}; "
-                         f"give smaller ones")
+        raise InputError(f"--latent_dim, --hidden, --channels, --batch_size: {model_name} would take {wanted:,} bytes and "
+                         f"{device} has {there:,}; give smaller ones")

@@ -219,7 +219,10 @@ def make_card(sounds: Sequence[Sound]) -> tuple[str, list[Player]]:
 
 def described(entries: Sequence[Entry], *, seed: int) -> list[str]:
     """Warnings, and paragraphs on data, front end and versions."""
-    html = [markup.paragraph(f"Warning: {message}.", kind="warning") for message in warnings_for(entries)]
+    messages = warnings_for(entries)
+    for path in {entry.dataset.path for entry in entries}:  # the page is passed on, so it names files and no folders
+        messages = [message.replace(str(path), path.name) for message in messages]
+    html = [markup.paragraph(f"Warning: {message}.", kind="warning") for message in messages]
     groups: dict[tuple, list[Entry]] = {}
     for entry in entries:
         groups.setdefault((entry.dataset.path, entry.front_end), []).append(entry)
@@ -261,12 +264,16 @@ def dataset_words(dataset: Dataset) -> str:
 
 def front_end_words(front_end: FrontEnd) -> str:
     """What the models see."""
-    _, n_mels, n_frames = front_end.shape
     level = "linear power, each frame divided by its own maximum"
+    span = f"from {front_end.db_min:g} to {front_end.db_max:+g} dB against a full-scale sine"
     if front_end.kind == "logmel":
-        level = f"decibels from {front_end.db_min:g} to {front_end.db_max:+g} against a full-scale sine"
-    return (f"Models see mel spectrograms ({front_end.kind}: {level}) of {n_mels} bands and {n_frames} frames, window "
-            f"{front_end.n_fft}, hop {front_end.hop}.")
+        level = f"decibels {span}"
+    if front_end.kind == "gainshape":
+        level = (f"decibels down to {front_end.range_db:g} dB below each frame's largest band, and {front_end.level_rows} rows that "
+                 f"hold the level, {span}")
+    skirts = f", filters with skirts that fall by 10 dB in {front_end.smoothing:g} bands" if front_end.smoothing else ""
+    return (f"Models see mel spectrograms ({front_end.kind}: {level}) of {front_end.n_mels} bands{skirts} and "
+            f"{front_end.n_frames} frames, window {front_end.n_fft}, hop {front_end.hop}.")
 
 
 def settings(entries: Sequence[Entry], model: str, *, state: str) -> str:

@@ -67,7 +67,7 @@ def _cell(rows: Sequence[Row]) -> str:
     text = _number(_mean(values))
     if len(rows) > 1:
         text += f" ± {_number(float(np.std(values, ddof=1)))}"
-    if rows[0].floor is None:
+    if any(row.floor is None for row in rows):  # a mean over some seeds has no place beside one over all
         return text
     floor = _number(_mean([row.floor for row in rows]))
     if len(rows) == 1 and rows[0].floor_std is not None:

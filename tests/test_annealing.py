@@ -83,8 +83,10 @@ def test_another_schedule_is_another_run(train, tmp_path, dataset_path, refused)
 
 
 def test_a_run_that_ends_under_pressure_says_so(train, capsys):
-    train("short", "--epochs", 2, "--anneal_from", 100, "--anneal_epochs", 4)
-    assert "--anneal_epochs 4: after 2 epochs the pressure is still 10," in capsys.readouterr().out
-    train("whole", "--epochs", 2, "--anneal_from", 100, "--anneal_epochs", 2)
+    short = train("short", "--epochs", 2, "--anneal_from", 100, "--anneal_epochs", 2)
+    said = capsys.readouterr().out
+    assert short["pressure"][-1] == pytest.approx(10) and "in epoch 2, the last, the pressure is still 10," in said
+    assert "give --anneal_epochs 1 or --anneal_from 1" in said
+    assert train("whole", "--epochs", 2, "--anneal_from", 100, "--anneal_epochs", 1)["pressure"][-1] == 1
     train("steady", "--epochs", 2, "--anneal_from", 1)
     assert "pressure is still" not in capsys.readouterr().out

@@ -71,7 +71,7 @@ def grid_oracle(templates, levels, to_levels=lambda z: z):
 def run(measure, codes, templates, *, latents=None, bases=8, **more):
     return control.controllability(measure, codes=codes, latents=range(codes.shape[1]) if latents is None else latents,
                                    bases=np.arange(0, len(codes), len(codes) // bases)[:bases], templates=templates,
-                                   generator=np.random.default_rng(0), **{"n_steps": 13, "n_floor": 0} | more)
+                                   generator=np.random.default_rng(0), **{"n_steps": 13, "n_floor": 0, "limit": 0.3} | more)
 
 
 # ---- measuring one tone ----
@@ -124,12 +124,13 @@ def test_real_tones_between_the_levels_measure_what_lies_between(tmp_path):
     assert np.abs(hz - np.tile(between, 2)).max() < step / 4
     assert np.abs(found.measured[1] - 20 * np.log10(level)).max() < 1.0
     own = np.repeat([0, 1], len(between))
-    assert found.measured[0][np.arange(len(own)), own].min() > 0.8 and found.mismatch.max() < control.NO_TONE
+    assert found.measured[0][np.arange(len(own)), own].min() > 0.8 and found.mismatch.max() < control.tone_limit(templates, generator=np.random.default_rng(0))
 
 
 def test_noise_is_no_tone_and_moves_nothing(templates, dataset):
     noise = torch.rand((200, templates.patterns.shape[1]), generator=torch.Generator().manual_seed(0))
-    assert matching.match(noise, templates).mismatch.min() > control.NO_TONE
+    limit = control.tone_limit(templates, generator=np.random.default_rng(0))
+    assert 0.01 < limit < 0.4 < matching.match(noise, templates).mismatch.min()
     found = run(lambda z: matching.match(noise[np.arange(len(z)) % 200], templates), dataset.factors.astype(float), templates)
     assert found.no_tone_share == 1.0 and (found.change == 0).all() and found.score == 0.0
     assert np.isnan(found.score_of).all() and np.isnan(found.measured[2]).all()
@@ -387,3 +388,23 @@ def test_equal_seeds_give_equal_bytes_and_other_metrics_leave_it_out(evaluated, 
     assert evaluate_script.main([*given, "--metrics", "mig", "--output_dir", str(tmp_path / "b")]) == 0
     assert not (tmp_path / "b" / "controllability.csv").exists()
     assert "controllability" not in (tmp_path / "b" / "metrics.csv").read_text()
+
+
+@pytest.mark.parametrize("kind, more", [("logmel", {"smoothing": 5.0}), ("gainshape", {"smoothing": 5.0, "n_mels": 64})])
+def test_limit_of_a_tone_follows_the_front_end(dataset, kind, more):
+    """With skirts everything looks more alike. Tones of every other level are tones for those between; the mean of all and
+    noise in the pixels are none."""
+    front_end = FrontEnd(kind, sample_rate=dataset.sample_rate, n_samples=dataset.x.shape[1], **more)
+    features = front_end.features(torch.from_numpy(np.array(dataset.x)))
+    patterns = matching.loudness_patterns(features, front_end)
+    templates = matching.make_templates(patterns, factor_values=dataset.factor_values, **dataset.labels())
+    limit = control.tone_limit(templates, generator=np.random.default_rng(0))
+    noise = torch.rand((20, *front_end.shape), generator=torch.Generator().manual_seed(0))
+    for nothing in (features.mean(dim=0, keepdim=True), noise):
+        assert matching.match(matching.loudness_patterns(nothing, front_end), templates).mismatch.min() > limit
+    labels = dataset.labels()
+    odd = labels["factors"][:, 1] % 2 == 1  # levels of amplitude
+    rest = matching.make_templates(patterns[~odd], factor_values=dataset.factor_values[~odd],
+                                   **labels | {"factors": labels["factors"][~odd]})
+    inside = odd & (labels["factors"][:, 1] < labels["factors"][:, 1].max())
+    assert np.median(matching.match(patterns[inside], rest).mismatch) < limit

@@ -16,10 +16,12 @@ import pytest
 from PIL import Image
 from scipy.io import wavfile
 
+import create
 import eval as evaluate_script
 import trainvae
 from syntone import markup, page, showing
 from syntone.data import save_npz
+from syntone.mel import FrontEnd
 
 FAST = ["--metrics", "mig", "modularity", "--device", "cpu"]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -288,3 +290,22 @@ def test_a_browser_shows_every_picture_and_can_play_every_sound(evaluated, shown
     assert "Content Security Policy" not in page_itself.stderr and "CONSOLE" not in page_itself.stderr
     colours = np.asarray(Image.open(tmp_path / "phone.png").convert("L"))
     assert colours.shape[0] >= 700 and colours.min() < 100 < 200 < colours.max()  # ink on paper
+
+
+def test_the_front_end_is_described_as_it_is():
+    """Bands are bands, rows of the level are not, and skirts are named."""
+    common = {"sample_rate": 16000, "n_samples": 16000}
+    gainshape = page.front_end_words(FrontEnd("gainshape", n_mels=64, smoothing=5.0, range_db=30.0, level_rows=16, **common))
+    assert "of 64 bands, filters with skirts that fall by 10 dB in 5 bands and 32 frames" in gainshape
+    assert "down to 30 dB below each frame's largest band, and 16 rows that hold the level" in gainshape
+    plain = page.front_end_words(FrontEnd("logmel", **common))
+    assert "logmel: decibels from -80 to +6 dB" in plain and "skirts" not in plain
+    assert "divided by its own maximum" in page.front_end_words(FrontEnd("paper", **common))
+
+
+def test_a_page_names_files_and_no_folders(trained, tmp_path):
+    grid = ["--sample_rate", "8000", "--duration", "0.5", "--freq_end", "3000", "--num_freqs", "5", "--num_amps", "3"]
+    assert create.main([*grid, "--file_path", str(tmp_path / "other.npz")]) == 0
+    run(trained, tmp_path, "--no_figures", "--dataset", str(tmp_path / "other.npz"))
+    text = (tmp_path / "results" / "report.html").read_text(encoding="utf-8")
+    assert "other.npz was made by another recipe" in text and str(tmp_path) not in text
