@@ -332,8 +332,8 @@ def evaluated(dataset, tmp_path_factory):
     folder = tmp_path_factory.mktemp("evaluated")
     for features in ("logmel", "paper"):
         out = folder / features
-        assert trainvae.main(["--dataset", str(dataset.path), "--output_dir", str(out), "--epochs", "10", "--model", "VAE",
-                              "--seeds", "0", "1", "--latent_dim", "3", "--features", features, "--device", "cpu",
+        assert trainvae.main(["--dataset", str(dataset.path), "--output_dir", str(out), "--epochs", "4", "--model", "VAE",
+                              "--anneal_from", "1", "--sigma", "0.1", "--seeds", "0", "1", "--latent_dim", "3", "--features", features, "--device", "cpu",
                               "--batch_size", "8"]) == 0
         assert evaluate_script.main(["--model", *[str(out / f"VAE_seed{seed}.pt") for seed in (0, 1)], "--metrics",
                                      "controllability", "--device", "cpu", "--output_dir", str(out / "results"),
