@@ -219,7 +219,10 @@ def main(argv: list[str] | None = None) -> int:
             if rows:
                 write_csv(FOLDER / f"{name}.csv", rows)
     study_tables.write_all(FOLDER, CANDIDATES)
-    study_tables.write_readme(ROOT / "README.md", FOLDER)
+    try:
+        study_tables.write_readme(ROOT / "README.md", FOLDER)
+    except FileNotFoundError as missing:
+        sys.exit(f"study.py: the README asks for a table that is not there yet, {Path(missing.filename).name}; run its part first")
     print(f"tables and plots: {FOLDER.relative_to(ROOT)}; the tables in README.md are theirs")
     return 0
 

@@ -46,11 +46,10 @@ def by_strength(rows: list[dict], base: str = "gainshape") -> dict[str, dict[flo
 def strengths_figure(path: Path, rows: list[dict]) -> None:
     """MIG and reconstruction error against strength: a dot a seed, the line and the band are mean and standard deviation."""
     points = by_strength(rows)
-    figure = Figure(figsize=(4 * len(points), 6), layout="constrained")
-    axes = figure.subplots(2, len(points), sharey="row", sharex="col", squeeze=False)
-    for column, (model, of_model) in enumerate(points.items()):
-        for row, (metric, label) in enumerate((("MIG", "MIG"), ("reconstruction error (dB)", "reconstruction error (dB)"))):
-            ax = axes[row, column]
+    figure = Figure(figsize=(9, 3.6 * len(points)), layout="constrained")
+    axes = figure.subplots(len(points), 2, squeeze=False)
+    for row, (model, of_model) in enumerate(points.items()):
+        for ax, metric in zip(axes[row], ("MIG", "reconstruction error (dB)")):
             seeds = [np.array(list(pick(one, metric).values())) for one in of_model.values()]
             mean = np.array([one.mean() for one in seeds])
             deviation = np.array([one.std(ddof=1) if len(one) > 1 else 0.0 for one in seeds])
@@ -63,15 +62,9 @@ def strengths_figure(path: Path, rows: list[dict]) -> None:
             ax.set_xticks(strength, [f"{at:g}" for at in strength])
             ax.minorticks_off()
             ax.grid(alpha=0.3)
-            if row == 0:
-                ax.set_title(model)
-                ax.set_ylim(0, 1)
-            else:
-                ax.set_xlabel(STRENGTHS[model])
-                ax.set_ylim(bottom=0)
-            if column == 0:
-                ax.set_ylabel(label)
-    figure.suptitle("Strength of the regularizer: dots are seeds, band is ± one standard deviation; clean grid, gainshape")
+            ax.set(title=model, xlabel=STRENGTHS[model], ylabel=metric)
+            ax.set_ylim(0, 1 if metric == "MIG" else None)
+    figure.suptitle("Strength of the regularizer on clean, gainshape: dots are seeds, the band ± one standard deviation")
     save(path, figure)
 
 
@@ -135,7 +128,8 @@ def curves_figure(path: Path, rows: list[dict], setting: str, title: str) -> Non
                                ("reconstruction, validation (nats)", "KL, validation (nats)", "factor on the other terms")):
         for model in models:
             seeds = sorted({row["seed"] for row in rows if row["model"] == model})
-            lines = np.array([[row[term] for row in rows if (row["model"], row["seed"]) == (model, seed)] for seed in seeds])
+            lines = [[row[term] for row in rows if (row["model"], row["seed"]) == (model, seed)] for seed in seeds]
+            lines = np.array([line for line in lines if len(line) == max(map(len, lines))])  # not those under way
             epochs = np.arange(1, lines.shape[1] + 1)
             ax.fill_between(epochs, lines.min(axis=0), lines.max(axis=0), color=colour_of(model, models), alpha=0.2, linewidth=0)
             ax.plot(epochs, lines.mean(axis=0), color=colour_of(model, models), label=model)
