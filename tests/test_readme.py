@@ -111,3 +111,9 @@ def test_numbers_that_flags_set_are_the_defaults():
     args = create.parse_flags([])
     assert (args.num_freqs, args.num_amps, args.sample_rate) == (400, 20, 16000)
     assert np.isclose(trainvae.parse_flags(["--dataset", __file__]).sigma, 0.3)
+
+
+def test_front_ends_in_the_table_have_the_defaults_of_the_flags():
+    for kind, flags in trainvae.FRONT_END_FLAGS.items():
+        row = next(line for line in README.splitlines() if re.match(rf"\| {kind} .*`--n_mels", line))
+        assert {name: float(value) for name, value in re.findall(r"--(\w+) (-?[\d.]+)", row)} == flags
