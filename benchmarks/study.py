@@ -97,7 +97,7 @@ def selection() -> list[Setting]:
 SETTINGS = [
     *selection(),
     Setting("published", "published", GRID, PUBLISHED, own={"BTCVAE": "--beta 4", "FactorVAE": f"--gamma 6 {FASTER}"}),
-    Setting("grid", "grid", GRID, own={"FactorVAE": FASTER}),
+    Setting("grid", "grid", GRID, models=("VAE", "BetaVAE", "BTCVAE")),
     Setting("clean", "clean", CLEAN, own={"FactorVAE": FASTER}),
     Setting("gainshape", "gainshape", CLEAN, GAINSHAPE),
     # Eight times the tones: as many steps in six epochs.
