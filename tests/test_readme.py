@@ -28,8 +28,9 @@ def test_the_three_commands_of_the_example_are_there():
 def test_every_command_is_understood(command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # where the files that flags name are there, empty
     (tmp_path / "recordings").mkdir()
-    for name in ("Dataset/my_dataset.npz", "Dataset/syntone.npz", "checkpoints/VAE_seed0.pt", "labels.csv"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+    for name in ("Dataset/my_dataset.npz", "Dataset/syntone.npz", "Dataset/clean.npz", "checkpoints/VAE_seed0.pt",
+                 "checkpoints/BetaVAE_seed0.pt", "checkpoints/study/gainshape/gainshape/VAE_seed0.pt", "labels.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).touch()
     words = shlex.split(command)
     argv = [match for word in words[1:] for match in (map(str, Path().glob(word)) if "*" in word else [word])]

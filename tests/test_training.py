@@ -220,7 +220,7 @@ def test_finished_is_left_alone_unfinished_or_different_is_refused(flags, tmp_pa
     refused(trainvae.main, flags("a", "--epochs", 3, "--model", "VAE", "--resume", "--lr", "0.01"),
             r"other options \(lr 0.001, now 0.01\)")
     refused(trainvae.main, flags("a", "--epochs", 2, "--model", "VAE", "--features", "paper"),
-            r"other options \(kind logmel, now paper\)")
+            r"other options \(kind logmel, now paper, smoothing 5.0, now 0.0\)")
     assert path.read_bytes() == before
     assert trainvae.main(flags("a", "--epochs", 1, "--model", "VAE", "--overwrite")) == 0
     assert load_checkpoint(path).epoch == 1
