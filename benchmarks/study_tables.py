@@ -60,7 +60,7 @@ def spread(numbers: np.ndarray, digits: int = 2) -> str:
 def overview(rows: list[dict], settings: list[str]) -> str:
     """A line a model and setting: MIG with floor, ceiling and adjusted value, and what stands behind it."""
     factors = list(dict.fromkeys(row["factor"] for row in rows if row["metric"] == "MIG" and row["factor"] != "all"))
-    columns = {"SAP": "SAP", "DCIMIG": "DCIMIG", "controllability": "controllability",
+    columns = {"SAP": "SAP", "DCIMIG": "DCIMIG", "controllability": "controllability, adjusted",
                "UDR": "UDR", "active latents": "active", "reconstruction error (dB)": "error, dB"}
     shown = {name: title for name, title in columns.items() if any(row["metric"] == name for row in rows)}
     cells = [["setting", "model", "seeds", "MIG", *[f"MIG, {factor}" for factor in factors], *shown.values()]]
@@ -71,9 +71,9 @@ def overview(rows: list[dict], settings: list[str]) -> str:
             mig = values(one, "MIG")
             cell = (f"{spread(mig)} [{values(one, 'MIG', column='floor').mean():.2f}, "
                     f"{values(one, 'MIG', column='ceiling').mean():.2f}] → {spread(values(one, 'MIG', column='adjusted'))}")
-            cells.append([TITLES[setting], model, str(len(mig)), cell, *[spread(values(one, "MIG", name)) for name in factors],
-                          *[spread(values(one, name), 1 if name in ("active latents", "reconstruction error (dB)") else 2)
-                            for name in shown]])
+            rest = [spread(values(one, name, column="adjusted" if name == "controllability" else "value"),
+                           1 if name in ("active latents", "reconstruction error (dB)") else 2) for name in shown]
+            cells.append([TITLES[setting], model, str(len(mig)), cell, *[spread(values(one, "MIG", name)) for name in factors], *rest])
     return results.to_markdown(cells)
 
 
