@@ -82,16 +82,19 @@ def tradeoff_figure(path: Path, rows: list[dict], titles: dict[str, str]) -> Non
     handles += [ax.plot([], [], MARKERS[i], color="#888888", label=titles[name].replace("`", ""))[0]
                 for i, name in enumerate(settings)]
     ax.legend(handles=handles, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
-    ax.set(xlabel="reconstruction error of validation tones (dB; each front end has decibels of its own)", ylabel="MIG", ylim=(0, 1),
+    ax.set(xlabel="reconstruction error (dB; each front end has its own range)", ylabel="MIG", ylim=(0, 1), xscale="log",
            title="Reconstruction and disentanglement, a marker a checkpoint")
-    ax.set_xlim(left=0)
+    ticks = [tick for tick in (0.5, 1, 2, 5, 10, 20, 50) if min(error.values()) / 2 < tick < 2 * max(error.values())]
+    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    ax.minorticks_off()
     ax.grid(alpha=0.3)
     save(path, figure)
 
 
 def correlation_figure(path: Path, rows: list[dict], titles: dict[str, str]) -> None:
-    """Rank correlation of the metrics over all checkpoints that were given every metric."""
-    rows = [row for row in rows if row["setting"] in titles and row["factor"] == "all"]
+    """Rank correlation of the metrics, adjusted where they have floor and ceiling, over all checkpoints that were given all."""
+    rows = [row | {"value": row["value"] if row["adjusted"] is None else row["adjusted"]} for row in rows
+            if row["setting"] in titles and row["factor"] == "all"]
     whole = pick(rows, "JEMMIG").keys()  # a setting that was given a few metrics has none
     keys = [key for key in pick(rows, "MIG") if key in whole]
     names, columns = [], []
@@ -114,7 +117,7 @@ def correlation_figure(path: Path, rows: list[dict], titles: dict[str, str]) -> 
             ax.text(j, i, f"{rho[i, j]:.1f}".replace("-0.0", "0.0"), ha="center", va="center", fontsize=7,
                     color="white" if abs(rho[i, j]) > 0.6 else "black")
     figure.colorbar(image, ax=ax, label="Spearman's rank correlation", shrink=0.7)
-    ax.set_title(f"Do the metrics agree? {len(keys)} checkpoints of {len({key[0] for key in keys})} settings")
+    ax.set_title(f"Do the adjusted metrics agree? {len(keys)} checkpoints of {len({key[0] for key in keys})} settings")
     save(path, figure)
 
 
