@@ -20,6 +20,7 @@ from syntone.memory import memory_bytes
 
 KINDS = ("logmel", "gainshape", "paper")
 PAPER_AMPLITUDE = 0.25  # of full scale
+SKIRT_ITERATIONS = 400  # of the unfolding that also takes skirts away
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ class FrontEnd:
         features : (B, 1, rows, L), in [0, 1]
         """
         mel = self.to_mel(features).squeeze(1).to(torch.float32)
-        power = unfold_mel(mel, self.bank(mel), n_iter=400 if self.smoothing else 100)
+        power = unfold_mel(mel, self.bank(mel), n_iter=SKIRT_ITERATIONS if self.smoothing else 100)
         wave = griffin_lim(power.sqrt(), n_fft=self.n_fft, hop=self.hop, n_samples=self.n_samples, n_iter=n_iter)
         if self.kind == "paper":
             rms = wave.square().mean(dim=1, keepdim=True).sqrt()

@@ -22,6 +22,18 @@ def dataset_path(tmp_path_factory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def fewer_tones():
+    """Figures and sounds of few tones: most of an evaluation's time goes into inverting spectrograms."""
+    from syntone import mel, showing
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(showing, "N_FRAMES", 3)
+        patch.setattr(showing, "N_STEPS", 2)
+        patch.setattr(mel, "SKIRT_ITERATIONS", 40)
+        yield
+
+
 @pytest.fixture
 def refused(capsys):
     """Assert that a script refuses: exit status, and one line on stderr that matches."""

@@ -328,13 +328,13 @@ def test_the_figure_shows_every_latent_and_is_drawn_without_any(dataset, templat
 
 
 @pytest.fixture(scope="module")
-def evaluated(dataset, tmp_path_factory):
+def evaluated(dataset, tmp_path_factory, fewer_tones):
     folder = tmp_path_factory.mktemp("evaluated")
     for features in ("logmel", "paper"):
         out = folder / features
         assert trainvae.main(["--dataset", str(dataset.path), "--output_dir", str(out), "--epochs", "4", "--model", "VAE",
-                              "--anneal_from", "1", "--sigma", "0.1", "--seeds", "0", "1", "--latent_dim", "3", "--features", features, "--device", "cpu",
-                              "--batch_size", "8"]) == 0
+                              "--anneal_from", "1", "--sigma", "0.1", "--seeds", "0", "1", "--latent_dim", "3",
+                              "--features", features, "--device", "cpu", "--batch_size", "8"]) == 0
         assert evaluate_script.main(["--model", *[str(out / f"VAE_seed{seed}.pt") for seed in (0, 1)], "--metrics",
                                      "controllability", "--device", "cpu", "--output_dir", str(out / "results"),
                                      "--figures_dir", str(out / "Figures"), *["--no_figures"] * (features == "paper")]) == 0
@@ -368,7 +368,7 @@ def test_the_script_writes_rows_matrix_and_figure(evaluated, dataset, features):
     assert " ± " in next(line for line in (results / "table.md").read_text().splitlines() if "| controllability " in line)
 
 
-def test_a_model_without_active_latents_is_evaluated(dataset, tmp_path):
+def test_a_model_without_active_latents_is_evaluated(dataset, tmp_path, fewer_tones):
     assert trainvae.main(["--dataset", str(dataset.path), "--output_dir", str(tmp_path), "--epochs", "1", "--model", "VAE",
                           "--sigma", "30", "--latent_dim", "1", "--device", "cpu"]) == 0
     assert evaluate_script.main(["--model", str(tmp_path / "VAE_seed0.pt"), "--metrics", "controllability", "--device", "cpu",

@@ -66,16 +66,8 @@ def decoded(uri: str, mime: str) -> bytes:
     return base64.b64decode(uri[len(start):], validate=True)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def fewer_tones():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(showing, "N_FRAMES", 3)
-        patch.setattr(showing, "N_STEPS", 2)
-        yield
-
-
 @pytest.fixture(scope="module")
-def trained(dataset_path, tmp_path_factory):
+def trained(dataset_path, tmp_path_factory, fewer_tones):
     folder = tmp_path_factory.mktemp("checkpoints")
     assert trainvae.main(["--dataset", str(dataset_path), "--output_dir", str(folder), "--epochs", "1", "--batch_size", "16",
                           "--device", "cpu", "--model", "VAE", "BetaVAE"]) == 0
@@ -188,7 +180,7 @@ def test_sounds_beyond_the_limit_are_left_out_by_kind_and_named(evaluated, monke
     assert "traversal sounds" in words
 
 
-def test_names_are_text_whatever_they_hold(tmp_path, monkeypatch):
+def test_names_are_text_whatever_they_hold(tmp_path, monkeypatch, fewer_tones):
     """Sounds from arrays: a factor, a file and a recipe named like markup, and no tones' keys."""
     monkeypatch.chdir(tmp_path)
     path = f"{NASTY.replace('/', '')}'&\u202e.npz"
