@@ -8,37 +8,14 @@ import pytest
 import torch
 from PIL import Image
 
-import create
 import eval as evaluate_script
 import trainvae
+from oracles import dataset, grid_oracle, patterns_of, run, templates  # noqa: F401 (fixtures)
 from syntone import control, control_report, matching
-from syntone.data import load_npz
 from syntone.evaluation import Codes
-from syntone.mel import FrontEnd, compute_features
-from syntone.synthesis import unit_tone
+from syntone.mel import FrontEnd
 
-GRID = ["--sample_rate", "8000", "--duration", "0.5", "--freq_start", "430", "--freq_end", "1030", "--num_freqs", "7",
-        "--num_amps", "4", "--waveforms", "sine", "sawtooth"]
-CPU = torch.device("cpu")
 FLAT = dict(factor_names=["amplitude", "frequency"], factor_kinds=["ordered", "ordered"])
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    """56 tones, 7 frequencies x 4 amplitudes x 2 waveforms, all different from each other."""
-    path = tmp_path_factory.mktemp("control") / "tones.npz"
-    assert create.main([*GRID, "--file_path", str(path)]) == 0
-    return load_npz(path)
-
-
-def patterns_of(dataset, kind="logmel"):
-    front_end = FrontEnd(kind, sample_rate=dataset.sample_rate, n_samples=dataset.x.shape[1])
-    return matching.loudness_patterns(compute_features(dataset.x, front_end, device=CPU), front_end)
-
-
-@pytest.fixture(scope="module")
-def templates(dataset):
-    return matching.make_templates(patterns_of(dataset), factor_values=dataset.factor_values, **dataset.labels())
 
 
 @pytest.fixture(scope="module")
@@ -48,130 +25,6 @@ def sines(dataset):
     levels = dataset.factors[rows, 1:]
     return matching.make_templates(patterns_of(dataset)[rows], factors=levels, factor_values=dataset.factor_values[rows, 1:],
                                    **FLAT), levels.astype(float)
-
-
-def grid_oracle(templates, levels, to_levels=lambda z: z):
-    """A decoder whose latents are level indices: multilinear between the tones of a full grid, exact at the levels."""
-    n_levels = (levels.max(axis=0) + 1).astype(int)
-    order = np.ravel_multi_index(levels.astype(int).T, n_levels)
-    grid = templates.patterns[np.argsort(order)].double().reshape(*n_levels, -1)
-
-    def measure(z):
-        at = np.clip(to_levels(z), 0, n_levels - 1)
-        low = np.minimum(np.floor(at).astype(int), n_levels - 2)
-        share, decoded = at - low, 0.0
-        for corner in np.ndindex(*[2] * len(n_levels)):
-            weight = np.prod(np.where(corner, share, 1 - share), axis=1)
-            decoded = decoded + torch.from_numpy(weight)[:, None] * grid[tuple((low + corner).T)]
-        return matching.match(decoded.float(), templates)
-
-    return measure
-
-
-def run(measure, codes, templates, *, latents=None, bases=8, **more):
-    return control.controllability(measure, codes=codes, latents=range(codes.shape[1]) if latents is None else latents,
-                                   bases=np.arange(0, len(codes), len(codes) // bases)[:bases], templates=templates,
-                                   generator=np.random.default_rng(0), **{"n_steps": 13, "n_floor": 0, "limit": 0.3} | more)
-
-
-# ---- measuring one tone ----
-
-def test_tones_of_the_dataset_measure_their_own_labels(dataset, templates):
-    found = matching.match(templates.patterns, templates)
-    timbre, amplitude, frequency = found.measured
-    assert templates.units == ("", "dB", "cents")
-    np.testing.assert_allclose(amplitude, 20 * np.log10(dataset.amps), atol=1e-6)
-    np.testing.assert_allclose(frequency, 1200 * np.log2(dataset.freqs), atol=1e-6)
-    np.testing.assert_allclose(timbre, np.eye(2)[dataset.y], atol=1e-6)
-    assert found.mismatch.max() < 1e-6
-
-
-@pytest.mark.parametrize("share", [0.25, 0.5, 0.8])
-@pytest.mark.parametrize("factor", [0, 1, 2])
-def test_a_blend_of_two_neighbours_measures_the_blend(dataset, templates, factor, share):
-    near = templates.neighbours[factor][:, -1]
-    rows = np.flatnonzero(near >= 0)
-    blends = (1 - share) * templates.patterns[rows] + share * templates.patterns[near[rows]]
-    found = matching.match(blends, templates)
-    assert found.mismatch.max() < 1e-3
-    right = np.ones(len(rows), bool)
-    for k in (1, 2):
-        own, other = templates.values[rows, k], templates.values[near[rows], k]
-        error = np.abs(found.measured[k] - (own + share * (other - own))) / templates.span[k]
-        assert error.max() < 0.05
-        right &= error < 1e-3  # iterations
-    probability = found.measured[0][np.arange(len(rows)), dataset.y[rows]]
-    right &= np.abs(probability - (1 - share if factor == 0 else 1.0)) < 1e-3
-    assert right.mean() > (0.7 if factor == 2 else 0.99)  # of frequencies, some have another blend of the same pattern
-
-
-def test_real_tones_between_the_levels_measure_what_lies_between(tmp_path):
-    """Steps of 26 Hz, about a mel band: a tone in the middle of two levels is a quarter of a step off at most, and 1 dB."""
-    grid = ["--sample_rate", "8000", "--duration", "0.5", "--freq_start", "500", "--freq_end", "1000", "--num_freqs", "20",
-            "--num_amps", "5", "--amp_scale", "db", "--waveforms", "sine", "sawtooth", "--oscillator", "bandlimited"]
-    assert create.main([*grid, "--file_path", str(tmp_path / "a.npz")]) == 0
-    dataset = load_npz(tmp_path / "a.npz")
-    levels = np.unique(dataset.freqs)
-    between = (levels[1:] + levels[:-1]) / 2
-    level = 0.4
-    waves = np.stack([level * unit_tone(name, hz, sample_rate=8000, n_samples=4000, oscillator="bandlimited")
-                      for name in ("sine", "sawtooth") for hz in between])
-    front_end = FrontEnd("logmel", sample_rate=8000, n_samples=4000)
-    templates = matching.make_templates(patterns_of(dataset), factor_values=dataset.factor_values, **dataset.labels())
-    found = matching.match(matching.loudness_patterns(front_end.features(torch.from_numpy(waves)), front_end), templates)
-    step = levels[1] - levels[0]
-    hz = 2 ** (found.measured[2] / 1200)
-    assert np.abs(hz - np.tile(between, 2)).max() < step / 4
-    assert np.abs(found.measured[1] - 20 * np.log10(level)).max() < 1.0
-    own = np.repeat([0, 1], len(between))
-    assert found.measured[0][np.arange(len(own)), own].min() > 0.8 and found.mismatch.max() < control.tone_limit(templates, generator=np.random.default_rng(0))
-
-
-def test_noise_is_no_tone_and_moves_nothing(templates, dataset):
-    noise = torch.rand((200, templates.patterns.shape[1]), generator=torch.Generator().manual_seed(0))
-    limit = control.tone_limit(templates, generator=np.random.default_rng(0))
-    assert 0.01 < limit < 0.4 < matching.match(noise, templates).mismatch.min()
-    found = run(lambda z: matching.match(noise[np.arange(len(z)) % 200], templates), dataset.factors.astype(float), templates)
-    assert found.no_tone_share == 1.0 and (found.change == 0).all() and found.score == 0.0
-    assert np.isnan(found.score_of).all() and np.isnan(found.measured[2]).all()
-
-
-def test_the_nearest_rows_are_those_of_all_tones_in_blocks_too(templates, monkeypatch):
-    queries = templates.patterns[::5] + 0.01
-    expected = torch.cdist(queries.double(), templates.patterns.double()).argsort(dim=1)[:, :matching.N_CANDIDATES].numpy()
-    monkeypatch.setattr(matching, "REFERENCE_ROWS", 9)
-    np.testing.assert_array_equal(matching.nearest_rows(queries, templates), expected)
-
-
-def test_neighbours_differ_in_one_factor_alone_also_without_a_full_grid():
-    factors = np.array([[0, 0], [0, 3], [1, 0], [2, 3], [0, 1], [0, 0]])  # the last is another take of the first
-    assert matching.neighbours_in(factors, 1, nominal=False).tolist() == [[-1, 4], [4, -1], [-1, -1], [-1, -1], [0, 1], [-1, 4]]
-    near = matching.neighbours_in(factors, 0, nominal=True)  # the other two classes in turn, from one's own
-    assert near.tolist() == [[2, -1], [-1, 3], [-1, 0], [1, -1], [-1, -1], [2, -1]]
-
-
-def test_shares_stay_in_their_simplices_and_solve_what_can_be_solved_by_hand():
-    eye = np.eye(3)[None]
-    for slope, groups, expected in [([0.3, -1.0, 0.5], [0, 0, 1], [0.3, 0.0, 0.5]),
-                                    ([2.0, 2.0, 3.0], [0, 0, 1], [0.5, 0.5, 1.0]),
-                                    ([1.5, 0.7, 0.2], [0, 0, 0], [0.9, 0.1, 0.0])]:
-        found = matching.blend(eye, np.array([slope]), np.array(groups), n_iter=300)
-        np.testing.assert_allclose(found[0], expected, atol=1e-9)
-    gram = np.array([[[4.0, 1.9], [1.9, 1.0]]])  # nearly parallel, of unlike size: G a = s has the solution (0.2, 0.4)
-    found = matching.blend(gram, gram @ np.array([0.2, 0.4]), np.array([0, 1]), n_iter=2000)
-    np.testing.assert_allclose(found[0], [0.2, 0.4], atol=1e-6)
-
-
-def test_many_classes_are_matched_among_the_nearest(monkeypatch):
-    """Twelve classes one tone each, on a line: a blend of two is found although not all neighbours are looked at."""
-    patterns = torch.eye(12)
-    templates = matching.make_templates(patterns, factors=np.arange(12)[:, None], factor_values=np.arange(12.0)[:, None],
-                                        factor_names=["kind"], factor_kinds=["nominal"])
-    found = matching.match(patterns, templates)
-    np.testing.assert_allclose(found.measured[0], np.eye(12), atol=1e-9)
-    monkeypatch.setattr(matching, "MAX_CLASSES", 12)
-    np.testing.assert_allclose(matching.match(0.5 * patterns[:1] + 0.5 * patterns[7:8], templates).measured[0][0, [0, 7]], 0.5,
-                               atol=1e-6)
 
 
 # ---- one traversal ----
@@ -210,6 +63,15 @@ def test_scores_in_closed_form():
 
 
 # ---- models whose answer is known ----
+
+def test_noise_is_no_tone_and_moves_nothing(templates, dataset):
+    noise = torch.rand((200, templates.patterns.shape[1]), generator=torch.Generator().manual_seed(0))
+    limit = control.tone_limit(templates, generator=np.random.default_rng(0))
+    assert 0.01 < limit < 0.4 < matching.match(noise, templates).mismatch.min()
+    found = run(lambda z: matching.match(noise[np.arange(len(z)) % 200], templates), dataset.factors.astype(float), templates)
+    assert found.no_tone_share == 1.0 and (found.change == 0).all() and found.score == 0.0
+    assert np.isnan(found.score_of).all() and np.isnan(found.measured[2]).all()
+
 
 def test_an_oracle_moves_one_factor_a_latent_smoothly(dataset, templates):
     """The factors in another order of latents, one of them downwards: a permuted diagonal."""
