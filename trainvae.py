@@ -40,7 +40,8 @@ from syntone.files import check_writable_folder, locked
 
 WATCHED = ("mig", "jemmig", "dcimig", "modularity", "sap")  # those that take well under a second
 # Flags that reach a model's constructor where it has a parameter of that name.
-MODEL_FLAGS = ("latent_dim", "channels", "hidden", "sigma", "beta", "gamma", "alpha", "estimator")
+MODEL_FLAGS = ("latent_dim", "channels", "hidden", "sigma", "beta", "gamma", "alpha", "estimator", "lambda_od", "lambda_d",
+               "capacity")
 # Flags of the front end and their defaults by kind; what a kind does not have is left out.
 FRONT_END_FLAGS = {
     "logmel": {"n_mels": 128, "db_min": -80.0, "db_max": 6.0, "smoothing": 5.0},
@@ -61,8 +62,8 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
     parser = Parser(prog="trainvae.py", description=__doc__)
     what = parser.add_argument_group("what to train")
     what.add_argument("--dataset", type=Path, default=Path("Dataset/syntone.npz"), help="dataset file of create.py")
-    what.add_argument("--model", nargs="+", help="VAE, BetaVAE, FactorVAE, BTCVAE or a model of your own "
-                                                 "(default: all, one after another)")
+    what.add_argument("--model", nargs="+", help="VAE, BetaVAE, FactorVAE, BTCVAE, DIPVAE, CapacityVAE or a model "
+                                                 "of your own (default: the first four, one after another)")
     what.add_argument("--seeds", nargs="+", type=nonnegative_int, default=[0],
                       help="one run a model and seed; a seed decides the split, the weights and the noise")
     what.add_argument("--features", choices=list(FRONT_END_FLAGS), default="logmel",
@@ -91,10 +92,17 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
     objective.add_argument("--beta", type=nonnegative_float,
                            help="weight of the KL (BetaVAE, default: 4) or of the TC (BTCVAE, default: 6)")
     objective.add_argument("--gamma", type=nonnegative_float,
-                           help="weight of the TC (FactorVAE, default: 10) or of the dimension-wise KL (BTCVAE, default: 1)")
+                           help="weight of the TC (FactorVAE, default: 10), of the dimension-wise KL (BTCVAE, default: 1) or of "
+                                "the KL's distance from the capacity (CapacityVAE, default: 1000)")
     objective.add_argument("--alpha", type=nonnegative_float,
                            help="weight of the mutual information (BTCVAE, default: 1)")
     objective.add_argument("--estimator", choices=["mss", "mws"], help="minibatch estimator (BTCVAE, default: mss)")
+    objective.add_argument("--lambda_od", type=nonnegative_float,
+                           help="weight of the squared covariances of latents (DIPVAE, default: 10)")
+    objective.add_argument("--lambda_d", type=nonnegative_float,
+                           help="weight of the squared differences of their variances from 1 (DIPVAE, default: 10)")
+    objective.add_argument("--capacity", type=nonnegative_float,
+                           help="nats at which the KL is held in the end (CapacityVAE, default: 25)")
     watching = parser.add_argument_group("scores while training (they look at the factors; the training never does)")
     watching.add_argument("--eval_every", type=positive_int, metavar="N",
                           help="add scores to the history every N epochs; they change no weight (default: never)")
@@ -153,7 +161,7 @@ def check_flags(args: argparse.Namespace) -> None:
     if "db_min" in front_end and not -1000 <= front_end["db_min"] < front_end["db_max"] <= 1000:
         raise InputError(f"--db_min, --db_max: from {front_end['db_min']:g} to {front_end['db_max']:g} dB is no range; give "
                          f"two numbers from -1000 to 1000, the smaller one first")
-    for flag in ("beta", "gamma", "alpha"):
+    for flag in ("beta", "gamma", "alpha", "lambda_od", "lambda_d", "capacity"):
         if (getattr(args, flag) or 0) > 1e9:
             raise InputError(f"--{flag}: {getattr(args, flag):g} takes the loss out of the range of float32; give 1e9 or less")
 
@@ -192,12 +200,12 @@ def main(argv: list[str] | None = None) -> int | None:
     args = parse_flags(argv)
 
     with importing():  # after the flags: torch takes a second
-        from models import MODELS
+        from models import PAPERS_MODELS
         from syntone import runs
         from syntone.checkpoint import checkpoint_path
         from syntone.runtime import joined_processes, select_device, tune
 
-    names = args.model or list(MODELS)
+    names = args.model or list(PAPERS_MODELS)
     given = {flag: getattr(args, flag) for flag in MODEL_FLAGS if getattr(args, flag) is not None}
     overrides = {flag: tuple(value) if isinstance(value, list) else value for flag, value in given.items()}
     runs.check_models(names, overrides)

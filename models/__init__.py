@@ -1,8 +1,10 @@
 """The models by name. To add one: write a subclass of VAE and enter it in MODELS; it is then known to every script."""
 
-from models.vae import BTCVAE, VAE, BetaVAE, FactorVAE
+from models.vae import BTCVAE, VAE, BetaVAE, CapacityVAE, DIPVAE, FactorVAE
 
-MODELS: dict[str, type[VAE]] = {"VAE": VAE, "BetaVAE": BetaVAE, "FactorVAE": FactorVAE, "BTCVAE": BTCVAE}
+MODELS: dict[str, type[VAE]] = {"VAE": VAE, "BetaVAE": BetaVAE, "FactorVAE": FactorVAE, "BTCVAE": BTCVAE, "DIPVAE": DIPVAE,
+                                "CapacityVAE": CapacityVAE}
+PAPERS_MODELS = ("VAE", "BetaVAE", "FactorVAE", "BTCVAE")  # of SynTone's paper: what is trained unless names are given
 
 
 def build_model(name: str, **config) -> VAE:
@@ -18,4 +20,4 @@ def build_model(name: str, **config) -> VAE:
     return MODELS[name](**config)
 
 
-__all__ = ["VAE", "BetaVAE", "FactorVAE", "BTCVAE", "MODELS", "build_model"]
+__all__ = ["VAE", "BetaVAE", "FactorVAE", "BTCVAE", "DIPVAE", "CapacityVAE", "MODELS", "PAPERS_MODELS", "build_model"]

@@ -108,3 +108,20 @@ def density_ratio(logits: Tensor) -> Tensor:
 def discriminator_loss(logits_joint: Tensor, logits_permuted: Tensor) -> Tensor:
     """Cross-entropy of telling z (class 0) from permuted z (class 1), the mean of both halves; ln 2 is guessing."""
     return -0.5 * (F.log_softmax(logits_joint, dim=1)[:, 0].mean() + F.log_softmax(logits_permuted, dim=1)[:, 1].mean())
+
+
+def aggregate_covariance(mu: Tensor, logvar: Tensor) -> Tensor:
+    """Covariance of z over tones and noise, (D, D): that of the means plus the mean of the variances (Kumar et al. 2018,
+    Eq. 5). The former is the unbiased estimate from the batch, of at least 2 tones."""
+    centred = mu - mu.mean(dim=0)
+    # A product of matrices would be less precise under autocast.
+    of_means = (centred[:, :, None] * centred[:, None, :]).sum(dim=0) / (len(mu) - 1)
+    return of_means + torch.diag_embed(logvar.exp().mean(dim=0))
+
+
+def covariance_penalties(covariance: Tensor) -> tuple[Tensor, Tensor]:
+    """How far a covariance (D, D) is from the identity: sum of its squared elements off the diagonal, and of the squared
+    differences from 1 on it (Kumar et al. 2018, Eq. 7)."""
+    variances = torch.diagonal(covariance)
+    off_diagonal = covariance - torch.diag_embed(variances)
+    return off_diagonal.square().sum(), (variances - 1).square().sum()

@@ -15,7 +15,8 @@ COUNTS = {"create.py": ["sample_rate", "num_freqs", "num_amps"],
                           "hidden", "channels"]}
 SIZES = {"create.py": ["duration", "freq_start", "freq_end", "amp_start", "amp_end"],
          "trainvae.py": ["lr", "sigma", "memory", "anneal_from", "range_db"]}
-WEIGHTS = {"create.py": ["onset_jitter", "detune_cents"], "trainvae.py": ["beta", "gamma", "alpha", "save_seconds", "smoothing"]}
+WEIGHTS = {"create.py": ["onset_jitter", "detune_cents"], "trainvae.py": ["beta", "gamma", "alpha", "lambda_od", "lambda_d", "capacity", "save_seconds",
+                                                                               "smoothing"]}
 SEEDS = {"create.py": ["seed"], "trainvae.py": ["seeds"], "eval.py": ["seed"]}
 CHOICES = {"create.py": ["preset", "waveforms", "oscillator", "level", "freq_scale", "amp_scale", "phase", "fit"],
            "trainvae.py": ["features", "estimator", "device", "metrics", "precision"], "eval.py": ["state", "device", "metrics"]}
@@ -100,11 +101,17 @@ TOGETHER = [
     ("trainvae.py", "--model VAE --beta 2", "--beta: none of VAE has it"),
     ("trainvae.py", "--model BetaVAE --estimator mws", "--estimator: none of BetaVAE has it"),
     ("trainvae.py", "--model FactorVAE --alpha 2", "--alpha: none of FactorVAE has it"),
+    ("trainvae.py", "--model BTCVAE --lambda_od 2", "--lambda_od: none of BTCVAE has it"),
+    ("trainvae.py", "--model CapacityVAE --lambda_d 2", "--lambda_d: none of CapacityVAE has it"),
+    ("trainvae.py", "--model DIPVAE --capacity 2", "--capacity: none of DIPVAE has it"),
     ("trainvae.py", "--sigma 1e-200", "--sigma: 1e-200 takes the loss out of the range"),
     ("trainvae.py", "--sigma 1e200", r"--sigma: 1e\+200 takes the loss out of the range"),
     ("trainvae.py", "--model BetaVAE --beta 1e300", r"--beta: 1e\+300 takes the loss out of the range"),
     ("trainvae.py", "--model BTCVAE --gamma 1e10", r"--gamma: 1e\+10 takes the loss out of the range"),
     ("trainvae.py", "--model BTCVAE --alpha 1e10", r"--alpha: 1e\+10 takes the loss out of the range"),
+    ("trainvae.py", "--model DIPVAE --lambda_od 1e10", r"--lambda_od: 1e\+10 takes the loss out of the range"),
+    ("trainvae.py", "--model DIPVAE --lambda_d 1e10", r"--lambda_d: 1e\+10 takes the loss out of the range"),
+    ("trainvae.py", "--model CapacityVAE --capacity 1e10", r"--capacity: 1e\+10 takes the loss out of the range"),
     ("trainvae.py", "--anneal_from 1e10", r"--anneal_from: 1e\+10 takes the loss out of the range"),
     ("trainvae.py", "--features paper --smoothing 5", "--smoothing: --features paper has no such thing"),
     ("trainvae.py", "--features paper --db_min -60", "--db_min: --features paper has no such thing"),

@@ -45,7 +45,8 @@ def test_networks_fit_odd_sizes(shape):
     assert model.decode(model.encode(x)[0]).shape == x.shape
 
 
-TERMS = {"VAE": set(), "BetaVAE": set(), "FactorVAE": {"tc", "d_loss"}, "BTCVAE": {"mi", "tc", "dwkl"}}
+TERMS = {"VAE": set(), "BetaVAE": set(), "FactorVAE": {"tc", "d_loss"}, "BTCVAE": {"mi", "tc", "dwkl"},
+         "DIPVAE": {"cov_off_diagonal", "cov_diagonal"}, "CapacityVAE": {"excess"}}
 
 
 @pytest.mark.parametrize("name", TERMS)
@@ -63,6 +64,10 @@ def test_every_term_is_there_a_scalar_and_differentiable(name):
     ("FactorVAE", {"gamma": 3.0}, {"recon": 1, "kl": 1, "tc": 3, "d_loss": 1}),
     ("BTCVAE", {}, {"recon": 1, "mi": 1, "tc": 6, "dwkl": 1}),
     ("BTCVAE", {"alpha": 0.5, "beta": 2.0, "gamma": 3.0}, {"recon": 1, "mi": 0.5, "tc": 2, "dwkl": 3}),
+    ("DIPVAE", {}, {"recon": 1, "kl": 1, "cov_off_diagonal": 10, "cov_diagonal": 10}),
+    ("DIPVAE", {"lambda_od": 2.0, "lambda_d": 0.5}, {"recon": 1, "kl": 1, "cov_off_diagonal": 2, "cov_diagonal": 0.5}),
+    ("CapacityVAE", {}, {"recon": 1, "excess": -1000}),  # a new model's KL is below its capacity
+    ("CapacityVAE", {"gamma": 3.0, "capacity": 0.0}, {"recon": 1, "kl": 3}),
 ])
 def test_loss_is_the_weighted_sum_of_its_terms(name, config, weights):
     losses = losses_of(small(name, **config))
@@ -175,6 +180,27 @@ def test_registry_and_errors():
         build_model("GAN")
     with pytest.raises(TypeError, match="n_data"):
         build_model("BTCVAE")
+
+
+def test_covariances_of_dipvae_are_those_of_the_posterior():
+    """Against torch.cov of the means and the mean of the variances."""
+    model, x = small("DIPVAE"), tones(12)
+    losses = model.losses(x, generator=torch.Generator().manual_seed(0))
+    mu, logvar = model.encode(x)
+    covariance = torch.cov(mu.T) + torch.diag(logvar.exp().mean(dim=0))
+    difference = (covariance - torch.eye(len(covariance))).square()
+    assert losses["cov_diagonal"].item() == pytest.approx(difference.trace().item(), rel=1e-5)
+    assert losses["cov_off_diagonal"].item() == pytest.approx((difference.sum() - difference.trace()).item(), rel=1e-4, abs=1e-7)
+
+
+def test_capacity_draws_the_kl_up_from_below_and_down_from_above():
+    for capacity, sign in ((100.0, -1), (0.0, 1)):
+        model = small("CapacityVAE", gamma=3.0, capacity=capacity)
+        losses = losses_of(model)
+        weight = model.encoder.head[-1].bias
+        of_penalty, of_kl = (torch.autograd.grad(term, weight, retain_graph=True)[0]
+                             for term in (losses["loss"] - losses["recon"], losses["kl"]))
+        torch.testing.assert_close(of_penalty, sign * 3 * of_kl, rtol=1e-4, atol=1e-6)
 
 
 def test_defaults_are_the_papers():

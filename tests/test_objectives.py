@@ -136,3 +136,39 @@ def test_density_ratio_recovers_a_known_total_correlation():
     product = torch.distributions.Normal(0.0, 1.0).log_prob(z).sum(dim=1)
     found = float(objectives.density_ratio(torch.stack([joint, product], dim=1)))
     assert found == pytest.approx(-0.5 * math.log(1 - rho**2), abs=0.01)  # 200,000 draws of standard deviation 0.8
+
+
+def test_aggregate_covariance_is_that_of_many_draws():
+    """By hand for two tones: Cov of the means is [[2, -2], [-2, 2]] (unbiased), the noise adds its mean variances."""
+    mu = torch.tensor([[0.0, 3.0], [2.0, 1.0]], dtype=torch.float64)
+    logvar = torch.tensor([[0.5, 1.0], [1.5, 3.0]], dtype=torch.float64).log()
+    found = objectives.aggregate_covariance(mu, logvar)
+    torch.testing.assert_close(found, torch.tensor([[3.0, -2.0], [-2.0, 4.0]], dtype=torch.float64))
+    _, mu, logvar = drawn(5, n_batch=4000)
+    noise = torch.randn(4000, 4, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
+    draws = mu + torch.exp(0.5 * logvar) * noise
+    torch.testing.assert_close(objectives.aggregate_covariance(mu, logvar), torch.cov(draws.T), atol=0.12, rtol=0)  # 4 deviations
+
+
+def test_aggregate_covariance_does_not_depend_on_the_batch_on_average():
+    """The mean over batches of 4 is that of all tones: a covariance divided by the batch's size would be 3/4 of it."""
+    generator = torch.Generator().manual_seed(7)
+    mu = torch.randn(40_000, 2, generator=generator, dtype=torch.float64)
+    quiet = torch.full((4, 2), -30.0, dtype=torch.float64)
+    mean = torch.stack([objectives.aggregate_covariance(batch, quiet) for batch in mu.split(4)]).mean(dim=0)
+    torch.testing.assert_close(mean, torch.eye(2, dtype=torch.float64), atol=0.03, rtol=0)  # 10,000 batches of deviation 0.8
+
+
+def test_covariance_penalties_by_hand():
+    covariance = torch.tensor([[3.0, -2.0, 0.5], [-2.0, 1.0, 0.0], [0.5, 0.0, 0.5]], dtype=torch.float64)
+    off_diagonal, diagonal = objectives.covariance_penalties(covariance)
+    assert float(off_diagonal) == 8.5  # both triangles: 2 (4 + 0.25 + 0)
+    assert float(diagonal) == 4.25  # 2 squared and 0.5 squared
+    assert [float(term) for term in objectives.covariance_penalties(torch.eye(3))] == [0.0, 0.0]
+
+
+def test_covariance_is_no_less_precise_under_autocast():
+    _, mu, logvar = (value.float() for value in drawn(8))
+    plain = objectives.aggregate_covariance(mu, logvar)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(objectives.aggregate_covariance(mu, logvar), plain)

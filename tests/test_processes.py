@@ -10,14 +10,13 @@ import pytest
 import torch
 
 import trainvae
-from models import build_model
+from models import MODELS, build_model
 from syntone import runs
 from syntone.checkpoint import load_checkpoint
 from syntone.cli import InputError
 from syntone.runtime import Gather, Processes, average_gradients, spread
 
 ROOT = Path(__file__).resolve().parent.parent
-MODELS = ("VAE", "BetaVAE", "FactorVAE", "BTCVAE")
 
 
 def read(path: Path) -> dict[str, list[float]]:
@@ -28,7 +27,7 @@ def read(path: Path) -> dict[str, list[float]]:
 
 def test_two_processes_train_as_one(tmp_path, dataset_path):
     """Equal batches give equal losses: 58 training tones in batches of 15 and 14, so that the parts are uneven too."""
-    flags = ["--dataset", str(dataset_path), "--epochs", "2", "--batch_size", "15", "--device", "cpu"]
+    flags = ["--dataset", str(dataset_path), "--epochs", "2", "--batch_size", "15", "--device", "cpu", "--model", *MODELS]
     assert trainvae.main([*flags, "--output_dir", str(tmp_path / "one")]) == 0
     subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "trainvae.py",
                     *flags, "--output_dir", str(tmp_path / "two")], cwd=ROOT, check=True, capture_output=True,

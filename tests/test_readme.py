@@ -74,20 +74,20 @@ def test_the_model_of_the_example_is_trained_and_scored(tmp_path, dataset_path):
     code = next(block for block in CODE if "class " in block)
     names = vars(models.vae).copy()
     exec(compile(code, "README.md", "exec"), names)
-    MODELS["CapacityVAE"] = names["CapacityVAE"]
+    MODELS["FreeBitsVAE"] = names["FreeBitsVAE"]
     try:
-        assert trainvae.main(["--dataset", str(dataset_path), "--model", "CapacityVAE", "--gamma", "7", "--epochs", "1",
+        assert trainvae.main(["--dataset", str(dataset_path), "--model", "FreeBitsVAE", "--beta", "7", "--epochs", "1",
                               "--output_dir", str(tmp_path), "--device", "cpu"]) == 0
-        path = tmp_path / "CapacityVAE_seed0.pt"
+        path = tmp_path / "FreeBitsVAE_seed0.pt"
         config = load_checkpoint(path).model_config
-        assert config.items() >= {"input_shape": (1, 128, 8), "latent_dim": 8, "gamma": 7.0, "capacity": 15.0}.items()
+        assert config.items() >= {"input_shape": (1, 128, 8), "latent_dim": 8, "beta": 7.0, "free": 0.5}.items()
         assert config["sigma"] == 0.3 and config["channels"] == models.vae.CHANNELS
-        assert "train_excess" in (tmp_path / "CapacityVAE_seed0.csv").read_text()
+        assert "train_paid" in (tmp_path / "FreeBitsVAE_seed0.csv").read_text()
         assert evaluate_script.main(["--model", str(path), "--metrics", "mig", "--no_figures", "--device", "cpu",
                                      "--output_dir", str(tmp_path / "results")]) == 0
-        assert "CapacityVAE" in (tmp_path / "results" / "table.md").read_text()
+        assert "FreeBitsVAE" in (tmp_path / "results" / "table.md").read_text()
     finally:
-        del MODELS["CapacityVAE"]
+        del MODELS["FreeBitsVAE"]
 
 
 def test_nothing_was_left_to_fill_in():
@@ -99,7 +99,7 @@ def test_defaults_in_the_table_of_models_are_the_constructors():
 
     from models import MODELS
 
-    for name in ("BetaVAE", "FactorVAE", "BTCVAE"):
+    for name in ("BetaVAE", "FactorVAE", "BTCVAE", "DIPVAE", "CapacityVAE"):
         row = next(line for line in README.splitlines() if line.startswith(f"| {name} "))
         flags = re.findall(r"--(\w+) ([\w.]+)", row)
         assert flags

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import trainvae
+from models import MODELS
 from syntone import runtime
 from syntone.checkpoint import load_checkpoint
 from syntone.mel import FrontEnd, compute_features
@@ -19,7 +20,6 @@ from syntone.memory import place_for
 from syntone.runtime import Steps, adopt_state, build_optimizer
 
 ROOT = Path(__file__).resolve().parent.parent
-MODELS = ["VAE", "BetaVAE", "FactorVAE", "BTCVAE"]
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 import trainvae
-from models import MODELS as REGISTRY
+from models import MODELS
 from syntone.checkpoint import load_checkpoint, save_checkpoint
 from syntone.cli import InputError, MachineError
 from syntone.training import Learner, Pass, batch_sizes, history_csv, stream, train
 
-MODELS = ["VAE", "BetaVAE", "FactorVAE", "BTCVAE"]
+PAPERS = ["VAE", "BetaVAE", "FactorVAE", "BTCVAE"]
 
 
 @pytest.fixture
@@ -169,11 +169,11 @@ def test_weights_say_how_often_a_row_is_trained_on():
 
 # ---- trainvae.py ----
 
-def test_all_models_by_default_with_histories_and_curves(flags, tmp_path):
+def test_the_papers_models_by_default_with_histories_and_curves(flags, tmp_path):
     assert trainvae.main(flags("a", "--epochs", 2)) == 0
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == sorted(
-        f"{name}_seed0.{ending}" for name in REGISTRY for ending in ("pt", "csv", "png"))
-    for name in MODELS:
+        f"{name}_seed0.{ending}" for name in PAPERS for ending in ("pt", "csv", "png"))
+    for name in PAPERS:
         checkpoint = load_checkpoint(tmp_path / "a" / f"{name}_seed0.pt")
         assert checkpoint.epoch == 2 and checkpoint.model_config["latent_dim"] == 8
         assert len(checkpoint.train_rows) + len(checkpoint.valid_rows) == 72 and len(checkpoint.valid_rows) == 14
