@@ -192,7 +192,8 @@ def main(argv: list[str] | None = None) -> int | None:
         rows, latents = evaluate_entries(entries, codes_of, args, stages)
         rows += agreement_rows(codes_of)
         rows.sort(key=lambda row: list(MODELS).index(row.model))  # columns in one order, whatever the shell's
-        details = {"checkpoints": [str(path) for path in args.model], "state": args.state, "seed": args.seed, "latents": latents}
+        details = {"checkpoints": [str(path) for path in args.model], "state": args.state, "seed": args.seed,
+                   "metrics": args.metrics, "latents": latents}  # metrics: those asked for; null: all
         results.write_scores(stages[args.output_dir.resolve()], rows, details=details)
         page.write_page(stages[args.output_dir.resolve()], rows, entries, state=args.state, seed=args.seed,
                         figures_dir=None if args.no_figures else stages[args.figures_dir.resolve()])

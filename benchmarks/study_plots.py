@@ -9,10 +9,14 @@ from scipy.stats import spearmanr
 
 from syntone.files import replacing
 
-COLOURS = {"VAE": "#4d4d4d", "BetaVAE": "#1f4e79", "FactorVAE": "#d9601a", "BTCVAE": "#2a8a57"}
-FURTHER = ("#8a2a6b", "#b0902a", "#5b5bd6", "#00808a")  # models that were added
+COLOURS = {"VAE": "#4d4d4d", "BetaVAE": "#1f4e79", "FactorVAE": "#d9601a", "BTCVAE": "#2a8a57",
+           "DIPVAE": "#8a2a6b", "CapacityVAE": "#b0902a"}
+FURTHER = ("#5b5bd6", "#00808a", "#7a4a1e", "#c23b5a")  # models that were added
 MARKERS = "osD^vP*X"
-STRENGTHS = {"BetaVAE": "beta", "BTCVAE": "beta (weight of the TC)", "FactorVAE": "gamma (weight of the TC)"}
+# What is varied, and the papers' own.
+STRENGTHS = {"BetaVAE": ("beta (weight of the KL)", 4.0), "FactorVAE": ("gamma (weight of the TC)", 10.0),
+             "BTCVAE": ("beta (weight of the TC)", 6.0), "DIPVAE": ("lambda_od = lambda_d", 10.0),
+             "CapacityVAE": ("capacity (nats)", 25.0)}
 DPI = 90
 
 
@@ -34,19 +38,20 @@ def pick(rows: list[dict], metric: str) -> dict[tuple, float]:
 
 def by_strength(rows: list[dict], base: str = "gainshape") -> dict[str, dict[float, list[dict]]]:
     """model -> strength -> rows, the runs at the papers' strengths (of the setting `base`) among them."""
-    own = {"BetaVAE": 4.0, "BTCVAE": 6.0, "FactorVAE": 10.0}
     found: dict[str, dict[float, list[dict]]] = {}
     for row in rows:
-        strength = row["strength"] if row["part"] == "strengths" else own.get(row["model"]) if row["setting"] == base else None
+        strength = row["strength"]
+        if row["setting"] == base and row["model"] in STRENGTHS:
+            strength = STRENGTHS[row["model"]][1]
         if strength is not None:
             found.setdefault(row["model"], {}).setdefault(strength, []).append(row)
-    return {model: dict(sorted(found[model].items())) for model in own if len(found.get(model, {})) > 1}
+    return {model: dict(sorted(found[model].items())) for model in STRENGTHS if len(found.get(model, {})) > 1}
 
 
 def strengths_figure(path: Path, rows: list[dict]) -> None:
     """MIG and reconstruction error against strength: a dot a seed, the line and the band are mean and standard deviation."""
     points = by_strength(rows)
-    figure = Figure(figsize=(9, 3.6 * len(points)), layout="constrained")
+    figure = Figure(figsize=(9, 0.6 + 2.6 * len(points)), layout="constrained")
     axes = figure.subplots(len(points), 2, squeeze=False)
     for row, (model, of_model) in enumerate(points.items()):
         for ax, metric in zip(axes[row], ("MIG", "reconstruction error (dB)")):
@@ -62,7 +67,7 @@ def strengths_figure(path: Path, rows: list[dict]) -> None:
             ax.set_xticks(strength, [f"{at:g}" for at in strength])
             ax.minorticks_off()
             ax.grid(alpha=0.3)
-            ax.set(title=model, xlabel=STRENGTHS[model], ylabel=metric)
+            ax.set(title=model, xlabel=STRENGTHS[model][0], ylabel=metric)
             ax.set_ylim(0, 1 if metric == "MIG" else None)
     figure.suptitle("Strength of the regularizer on clean, gainshape: dots are seeds, the band ± one standard deviation")
     save(path, figure)

@@ -256,4 +256,4 @@ def test_checkpoints_that_are_no_seeds_of_one_model_are_refused(trained, dataset
 
 def test_json_says_what_was_evaluated(evaluated):
     document = json.loads((evaluated / "results" / "metrics.json").read_text())
-    assert document["state"] == "last" and len(document["checkpoints"]) == 2
+    assert document["state"] == "last" and len(document["checkpoints"]) == 2 and "metrics" in document

@@ -1,13 +1,17 @@
 """The study's commands, its tables from numbers that one can work out by hand, and the README's tables from its CSV files."""
 
 import csv
+import inspect
+import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import trainvae
-from benchmarks import study, study_tables
+from benchmarks import study, study_plots, study_tables
+from models import MODELS
 
 ROOT = Path(__file__).resolve().parent.parent
 COLUMNS = ("part", "setting", "strength", "model", "seed", "metric", "factor", "latents", "value", "floor", "ceiling", "adjusted")
@@ -64,6 +68,44 @@ def test_tables_of_made_up_numbers(tmp_path):
     assert [cell.strip() for cell in vae] == [
         "defaults, clean", "VAE", "3", "0.20 ± 0.10 [0.00, 1.00] → 0.20 ± 0.10", "0.20 ± 0.10", "4.0 ± 1.0"]
     assert beta[3].strip() == "0.40 ± 0.20 [0.00, 1.00] → 0.40 ± 0.20"
+
+
+def test_strengths_in_between_are_the_constructors_defaults():
+    """Each model's runs at its own strength are those of the gainshape setting; the sweep has one below and one above."""
+    flags = {"lambda_od = lambda_d": "lambda_od"}
+    for model, (title, own) in study_plots.STRENGTHS.items():
+        assert inspect.signature(MODELS[model]).parameters[flags.get(title, title.split()[0])].default == own
+        below, above = (setting.strength for setting in study.strengths(study.GAINSHAPE) if setting.models == (model,))
+        assert below < own < above
+
+
+def test_points_of_a_strength_are_its_seeds():
+    def row(part, setting, strength, seed, value):
+        return {"part": part, "setting": setting, "strength": strength, "model": "BTCVAE", "seed": seed, "metric": "MIG",
+                "factor": "all", "value": value}
+
+    points = study_plots.by_strength([row("strengths", "BTCVAE_24", 24.0, 0, 0.3), row("gainshape", "gainshape", None, 0, 0.1),
+                                      row("gainshape", "gainshape", None, 1, 0.2), row("clean", "clean", None, 0, 0.9)])
+    assert {at: [one["value"] for one in rows] for at, rows in points["BTCVAE"].items()} == {6.0: [0.1, 0.2], 24.0: [0.3]}
+
+
+def test_evaluations_are_repeated_where_checkpoints_or_metrics_differ(tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "ROOT", tmp_path)
+    setting = study.Setting("clean", "clean", study.CLEAN, metrics=("mig",))
+    everything = study.Setting("clean", "clean", study.CLEAN)
+    checkpoint, scores = (tmp_path / setting.folder(base) for base in ("checkpoints", "results"))
+    checkpoint.mkdir(parents=True)
+    scores.mkdir(parents=True)
+    (checkpoint / "VAE_seed0.pt").touch()
+    os.utime(checkpoint / "VAE_seed0.pt", (1, 1))
+    asked = {"checkpoints": [str(setting.folder("checkpoints") / "VAE_seed0.pt")], "metrics": ["mig"], "seed": 0}
+    (scores / "metrics.json").write_text(json.dumps(asked))
+    assert study.evaluations([setting]) == []
+    (command,) = study.evaluations([everything])
+    assert "--metrics" not in command and command[3] == asked["checkpoints"][0]
+    (checkpoint / "VAE_seed1.pt").touch()
+    os.utime(checkpoint / "VAE_seed1.pt", (1, 1))
+    assert study.evaluations([setting])[0][-2:] == ["--metrics", "mig"]
 
 
 def test_readme_is_filled_between_the_marks_and_nowhere_else(tmp_path):
