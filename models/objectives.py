@@ -1,5 +1,5 @@
-"""The terms of the objectives, as pure functions. All are in nats per tone: sums over pixels or latents, means over the
-batch.
+"""The terms of the objectives, as pure functions. All but covariances are in nats per tone: sums over pixels or latents,
+means over the batch.
 
 Symbols: x, x_hat (B, 1, M, L); mu, logvar, z (B, D); N tones in the training set, n_data.
 """
@@ -114,8 +114,8 @@ def aggregate_covariance(mu: Tensor, logvar: Tensor) -> Tensor:
     """Covariance of z over tones and noise, (D, D): that of the means plus the mean of the variances (Kumar et al. 2018,
     Eq. 5). The former is the unbiased estimate from the batch, of at least 2 tones."""
     centred = mu - mu.mean(dim=0)
-    # A product of matrices would be less precise under autocast.
-    of_means = (centred[:, :, None] * centred[:, None, :]).sum(dim=0) / (len(mu) - 1)
+    with torch.autocast(mu.device.type, enabled=False):  # a term of the loss: not in bfloat16
+        of_means = centred.T @ centred / (len(mu) - 1)
     return of_means + torch.diag_embed(logvar.exp().mean(dim=0))
 
 

@@ -1,5 +1,7 @@
 """The models. Each subclass of VAE overrides `penalty`, which says what stands beside the reconstruction."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -49,10 +51,11 @@ class VAE(nn.Module):
         return self.decoder(z).to(z.dtype)
 
     def losses(self, x: Tensor, *, generator: torch.Generator | None = None, gather=None) -> dict[str, Tensor]:
-        """Every term of the objective, scalars in nats per tone; "loss" is the one number to minimise.
+        """Every term of the objective, scalars, in nats per tone unless its model says otherwise; "loss" is the one number
+        to minimise.
 
         x_hat is decoded from the same z that the other terms use. In training mode all that stands beside the reconstruction
-        is multiplied by `pressure`, a buffer that is 1 unless a schedule sets it.
+        is multiplied by `pressure`, a buffer that is 1 unless a schedule sets it (CapacityVAE divides by it again).
 
         Parameters
         ----------
@@ -154,8 +157,8 @@ class DIPVAE(VAE):
     """DIP-VAE-II (Kumar et al. 2018, Eq. 7): recon + KL + lambda_od sum_ij Cov[z]_ij^2 + lambda_d sum_i (Cov[z]_ii - 1)^2,
     i != j, where Cov[z] is that of the aggregate posterior.
 
-    Squares of covariances are no nats; the weights make them so. For this variant the paper has lambda_d = lambda_od;
-    10 is in the middle of what Locatello et al. 2019 (Table 2) try, 1 to 50.
+    Squares of covariances are no nats; the weights make them so. The paper names no default; for this variant it has
+    lambda_d = lambda_od, and 10 is among the 1 to 50 that Locatello et al. 2019 try.
     """
 
     def __init__(self, input_shape: tuple[int, int, int] = (1, 128, 32), latent_dim: int = 8, *, lambda_od: float = 10.0,
@@ -171,20 +174,30 @@ class DIPVAE(VAE):
 
 
 class CapacityVAE(VAE):
-    """The VAE whose KL is held at a capacity that grows in training (Burgess et al. 2018, Eq. 8): recon + gamma |KL - C|.
+    """The VAE whose KL is held near a capacity that grows in training (Burgess et al. 2018, Eq. 8): recon + gamma |KL - C|.
 
-    C = capacity / pressure, so that the schedule which presses other models hard at first allows this one few nats at first:
-    by the same ratio more every epoch, where the paper's C grows by the same number of nats. Without annealing, and in
-    validation, C is `capacity`. gamma is not annealed.
+    C grows by the same number of nats every epoch, from 0 to `capacity`, while the pressure falls from `anneal_from` to 1: the
+    schedule of the training loop serves this model too, but it is the capacity that follows it, and gamma stays what it is.
+    Without annealing (`anneal_from` 1), and in validation, C is `capacity`.
+
+    Parameters
+    ----------
+    gamma, capacity : float
+        Per nat; nats. The defaults are the paper's for dSprites.
+    anneal_from : float
+        Pressure in the first epoch, which says where C is 0.
     """
 
     def __init__(self, input_shape: tuple[int, int, int] = (1, 128, 32), latent_dim: int = 8, *, gamma: float = 1000.0,
-                 capacity: float = 25.0, sigma: float = SIGMA, channels: tuple[int, ...] = CHANNELS,
-                 hidden: int = HIDDEN) -> None:
+                 capacity: float = 25.0, anneal_from: float = 1.0, sigma: float = SIGMA,
+                 channels: tuple[int, ...] = CHANNELS, hidden: int = HIDDEN) -> None:
         super().__init__(input_shape, latent_dim, sigma=sigma, channels=channels, hidden=hidden)
-        self.gamma, self.capacity = gamma, capacity
+        self.gamma, self.capacity, self.anneal_from = gamma, capacity, anneal_from
 
     def penalty(self, z, mu, logvar, kl, *, generator):
-        pressure = self.pressure if self.training else 1.0
-        excess = kl - self.capacity / pressure
-        return self.gamma * excess.abs() / pressure, {"excess": excess}  # `losses` multiplies by the pressure
+        if not self.training or self.anneal_from == 1:
+            gap = (kl - self.capacity).abs()
+            return self.gamma * gap, {"capacity_gap": gap}
+        left = self.pressure.log() / math.log(self.anneal_from)  # 1 in the first epoch, 0 when the pressure is 1
+        gap = (kl - self.capacity * (1 - left)).abs()
+        return self.gamma * gap / self.pressure, {"capacity_gap": gap}  # `losses` multiplies by the pressure

@@ -87,10 +87,11 @@ def check_models(names: list[str], overrides: dict[str, Any]) -> None:
             raise InputError(f"--{flag}: none of {', '.join(names)} has it; leave it out or choose another model")
 
 
-def model_config(name: str, *, input_shape: tuple[int, int, int], n_data: int, overrides: dict[str, Any]) -> dict[str, Any]:
-    """Every argument of the constructor, defaults included, so that a later change of a default changes no checkpoint."""
+def model_config(name: str, *, overrides: dict[str, Any], **known: Any) -> dict[str, Any]:
+    """Every argument of the constructor, defaults included, so that a later change of a default changes no checkpoint.
+    `known` is what a run knows and a flag of the model does not set: each is passed on where the constructor has it."""
     parameters = constructor_parameters(name)
-    given = {"input_shape": input_shape, "n_data": n_data} | overrides
+    given = known | overrides
     defaults = {key: p.default for key, p in parameters.items() if p.default is not inspect.Parameter.empty}
     return defaults | {key: value for key, value in given.items() if key in parameters}
 
@@ -111,7 +112,8 @@ def plan(name: str, seed: int, *, args: argparse.Namespace, dataset: Dataset, fr
     options = {"seed": seed, "batch_size": args.batch_size, "lr": args.lr, "precision": args.precision,
                "anneal_from": args.anneal_from, "anneal_epochs": args.anneal_epochs}
     run = Run(model_name=name, front_end=front_end, epochs=args.epochs, path=path, options=options,
-              model_config=model_config(name, input_shape=front_end.shape, n_data=len(train_rows), overrides=overrides),
+              model_config=model_config(name, overrides=overrides, input_shape=front_end.shape, n_data=len(train_rows),
+                                        anneal_from=args.anneal_from),
               dataset_path=str(args.dataset), recipe=dataset.recipe, train_rows=torch.from_numpy(train_rows),
               valid_rows=torch.from_numpy(valid_rows), weights=None if weights is None else torch.from_numpy(weights),
               resume=None)

@@ -37,18 +37,29 @@ def test_loss_is_reconstruction_and_pressure_times_the_rest(name):
     torch.testing.assert_close(losses()["loss"], at_one["loss"], rtol=0, atol=0)
 
 
-def test_pressure_of_the_capacity_vae_is_on_its_capacity():
-    """Its weight stays what it is; in validation the capacity is the whole one."""
+@pytest.mark.parametrize("anneal_from", [256.0, 1 / 16])
+def test_capacity_grows_by_the_same_number_of_nats_every_epoch(anneal_from):
+    """From 0 in the first epoch to all of it after the last that anneals (Burgess et al. 2018); its weight stays what it is."""
     torch.manual_seed(0)
-    model = build_model("CapacityVAE", input_shape=(1, 16, 8), gamma=7.0, capacity=20.0)
+    model = build_model("CapacityVAE", input_shape=(1, 16, 8), gamma=7.0, capacity=20.0, anneal_from=anneal_from)
     x = torch.rand(8, 1, 16, 8)
-    for pressure in (1.0, 5.0, 400.0):
-        model.train().pressure.fill_(pressure)
+    for epoch, capacity in enumerate([0.0, 5.0, 10.0, 15.0, 20.0, 20.0], start=1):
+        model.train().pressure.fill_(annealed_pressure(epoch, start=anneal_from, epochs=4))
         found = {term: value.item() for term, value in model.losses(x).items()}
-        assert found["excess"] == pytest.approx(found["kl"] - 20 / pressure, rel=1e-5, abs=1e-6)
-        assert found["loss"] == pytest.approx(found["recon"] + 7 * abs(found["kl"] - 20 / pressure), rel=1e-5)
+        assert found["capacity_gap"] == pytest.approx(abs(found["kl"] - capacity), rel=1e-5, abs=1e-5)
+        assert found["loss"] == pytest.approx(found["recon"] + 7 * found["capacity_gap"], rel=1e-5)
         model.eval()
-        assert model.losses(x)["excess"].item() == pytest.approx(found["kl"] - 20, rel=1e-5)
+        assert model.losses(x)["capacity_gap"].item() == pytest.approx(20 - found["kl"], rel=1e-5)
+
+
+def test_capacity_follows_the_schedule_of_the_command(tmp_path, dataset_path):
+    """The constructor is told where the pressure begins: in the first epoch the capacity is 0 and the gap the KL itself."""
+    argv = ["--dataset", dataset_path, "--model", "CapacityVAE", "--anneal_from", 20, "--epochs", 1, "--output_dir", tmp_path]
+    assert trainvae.main([str(word) for word in argv]) == 0
+    found = load_checkpoint(tmp_path / "CapacityVAE_seed0.pt")
+    assert found.model_config["anneal_from"] == 20
+    assert found.history["train_capacity_gap"] == pytest.approx(found.history["train_kl"], rel=1e-4)
+    assert found.history["valid_capacity_gap"] == pytest.approx([25 - found.history["valid_kl"][0]], rel=1e-4)
 
 
 def test_pressure_is_no_part_of_the_state():

@@ -46,7 +46,7 @@ def test_networks_fit_odd_sizes(shape):
 
 
 TERMS = {"VAE": set(), "BetaVAE": set(), "FactorVAE": {"tc", "d_loss"}, "BTCVAE": {"mi", "tc", "dwkl"},
-         "DIPVAE": {"cov_off_diagonal", "cov_diagonal"}, "CapacityVAE": {"excess"}}
+         "DIPVAE": {"cov_off_diagonal", "cov_diagonal"}, "CapacityVAE": {"capacity_gap"}}
 
 
 @pytest.mark.parametrize("name", TERMS)
@@ -64,9 +64,7 @@ def test_every_term_is_there_a_scalar_and_differentiable(name):
     ("FactorVAE", {"gamma": 3.0}, {"recon": 1, "kl": 1, "tc": 3, "d_loss": 1}),
     ("BTCVAE", {}, {"recon": 1, "mi": 1, "tc": 6, "dwkl": 1}),
     ("BTCVAE", {"alpha": 0.5, "beta": 2.0, "gamma": 3.0}, {"recon": 1, "mi": 0.5, "tc": 2, "dwkl": 3}),
-    ("DIPVAE", {}, {"recon": 1, "kl": 1, "cov_off_diagonal": 10, "cov_diagonal": 10}),
-    ("DIPVAE", {"lambda_od": 2.0, "lambda_d": 0.5}, {"recon": 1, "kl": 1, "cov_off_diagonal": 2, "cov_diagonal": 0.5}),
-    ("CapacityVAE", {}, {"recon": 1, "excess": -1000}),  # a new model's KL is below its capacity
+    ("CapacityVAE", {}, {"recon": 1, "capacity_gap": 1000}),
     ("CapacityVAE", {"gamma": 3.0, "capacity": 0.0}, {"recon": 1, "kl": 3}),
 ])
 def test_loss_is_the_weighted_sum_of_its_terms(name, config, weights):
@@ -182,15 +180,21 @@ def test_registry_and_errors():
         build_model("BTCVAE")
 
 
-def test_covariances_of_dipvae_are_those_of_the_posterior():
-    """Against torch.cov of the means and the mean of the variances."""
-    model, x = small("DIPVAE"), tones(12)
-    losses = model.losses(x, generator=torch.Generator().manual_seed(0))
-    mu, logvar = model.encode(x)
+@pytest.mark.parametrize("config, weights", [({}, (10, 10)), ({"lambda_od": 3.0, "lambda_d": 0.0}, (3, 0)),
+                                             ({"lambda_od": 0.0, "lambda_d": 2.0}, (0, 2))])
+def test_dipvae_weighs_the_covariances_of_its_posterior(config, weights):
+    """Against torch.cov, on codes that are correlated: those of a new model hardly are."""
+    mu = torch.randn(12, 3, generator=torch.Generator().manual_seed(3)) @ torch.tensor([[1.0, 0.8, 0.0], [0, 1, 0.5], [0, 0, 2]])
+    logvar = torch.randn(12, 3, generator=torch.Generator().manual_seed(4))
+    kl = torch.tensor(5.0)
+    penalty, terms = small("DIPVAE", **config).penalty(mu, mu, logvar, kl, generator=None)
     covariance = torch.cov(mu.T) + torch.diag(logvar.exp().mean(dim=0))
-    difference = (covariance - torch.eye(len(covariance))).square()
-    assert losses["cov_diagonal"].item() == pytest.approx(difference.trace().item(), rel=1e-5)
-    assert losses["cov_off_diagonal"].item() == pytest.approx((difference.sum() - difference.trace()).item(), rel=1e-4, abs=1e-7)
+    difference = (covariance - torch.eye(3)).square()
+    diagonal, off_diagonal = difference.trace().item(), (difference.sum() - difference.trace()).item()
+    assert min(diagonal, off_diagonal) > 0.5
+    assert terms["cov_diagonal"].item() == pytest.approx(diagonal, rel=1e-5)
+    assert terms["cov_off_diagonal"].item() == pytest.approx(off_diagonal, rel=1e-5)
+    assert penalty.item() == pytest.approx(5 + weights[0] * off_diagonal + weights[1] * diagonal, rel=1e-5)
 
 
 def test_capacity_draws_the_kl_up_from_below_and_down_from_above():
