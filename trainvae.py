@@ -79,10 +79,10 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
     how.add_argument("--lr", type=positive_float, default=1e-3, help="learning rate of Adam")
     how.add_argument("--anneal_from", type=positive_float, default=500.0, metavar="FACTOR",
                      help="factor on every weight but the reconstruction's in the first epoch; it falls by the same ratio every "
-                          "epoch, to 1. 1 anneals nothing")
+                          "epoch, to 1. 1 anneals nothing. (CapacityVAE: its capacity rises from 0 instead)")
     how.add_argument("--anneal_epochs", type=positive_int, default=50, metavar="N",
                      help="epochs until the factor is 1; fewer --epochs end under pressure")
-    objective = parser.add_argument_group("objective (each model takes those it has; defaults are its paper's)")
+    objective = parser.add_argument_group("objective (each model takes those it has; defaults are its paper's, where it names one)")
     objective.add_argument("--latent_dim", type=positive_int, default=8, help="number of latents")
     objective.add_argument("--channels", nargs="+", type=positive_int, metavar="WIDTH",
                            help="widths of the convolutions (default: 32 64 64)")

@@ -43,7 +43,7 @@ SELECTION_SEEDS = (100, 101, 102)
 # its nominal one over 64. Times 64, which moves no optimum, this is sigma 1 / (8 sqrt(2)) and the nominal weights.
 PUBLISHED = "--features paper --anneal_from 1 --sigma 0.08838834764831845"
 GAINSHAPE = "--features gainshape"
-FASTER = "--precision bfloat16"  # for FactorVAE, which takes as long as the three others together
+FASTER = "--precision bfloat16"  # for FactorVAE, which takes as long as three others
 # With the paper's weight of 1000 forty epochs are too few: Adam follows the sign of KL - C and little else (README).
 CAPACITY = {"CapacityVAE": "--gamma 30"}
 FEW = ("mig", "modularity", "sap")
@@ -68,9 +68,13 @@ class Setting:
     def folder(self, base: str) -> Path:
         return Path(base) / "study" / self.part / self.name
 
+    def checkpoints(self) -> list[Path]:
+        """Those that are there, of the models that are known."""
+        return sorted(path for model in self.models for path in (ROOT / self.folder("checkpoints")).glob(f"{model}_seed*.pt"))
+
 
 def strengths(flags: str) -> list[Setting]:
-    """The weight that each model has beside the VAE's, below and above its paper's. `flags`: those of the setting that it
+    """The weight that each model has beside the VAE's, below and above its default. `flags`: those of the setting that it
     varies."""
     values = {"BetaVAE": ("--beta {0:g}", (1, 16)), "BTCVAE": ("--beta {0:g}", (1, 24)), "FactorVAE": ("--gamma {0:g}", (2, 50)),
               "DIPVAE": ("--lambda_od {0:g} --lambda_d {0:g}", (1, 100)), "CapacityVAE": ("--capacity {0:g}", (10, 50))}
@@ -159,7 +163,7 @@ def evaluations(settings: list[Setting]) -> list[list[str]]:
     """The commands of the evaluations that are not there yet, older than a checkpoint, or of other checkpoints or metrics."""
     commands = []
     for setting in settings:
-        paths = sorted(path.relative_to(ROOT) for path in (ROOT / setting.folder("checkpoints")).glob("*.pt"))
+        paths = [path.relative_to(ROOT) for path in setting.checkpoints()]
         scores = ROOT / setting.folder("results") / "metrics.json"
         newest = max((ROOT / path).stat().st_mtime for path in paths)
         done = scores.exists() and scores.stat().st_mtime > newest
@@ -197,9 +201,9 @@ def curves(settings: list[Setting]) -> list[dict]:
     """Loss terms by epoch of every training of the settings that are no sweep, from the histories beside the checkpoints."""
     rows = []
     for setting in settings:
-        for path in sorted((ROOT / setting.folder("checkpoints")).glob("*.csv")) if setting.part in study_tables.TITLES else []:
+        for path in setting.checkpoints() if setting.part in study_tables.TITLES else []:
             model, seed = path.stem.rsplit("_seed", 1)
-            with path.open(newline="") as file:
+            with path.with_suffix(".csv").open(newline="") as file:
                 rows += [{"setting": setting.name, "model": model, "seed": seed, "epoch": line["epoch"],
                           **{key: f"{float(line[key]):.6g}" for key in study_tables.CURVES}} for line in csv.DictReader(file)]
     return rows

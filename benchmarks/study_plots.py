@@ -13,7 +13,7 @@ COLOURS = {"VAE": "#4d4d4d", "BetaVAE": "#1f4e79", "FactorVAE": "#d9601a", "BTCV
            "DIPVAE": "#8a2a6b", "CapacityVAE": "#b0902a"}
 FURTHER = ("#5b5bd6", "#00808a", "#7a4a1e", "#c23b5a")  # models that were added
 MARKERS = "osD^vP*X"
-# What is varied, and the papers' own.
+# What is varied, and its default.
 STRENGTHS = {"BetaVAE": ("beta (weight of the KL)", 4.0), "FactorVAE": ("gamma (weight of the TC)", 10.0),
              "BTCVAE": ("beta (weight of the TC)", 6.0), "DIPVAE": ("lambda_od = lambda_d", 10.0),
              "CapacityVAE": ("capacity (nats)", 25.0)}
@@ -37,7 +37,7 @@ def pick(rows: list[dict], metric: str) -> dict[tuple, float]:
 
 
 def by_strength(rows: list[dict], base: str = "gainshape") -> dict[str, dict[float, list[dict]]]:
-    """model -> strength -> rows, the runs at the papers' strengths (of the setting `base`) among them."""
+    """model -> strength -> rows, the runs at the defaults (of the setting `base`) among them."""
     found: dict[str, dict[float, list[dict]]] = {}
     for row in rows:
         strength = row["strength"]

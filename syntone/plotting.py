@@ -320,7 +320,7 @@ def training_curves(path: str | Path, history: dict[str, list[float]], *, title:
             axes.plot(history["epoch"], history[f"{phase}_{term}"], color=colour, label=phase, marker=".", markersize=3)
         axes.set_title(term, fontsize=10)
         axes.set_xlabel("epoch")
-        axes.set_ylabel("nats per tone")
+        axes.set_ylabel("squares" if term.startswith("cov_") else "nats per tone")  # DIPVAE's covariances have no unit
         axes.grid(alpha=0.3)
         if term in ("loss", "recon") and min(history[f"train_{term}"] + history[f"valid_{term}"]) > 0:
             axes.set_yscale("log")

@@ -46,7 +46,7 @@ class Learner:
     seed : of its order of tones and of its noise
     save : called with its progress (`Progress`)
     name : of its checkpoint, for messages
-    pressure : the factor on all terms of the model but the reconstruction, by epoch; None: 1 throughout
+    pressure : the model's `pressure` by epoch; None: 1 throughout
     resume : where to go on; the model's and the optimizer's state are taken from it
     score : called after every epoch with its number, the model in evaluation mode; what it returns joins the history
     """

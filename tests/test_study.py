@@ -103,6 +103,8 @@ def test_evaluations_are_repeated_where_checkpoints_or_metrics_differ(tmp_path, 
     assert study.evaluations([setting]) == []
     (command,) = study.evaluations([everything])
     assert "--metrics" not in command and command[3] == asked["checkpoints"][0]
+    (checkpoint / "RemovedVAE_seed0.pt").touch()
+    assert study.evaluations([setting]) == []
     (checkpoint / "VAE_seed1.pt").touch()
     os.utime(checkpoint / "VAE_seed1.pt", (1, 1))
     assert study.evaluations([setting])[0][-2:] == ["--metrics", "mig"]
