@@ -60,7 +60,7 @@ def spread(numbers: np.ndarray, digits: int = 2) -> str:
 def overview(rows: list[dict], settings: list[str]) -> str:
     """A line a model and setting: MIG with floor, ceiling and adjusted value, and what stands behind it."""
     factors = list(dict.fromkeys(row["factor"] for row in rows if row["metric"] == "MIG" and row["factor"] != "all"))
-    columns = {"SAP": "SAP", "DCIMIG": "DCIMIG", "controllability": "controllability, adjusted",
+    columns = {"SAP": "SAP", "DCI disentanglement": "DCI D", "DCIMIG": "DCIMIG", "controllability": "controllability, adjusted",
                "UDR": "UDR", "active latents": "active", "reconstruction error (dB)": "error, dB"}
     shown = {name: title for name, title in columns.items() if any(row["metric"] == name for row in rows)}
     cells = [["setting", "model", "seeds", "MIG", *[f"MIG, {factor}" for factor in factors], *shown.values()]]
