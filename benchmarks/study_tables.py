@@ -84,12 +84,13 @@ def whole_table(rows: list[dict], setting: str) -> str:
 
 
 def strengths_table(rows: list[dict]) -> str:
-    """MIG, active latents and reconstruction error by strength."""
-    cells = [["model", "strength", "seeds", "MIG", "active", "error, dB"]]
+    """MIG, UDR, active latents and reconstruction error by strength."""
+    cells = [["model", "what is varied", "strength", "seeds", "MIG", "UDR", "active", "error, dB"]]
     for model, points in study_plots.by_strength(rows).items():
         for strength, one in points.items():
-            cells.append([model, f"{strength:g}", str(len(values(one, "MIG"))), spread(values(one, "MIG")),
-                          spread(values(one, "active latents"), 1), spread(values(one, "reconstruction error (dB)"), 1)])
+            cells.append([model, study_plots.STRENGTHS[model][0], f"{strength:g}", str(len(values(one, "MIG"))),
+                          spread(values(one, "MIG")), spread(values(one, "UDR")), spread(values(one, "active latents"), 1),
+                          spread(values(one, "reconstruction error (dB)"), 1)])
     return results.to_markdown(cells)
 
 
