@@ -1,5 +1,6 @@
 """What several test files need: a small grid on disk, and the flags that keep runs short."""
 
+import signal
 import sys
 from pathlib import Path
 
@@ -7,6 +8,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a shell's background job, whose children would ignore Ctrl-C as well
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 GRID = ["--sample_rate", "8000", "--duration", "0.5", "--freq_start", "500", "--freq_end", "3000", "--num_freqs", "6",
         "--num_amps", "3"]
