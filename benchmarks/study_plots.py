@@ -133,7 +133,7 @@ def curves_figure(path: Path, rows: list[dict], setting: str, title: str) -> Non
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     axes = figure.subplots(1, 3)
     for ax, term, label in zip(axes, ("valid_recon", "valid_kl", "pressure"),
-                               ("reconstruction, validation (nats)", "KL, validation (nats)", "pressure (CapacityVAE: sets its capacity)")):
+                               ("reconstruction, validation (nats)", "KL, validation (nats)", "pressure (sets CapacityVAE's C)")):
         for model in models:
             seeds = sorted({row["seed"] for row in rows if row["model"] == model})
             lines = [[row[term] for row in rows if (row["model"], row["seed"]) == (model, seed)] for seed in seeds]
