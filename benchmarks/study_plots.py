@@ -1,5 +1,6 @@
 """The plots of the study: rows of its CSV files in, PNGs out."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -96,22 +97,29 @@ def tradeoff_figure(path: Path, rows: list[dict], titles: dict[str, str]) -> Non
     save(path, figure)
 
 
-def correlation_figure(path: Path, rows: list[dict], titles: dict[str, str]) -> None:
-    """Rank correlation of the metrics, adjusted where they have floor and ceiling, over all checkpoints that were given all."""
+def adjusted_columns(rows: list[dict], settings: Collection[str]) -> tuple[list[tuple], dict[str, np.ndarray]]:
+    """The checkpoints that were given all metrics, (setting, model, seed), and each metric's values over them: adjusted where
+    it has floor and ceiling, as they are otherwise. Metrics that some of them lack, or that are constant, are left out."""
     rows = [row | {"value": row["value"] if row["adjusted"] is None else row["adjusted"]} for row in rows
-            if row["setting"] in titles and row["factor"] == "all"]
+            if row["setting"] in settings and row["factor"] == "all"]
     whole = pick(rows, "JEMMIG").keys()  # a setting that was given a few metrics has none
     keys = [key for key in pick(rows, "MIG") if key in whole]
-    names, columns = [], []
+    columns = {}
     for metric in dict.fromkeys(row["metric"] for row in rows):
         found = pick(rows, metric)
-        column = [found.get(key, np.nan) for key in keys]
-        if not np.isnan(column).any() and np.ptp(column) > 0:
-            names.append(metric)
-            columns.append(column)
+        column = np.array([found.get(key, np.nan) for key in keys])
+        if len(column) and not np.isnan(column).any() and np.ptp(column) > 0:
+            columns[metric] = column
+    return keys, columns
+
+
+def correlation_figure(path: Path, rows: list[dict], titles: dict[str, str]) -> None:
+    """Rank correlation of the metrics over all checkpoints that were given all."""
+    keys, columns = adjusted_columns(rows, titles)
     if len(columns) < 3 or len(keys) < 4:
         return
-    rho = spearmanr(np.array(columns).T).statistic
+    names = list(columns)
+    rho = spearmanr(np.array(list(columns.values())).T).statistic
     figure = Figure(figsize=(10, 9), layout="constrained")
     ax = figure.subplots()
     image = ax.imshow(rho, vmin=-1, vmax=1, cmap="RdBu_r")
@@ -122,7 +130,8 @@ def correlation_figure(path: Path, rows: list[dict], titles: dict[str, str]) -> 
             ax.text(j, i, f"{rho[i, j]:.1f}".replace("-0.0", "0.0"), ha="center", va="center", fontsize=7,
                     color="white" if abs(rho[i, j]) > 0.6 else "black")
     figure.colorbar(image, ax=ax, label="Spearman's rank correlation", shrink=0.7)
-    ax.set_title(f"Do the adjusted metrics agree? {len(keys)} checkpoints of {len({key[0] for key in keys})} settings")
+    ax.set_title(f"Do the metrics agree, adjusted where they have floor and ceiling?\n{len(keys)} checkpoints of "
+                 f"{len({key[0] for key in keys})} settings")
     save(path, figure)
 
 
@@ -133,7 +142,7 @@ def curves_figure(path: Path, rows: list[dict], setting: str, title: str) -> Non
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     axes = figure.subplots(1, 3)
     for ax, term, label in zip(axes, ("valid_recon", "valid_kl", "pressure"),
-                               ("reconstruction, validation (nats)", "KL, validation (nats)", "pressure (sets CapacityVAE's C)")):
+                               ("reconstruction, validation (nats)", "KL, validation (nats)", "pressure" + " (sets CapacityVAE's C)" * ("CapacityVAE" in models))):
         for model in models:
             seeds = sorted({row["seed"] for row in rows if row["model"] == model})
             lines = [[row[term] for row in rows if (row["model"], row["seed"]) == (model, seed)] for seed in seeds]

@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+from scipy.stats import spearmanr
 
 from benchmarks import study_plots
 from syntone import results
@@ -84,13 +85,31 @@ def whole_table(rows: list[dict], setting: str) -> str:
 
 
 def strengths_table(rows: list[dict]) -> str:
-    """MIG, UDR, active latents and reconstruction error by strength."""
+    """MIG, UDR, active latents and reconstruction error by strength, and how MIG and UDR agree on the rows."""
+    means = []
     cells = [["model", "what is varied", "strength", "seeds", "MIG", "UDR", "active", "error, dB"]]
     for model, points in study_plots.by_strength(rows).items():
         for strength, one in points.items():
             cells.append([model, study_plots.STRENGTHS[model][0], f"{strength:g}", str(len(values(one, "MIG"))),
                           spread(values(one, "MIG")), spread(values(one, "UDR")), spread(values(one, "active latents"), 1),
                           spread(values(one, "reconstruction error (dB)"), 1)])
+            means.append([values(one, "MIG").mean(), values(one, "UDR").mean()])
+    agreement = spearmanr(*zip(*means)).statistic
+    return results.to_markdown(cells) + f"\nRank correlation (Spearman) of MIG and UDR over these rows: {agreement:.2f}\n"
+
+
+def correlations_table(rows: list[dict], settings: list[str]) -> str:
+    """Rank correlation of every metric with MIG: over all checkpoints, over those of all settings but the published one, and
+    within each setting."""
+    groups = {"all": settings, "without the published": [one for one in settings if one != "published"]}
+    groups |= {TITLES[one]: [one] for one in settings}
+    found = {name: study_plots.adjusted_columns(rows, chosen) for name, chosen in groups.items()}
+    found = {name: (keys, columns) for name, (keys, columns) in found.items() if len(keys) > 3 and "MIG" in columns}
+    metrics = list(dict.fromkeys(metric for _, columns in found.values() for metric in columns if metric != "MIG"))
+    cells = [["rank correlation with MIG", *found], ["checkpoints", *[str(len(keys)) for keys, _ in found.values()]]]
+    for metric in metrics:
+        cells.append([metric, *[f"{spearmanr(columns['MIG'], columns[metric]).statistic:.2f}" if metric in columns else "–"
+                                for _, columns in found.values()]])
     return results.to_markdown(cells)
 
 
@@ -111,8 +130,10 @@ def tables(folder: Path, candidates: dict[str, str]) -> dict[str, str]:
     there = [setting for setting in TITLES if any(row["setting"] == setting for row in scores)]
     found = {"overview": overview(scores, there)} if there else {}
     found |= {setting: whole_table(scores, setting) for setting in there}
-    if any(row["part"] == "strengths" for row in scores):
+    if study_plots.by_strength(scores):
         found["strengths"] = strengths_table(scores)
+    if study_plots.adjusted_columns(scores, there)[0]:
+        found["correlations"] = correlations_table(scores, there)
     if selected:
         found["selection"] = selection_table(selected, candidates)
     return found

@@ -169,7 +169,7 @@ def _title(control: Control, model: str) -> str:
     else:
         score = f"controllability {control.score:.3f}"
         if control.floors:
-            score += f" (1: one factor a latent; random directions: {np.mean(control.floors):.3f})"
+            score += f" (one factor a latent: 1, random: {np.mean(control.floors):.3f})"
     n_bases = control.measured[0].shape[0]
     shown = "" if len(control.latents) <= MAX_LATENTS else f"; the {MAX_LATENTS} of {len(control.latents)} with the most KL"
     return (f"{model}, what each latent moves: {score}\nmean change over {n_bases} base tones, each latent in {N_STEPS} steps "

@@ -28,12 +28,12 @@ def dataset_path(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def fewer_tones():
-    """Figures and sounds of few tones: most of an evaluation's time goes into inverting spectrograms."""
+    """Rough sounds and figures of few tones: most of an evaluation's time goes into inverting spectrograms."""
     from syntone import mel, showing
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(showing, "N_FRAMES", 3)
-        patch.setattr(showing, "N_STEPS", 2)
+        patch.setattr(showing, "N_FRAMES", 4)  # a waveform each
+        patch.setattr(showing, "N_STEPS", 3)
         patch.setattr(mel, "SKIRT_ITERATIONS", 40)
         yield
 

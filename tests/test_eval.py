@@ -16,11 +16,12 @@ import trainvae
 from conftest import GRID
 from metrics import Check, evaluate, udr_per_model
 from models import MODELS, VAE
-from syntone import evaluation, mel, showing
+from syntone import evaluation
 from syntone.checkpoint import load_checkpoint, save_checkpoint
 from syntone.data import load_npz
 from syntone.mel import compute_features
 
+pytestmark = pytest.mark.usefixtures("fewer_tones")
 FAST = ["--metrics", "mig", "modularity", "--device", "cpu"]
 
 
@@ -47,16 +48,6 @@ def trained(dataset_path, tmp_path_factory):
         del MODELS["OwnVAE"]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def fewer_tones():
-    """The same figures and sounds of fewer tones: most of an evaluation's time goes to inverting spectrograms."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(showing, "N_FRAMES", 4)
-        patch.setattr(showing, "N_STEPS", 3)
-        patch.setattr(mel, "SKIRT_ITERATIONS", 40)  # rough sounds in a tenth of the time
-        yield
-
-
 def run_everything(trained, folder) -> None:
     """An evaluation with everything it writes, of a model of the paper and of one's own."""
     paths = [str(trained / f"{name}_seed0.pt") for name in ("BTCVAE", "OwnVAE")]
@@ -65,7 +56,7 @@ def run_everything(trained, folder) -> None:
 
 
 @pytest.fixture(scope="module")
-def evaluated(trained, tmp_path_factory):
+def evaluated(trained, tmp_path_factory, fewer_tones):
     folder = tmp_path_factory.mktemp("evaluated")
     run_everything(trained, folder)
     return folder

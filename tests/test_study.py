@@ -141,3 +141,20 @@ def test_published_setting_is_the_published_objective_times_64():
     assert 0.5 / float(flags["--sigma"]) ** 2 == pytest.approx(64 * 0.5 / (1 / np.sqrt(2)) ** 2, rel=1e-12)
     setting = next(setting for setting in study.SETTINGS if setting.name == "published")
     assert setting.own == {"BTCVAE": "--beta 4", "FactorVAE": f"--gamma 6 {study.FASTER}"}  # BetaVAE's default is 4
+
+
+def test_correlations_of_made_up_numbers(tmp_path):
+    """SAP rises with MIG within each setting and falls from one to the other; a constant has no rank, a sweep no place."""
+    lines = []
+    for setting, base in (("clean", 0), ("grid", 10)):
+        for seed in range(4):
+            for metric, value in (("MIG", base + seed), ("JEMMIG", seed), ("SAP", seed - base), ("IRS", 1)):
+                lines.append([setting, setting, "", "VAE", seed, metric, "all", "active", 5, 0, 1, value])
+    lines.append(["strengths", "VAE_2", 2, "VAE", 0, "MIG", "all", "active", 5, 0, 1, 99])
+    study.write_csv(tmp_path / "scores.csv", [dict(zip(COLUMNS, line)) for line in lines])
+    found = {line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:-1]]
+             for line in study_tables.tables(tmp_path, {})["correlations"].splitlines()}
+    assert found["rank correlation with MIG"] == ["all", "without the published", "defaults, paper's grid of 4,000", "defaults, clean"]
+    assert found["checkpoints"] == ["8", "8", "4", "4"]
+    # ranks of MIG 1 to 8; of SAP 5 to 8, then 1 to 4: 1 - 6 * 8 * 16 / (8 * 63)
+    assert found["SAP"] == ["-0.52", "-0.52", "1.00", "1.00"] and "IRS" not in found
