@@ -41,7 +41,15 @@ from syntone.creation import plan_tones
 from syntone.data import LATER, load_npz, npz_size, read_recipe, recipe_text, same_recipe, write_members
 from syntone.factors import FACTORS
 from syntone.files import check_writable_path, locked
-from syntone.options import PRESETS, build_grid, check_options, check_study, parse_correlations, parse_factors, recipe_of
+from syntone.options import (
+    PRESETS,
+    build_grid,
+    check_options,
+    check_study,
+    parse_correlations,
+    parse_factors,
+    recipe_of,
+)
 from syntone.oscillators import OSCILLATORS, WAVEFORMS
 
 # Flags that say something about recordings; what else decides the data is for synthesized tones only.
@@ -51,58 +59,118 @@ FOR_RECORDINGS = {"from_wav", "labels", "fit", "duration", "hold_out", "correlat
 def build_parser() -> Parser:
     parser = Parser(prog="create.py", description=__doc__)
     tones = parser.add_argument_group("tones")
-    tones.add_argument("--preset", choices=list(PRESETS), default="paper",
-                       help="sets defaults only: the published grid, or the one that we recommend (README)")
+    tones.add_argument(
+        "--preset",
+        choices=list(PRESETS),
+        default="paper",
+        help="sets defaults only: the published grid, or the one that we recommend (README)",
+    )
     tones.add_argument("--sample_rate", type=positive_int, default=16000, help="samples per second, Hz")
     tones.add_argument("--duration", type=positive_float, default=1.0, help="length of each tone, seconds")
-    tones.add_argument("--waveforms", nargs="+", choices=list(WAVEFORMS), default=list(WAVEFORMS),
-                       help="timbres, in the order of their class index")
-    tones.add_argument("--oscillator", choices=OSCILLATORS, help="sample the ideal wave, whose upper partials fold back, or "
-                                                                 "sum its partials below half the sample rate")
-    tones.add_argument("--level", choices=["peak", "rms"], help="amplitude is the ideal wave's peak, or that of the sine "
-                                                                "with the same RMS")
+    tones.add_argument(
+        "--waveforms",
+        nargs="+",
+        choices=list(WAVEFORMS),
+        default=list(WAVEFORMS),
+        help="timbres, in the order of their class index",
+    )
+    tones.add_argument(
+        "--oscillator",
+        choices=OSCILLATORS,
+        help="sample the ideal wave, whose upper partials fold back, or sum its partials below half the sample rate",
+    )
+    tones.add_argument(
+        "--level",
+        choices=["peak", "rms"],
+        help="amplitude is the ideal wave's peak, or that of the sine with the same RMS",
+    )
     grid = parser.add_argument_group("grid: every combination once, both ends included")
     grid.add_argument("--freq_start", type=positive_float, help="lowest frequency, Hz")
-    grid.add_argument("--freq_end", type=positive_float, default=None,
-                      help="highest frequency, Hz (default: half the sample rate; clean: 0.1625 of it)")
+    grid.add_argument(
+        "--freq_end",
+        type=positive_float,
+        default=None,
+        help="highest frequency, Hz (default: half the sample rate; clean: 0.1625 of it)",
+    )
     grid.add_argument("--num_freqs", type=positive_int, help="number of frequencies")
     grid.add_argument("--freq_scale", choices=["linear", "log"], help="equal steps in Hz, or equal ratios")
     grid.add_argument("--amp_start", type=positive_float, help="smallest amplitude, linear")
     grid.add_argument("--amp_end", type=positive_float, help="largest amplitude, linear")
     grid.add_argument("--num_amps", type=positive_int, help="number of amplitudes")
     grid.add_argument("--amp_scale", choices=["linear", "db"], help="equal steps, or equal steps in decibels")
-    grid.add_argument("--factor", nargs=4, action="append", default=[], metavar=("NAME", "START", "END", "NUM"),
-                      help="a further factor in NUM equal steps; repeatable. " + "; ".join(
-                          f"{name}: {factor.meaning}" for name, factor in FACTORS.items()))
+    grid.add_argument(
+        "--factor",
+        nargs=4,
+        action="append",
+        default=[],
+        metavar=("NAME", "START", "END", "NUM"),
+        help="a further factor in NUM equal steps; repeatable. "
+        + "; ".join(f"{name}: {factor.meaning}" for name, factor in FACTORS.items()),
+    )
     nuisances = parser.add_argument_group("nuisances: drawn for every tone, in no label")
     nuisances.add_argument("--phase", choices=["zero", "random"], default=LATER["phase"], help="phase at the onset")
     nuisances.add_argument("--snr_db", type=finite_float, help="add white noise so many dB below each tone's RMS")
-    nuisances.add_argument("--onset_jitter", type=nonnegative_float, default=LATER["onset_jitter"],
-                           help="tones begin up to so many seconds late, uniformly")
-    nuisances.add_argument("--detune_cents", type=nonnegative_float, default=LATER["detune_cents"],
-                           help="tones are off their frequency by up to so many cents, uniformly")
+    nuisances.add_argument(
+        "--onset_jitter",
+        type=nonnegative_float,
+        default=LATER["onset_jitter"],
+        help="tones begin up to so many seconds late, uniformly",
+    )
+    nuisances.add_argument(
+        "--detune_cents",
+        type=nonnegative_float,
+        default=LATER["detune_cents"],
+        help="tones are off their frequency by up to so many cents, uniformly",
+    )
     nuisances.add_argument("--seed", type=nonnegative_int, default=LATER["seed"], help="of everything drawn")
     study = parser.add_argument_group("training distribution: the file holds every tone; trainvae.py trains on these")
-    study.add_argument("--hold_out", nargs="+", action="append", default=[], metavar="NAME=VALUES",
-                       help="keep tones that meet all conditions out of training, for example timbre=square "
-                            "frequency=2000:8000; repeatable, joined by or")
-    study.add_argument("--correlate", nargs=3, action="append", default=[], metavar=("NAME", "OTHER", "SIGMA"),
-                       help="train on tones drawn near the diagonal of two ordered factors' levels, scaled to [0, 1]; "
-                            "repeatable")
+    study.add_argument(
+        "--hold_out",
+        nargs="+",
+        action="append",
+        default=[],
+        metavar="NAME=VALUES",
+        help="keep tones that meet all conditions out of training, for example timbre=square "
+        "frequency=2000:8000; repeatable, joined by or",
+    )
+    study.add_argument(
+        "--correlate",
+        nargs=3,
+        action="append",
+        default=[],
+        metavar=("NAME", "OTHER", "SIGMA"),
+        help="train on tones drawn near the diagonal of two ordered factors' levels, scaled to [0, 1]; repeatable",
+    )
     recordings = parser.add_argument_group("recordings instead of tones")
     recordings.add_argument("--from_wav", type=Path, metavar="DIR", help="folder of WAV files of one sample rate")
     recordings.add_argument("--labels", type=Path, metavar="CSV", help="a column of file names, then one a factor")
-    recordings.add_argument("--fit", choices=["cut", "pad"], default="cut", help="cut all to the shortest (or --duration), "
-                                                                                 "or pad with zeros to the longest (or it)")
+    recordings.add_argument(
+        "--fit",
+        choices=["cut", "pad"],
+        default="cut",
+        help="cut all to the shortest (or --duration), or pad with zeros to the longest (or it)",
+    )
     output = parser.add_argument_group("output")
     output.add_argument("--file_path", type=Path, default=Path("Dataset/syntone.npz"), help="dataset file to write")
     output.add_argument("--overwrite", action="store_true", help="replace an existing file made with other options")
     reports = parser.add_argument_group("reports on the file that is made, or on FILE, and then nothing is made")
-    reports.add_argument("--audit", nargs="?", type=Path, const=True, metavar="FILE",
-                         help="what the front end cannot tell apart, and the ceiling of MIG that follows: a paragraph, "
-                              "<name>.audit.json beside the dataset, Dataset_Audit.png")
-    reports.add_argument("--samples", nargs="?", type=Path, const=True, metavar="FILE",
-                         help="a low, a middle and a high tone of each timbre: Samples.png, and WAVs")
+    reports.add_argument(
+        "--audit",
+        nargs="?",
+        type=Path,
+        const=True,
+        metavar="FILE",
+        help="what the front end cannot tell apart, and the ceiling of MIG that follows: a paragraph, "
+        "<name>.audit.json beside the dataset, Dataset_Audit.png",
+    )
+    reports.add_argument(
+        "--samples",
+        nargs="?",
+        type=Path,
+        const=True,
+        metavar="FILE",
+        help="a low, a middle and a high tone of each timbre: Samples.png, and WAVs",
+    )
     reports.add_argument("--figures_dir", type=Path, default=Path("Figures"), help="folder for figures")
     reports.add_argument("--audio_dir", type=Path, default=Path("results/audio/dataset"), help="folder for WAVs")
     parser.set_defaults(**PRESETS["paper"] | {"freq_end": None})
@@ -130,8 +198,10 @@ def check_flags(args: argparse.Namespace, given: set[str]) -> None:
     for flag in ("audit", "samples"):
         path = getattr(args, flag)
         if isinstance(path, Path) and not path.is_file():
-            raise InputError(f"--{flag}: {path} is no file; give a dataset file of create.py, or --{flag} alone to report "
-                             f"on the file that is made")
+            raise InputError(
+                f"--{flag}: {path} is no file; give a dataset file of create.py, or --{flag} alone to report "
+                f"on the file that is made"
+            )
     for flag in ("figures_dir", "audio_dir"):
         if getattr(args, flag).exists() and not getattr(args, flag).is_dir():
             raise InputError(f"--{flag}: {getattr(args, flag)} is a file; give a folder")
@@ -151,8 +221,10 @@ def check_flags(args: argparse.Namespace, given: set[str]) -> None:
     if not args.from_wav.is_dir():
         raise InputError(f"--from_wav: {args.from_wav} is no folder; give the folder of the WAV files")
     if args.labels is None or not args.labels.is_file():
-        raise InputError("--labels: --from_wav needs a CSV file of labels; give one with a column of file names, then one "
-                         "column a factor")
+        raise InputError(
+            "--labels: --from_wav needs a CSV file of labels; give one with a column of file names, then one "
+            "column a factor"
+        )
 
 
 def create(args: argparse.Namespace) -> None:
@@ -160,8 +232,14 @@ def create(args: argparse.Namespace) -> None:
     if args.from_wav is not None:
         from syntone.recordings import plan_recordings  # scipy.io takes a while
 
-        plan = plan_recordings(args.from_wav, args.labels, fit=args.fit, duration=args.duration, hold_out=args.hold_out,
-                               correlate=args.correlate)
+        plan = plan_recordings(
+            args.from_wav,
+            args.labels,
+            fit=args.fit,
+            duration=args.duration,
+            hold_out=args.hold_out,
+            correlate=args.correlate,
+        )
     else:
         plan = plan_tones(build_grid(args), recipe_of(args))
     if args.file_path.exists() and not args.overwrite:
@@ -170,15 +248,22 @@ def create(args: argparse.Namespace) -> None:
             print(f"{args.file_path} was made with these options already; left alone")
             return
         what = "is no whole dataset" if found is None else "was made with other options"
-        raise InputError(f"--file_path: {args.file_path} exists and {what}; give --overwrite to replace it or another path")
+        raise InputError(
+            f"--file_path: {args.file_path} exists and {what}; give --overwrite to replace it or another path"
+        )
     with tqdm(total=plan.n_tones, unit="tone", delay=2, disable=None) as bar:
         members = plan.members(progress=bar.update)
         n_bytes, free = npz_size(members), shutil.disk_usage(args.file_path.parent).free
         if n_bytes > free:
-            raise MachineError(f"--file_path: {args.file_path} would take {n_bytes:,} bytes and {free:,} are free there; "
-                               f"free some space, choose another disk or a smaller grid")
-        print(f"{args.file_path}: {plan.n_tones:,} tones ({plan.words}) of {plan.n_samples:,} samples, "
-              f"{n_bytes / 1e9:.3g} GB, within {plan.memory_bytes / 2**20:.0f} MiB of memory", flush=True)
+            raise MachineError(
+                f"--file_path: {args.file_path} would take {n_bytes:,} bytes and {free:,} are free there; "
+                f"free some space, choose another disk or a smaller grid"
+            )
+        print(
+            f"{args.file_path}: {plan.n_tones:,} tones ({plan.words}) of {plan.n_samples:,} samples, "
+            f"{n_bytes / 1e9:.3g} GB, within {plan.memory_bytes / 2**20:.0f} MiB of memory",
+            flush=True,
+        )
         for message in plan.warnings:
             print(f"create.py: warning: {message}", file=sys.stderr)
         write_members(args.file_path, members)

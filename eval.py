@@ -43,22 +43,39 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
     parser = Parser(prog="eval.py", description=__doc__)
     what = parser.add_argument_group("what to evaluate")
     what.add_argument("--model", nargs="+", type=Path, help="one or more checkpoints of trainvae.py")
-    what.add_argument("--state", choices=["last", "best"], default="last",
-                      help="weights after the last epoch, or of the lowest validation loss")
+    what.add_argument(
+        "--state",
+        choices=["last", "best"],
+        default="last",
+        help="weights after the last epoch, or of the lowest validation loss",
+    )
     what.add_argument("--dataset", type=Path, help="dataset file (default: the one named in the checkpoint)")
-    what.add_argument("--metrics", nargs="+", choices=[*METRICS, CONTROL], metavar="METRIC",
-                      help=f"scores to compute, of {', '.join([*METRICS, CONTROL])} (default: all)")
-    what.add_argument("--self_test", action="store_true",
-                      help="score codes whose answer is known and print expected beside obtained; a wrong score exits 1")
-    what.add_argument("--seed", type=nonnegative_int, default=0,
-                      help="of everything drawn here: permutations and splits of the scores, samples, tones shown")
+    what.add_argument(
+        "--metrics",
+        nargs="+",
+        choices=[*METRICS, CONTROL],
+        metavar="METRIC",
+        help=f"scores to compute, of {', '.join([*METRICS, CONTROL])} (default: all)",
+    )
+    what.add_argument(
+        "--self_test",
+        action="store_true",
+        help="score codes whose answer is known and print expected beside obtained; a wrong score exits 1",
+    )
+    what.add_argument(
+        "--seed",
+        type=nonnegative_int,
+        default=0,
+        help="of everything drawn here: permutations and splits of the scores, samples, tones shown",
+    )
     output = parser.add_argument_group("output")
     output.add_argument("--output_dir", type=Path, default=Path("results"), help="folder for tables and sounds")
     output.add_argument("--figures_dir", type=Path, default=Path("Figures"), help="folder for figures")
     output.add_argument("--no_figures", action="store_true", help="leave out figures and sounds")
     machine = parser.add_argument_group("machine")
-    machine.add_argument("--device", choices=["auto", "cuda", "mps", "cpu"], default="auto",
-                         help="auto is cuda, then mps, then cpu")
+    machine.add_argument(
+        "--device", choices=["auto", "cuda", "mps", "cpu"], default="auto", help="auto is cuda, then mps, then cpu"
+    )
     args = parser.parse_args(argv)
     for flag in ("output_dir", "figures_dir"):
         check_writable_folder(getattr(args, flag), flag=f"--{flag}")
@@ -74,8 +91,20 @@ def score_rows(report: Report, *, model: str, seed: int, latents: str) -> list[r
     """A report as rows: every score, then its factors."""
     rows = []
     for metric, score in report.scores.items():
-        rows.append(results.Row(model, seed, metric, "all", latents, score.value, score.floor, score.ceiling,
-                                score.adjusted, score.floor_std))
+        rows.append(
+            results.Row(
+                model,
+                seed,
+                metric,
+                "all",
+                latents,
+                score.value,
+                score.floor,
+                score.ceiling,
+                score.adjusted,
+                score.floor_std,
+            )
+        )
         for factor, value in (score.per_factor or {}).items():
             rows.append(results.Row(model, seed, metric, factor, latents, value))
     return rows
@@ -88,26 +117,39 @@ def choose_metrics(codes: Codes, labels: dict, asked: list[str] | None) -> list[
     of_codes = [name for name in asked or [] if name != CONTROL]
     if asked and not of_codes:
         return []
-    return choose_defined(of_codes, defined, default=METRICS, flag="--metrics",
-                          data=f"{factors.shape[1]} varied factors, {n_latents} latents and {len(factors)} tones")
+    return choose_defined(
+        of_codes,
+        defined,
+        default=METRICS,
+        flag="--metrics",
+        data=f"{factors.shape[1]} varied factors, {n_latents} latents and {len(factors)} tones",
+    )
 
 
-def evaluate_codes(codes: Codes, labels: dict, metrics: list[str], *, model: str, seed: int,
-                   draws: int) -> tuple[Report, list[results.Row]]:
+def evaluate_codes(
+    codes: Codes, labels: dict, metrics: list[str], *, model: str, seed: int, draws: int
+) -> tuple[Report, list[results.Row]]:
     """The report over the active latents, and the rows: scores over active and over all latents, the number of active
     ones, and the fullest bin."""
-    defined = defined_metrics(factors=labels["factors"], n_latents=codes.codes.shape[1], factor_kinds=labels["factor_kinds"])
+    defined = defined_metrics(
+        factors=labels["factors"], n_latents=codes.codes.shape[1], factor_kinds=labels["factor_kinds"]
+    )
     given = labels | dict(codes=codes.codes, metrics=metrics or defined[:1], seed=draws)  # any holds the information
     with tqdm(desc=f"scores of {model}", unit="score", delay=2, disable=None) as bar:
         active = evaluate(**given, active=codes.active, progress=lambda name: bar.update())
         every = active if codes.active.all() else evaluate(**given, progress=lambda name: bar.update())
     fullest = active.occupancy[codes.active].max() if codes.active.any() else 1.0
-    counted = [results.Row(model, seed, "active latents", "all", "active", float(codes.active.sum())),
-               results.Row(model, seed, "fullest bin", "all", "active", float(fullest))]
+    counted = [
+        results.Row(model, seed, "active latents", "all", "active", float(codes.active.sum())),
+        results.Row(model, seed, "fullest bin", "all", "active", float(fullest)),
+    ]
     if not metrics:
         return active, counted
-    return active, (counted + score_rows(active, model=model, seed=seed, latents="active")
-                    + score_rows(every, model=model, seed=seed, latents="all"))
+    return active, (
+        counted
+        + score_rows(active, model=model, seed=seed, latents="active")
+        + score_rows(every, model=model, seed=seed, latents="all")
+    )
 
 
 def section_rows(entry: Entry, codes: Codes, args: argparse.Namespace, *, model: str, seed: int) -> list[results.Row]:
@@ -127,15 +169,18 @@ def section_rows(entry: Entry, codes: Codes, args: argparse.Namespace, *, model:
         if not entry.dataset.varies(tones):
             continue
         labels = entry.dataset.labels(tones)
-        defined = defined_metrics(factors=labels["factors"], n_latents=codes.codes.shape[1],
-                                  factor_kinds=labels["factor_kinds"])
+        defined = defined_metrics(
+            factors=labels["factors"], n_latents=codes.codes.shape[1], factor_kinds=labels["factor_kinds"]
+        )
         metrics = [name for name in args.metrics or METRICS if name in defined]
         values = codes.codes[tones]
         active = codes.active & (values.max(axis=0) > values.min(axis=0))
         if metrics:
             report = evaluate(**labels, codes=values, active=active, metrics=metrics, seed=args.seed)
-            rows += [replace(row, metric=f"{part}: {row.metric}")
-                     for row in score_rows(report, model=model, seed=seed, latents="active")]
+            rows += [
+                replace(row, metric=f"{part}: {row.metric}")
+                for row in score_rows(report, model=model, seed=seed, latents="active")
+            ]
     return rows
 
 
@@ -192,26 +237,42 @@ def main(argv: list[str] | None = None) -> int | None:
         rows, latents = evaluate_entries(entries, codes_of, args, stages)
         rows += agreement_rows(codes_of)
         rows.sort(key=lambda row: list(MODELS).index(row.model))  # columns in one order, whatever the shell's
-        details = {"checkpoints": [str(path) for path in args.model], "state": args.state, "seed": args.seed,
-                   "metrics": args.metrics, "latents": latents}  # metrics: those asked for; null: all
+        details = {
+            "checkpoints": [str(path) for path in args.model],
+            "state": args.state,
+            "seed": args.seed,
+            "metrics": args.metrics,
+            "latents": latents,
+        }  # metrics: those asked for; null: all
         results.write_scores(stages[args.output_dir.resolve()], rows, details=details)
-        page.write_page(stages[args.output_dir.resolve()], rows, entries, state=args.state, seed=args.seed,
-                        figures_dir=None if args.no_figures else stages[args.figures_dir.resolve()])
+        page.write_page(
+            stages[args.output_dir.resolve()],
+            rows,
+            entries,
+            state=args.state,
+            seed=args.seed,
+            figures_dir=None if args.no_figures else stages[args.figures_dir.resolve()],
+        )
     print(results.to_markdown(results.table(rows)))
     print(results.caption(rows))
-    print(f"page: {args.output_dir / 'report.html'}; tables: {args.output_dir}" + (
-        "" if args.no_figures else f"; figures: {args.figures_dir}; sounds: {args.output_dir / 'audio'}"))
+    print(
+        f"page: {args.output_dir / 'report.html'}; tables: {args.output_dir}"
+        + ("" if args.no_figures else f"; figures: {args.figures_dir}; sounds: {args.output_dir / 'audio'}")
+    )
 
 
-def evaluate_entries(entries: list, codes_of: dict[tuple[str, int], Codes], args: argparse.Namespace,
-                     stages: dict[Path, Path]) -> tuple[list[results.Row], list[dict]]:
+def evaluate_entries(
+    entries: list, codes_of: dict[tuple[str, int], Codes], args: argparse.Namespace, stages: dict[Path, Path]
+) -> tuple[list[results.Row], list[dict]]:
     """Score every checkpoint, and draw and sound the first of each model into the stages; the rows, and what the JSON says
     about the latents of each."""
     from syntone import control_report, showing
     from syntone.evaluation import reconstruction_error_db
 
-    metrics_of = {key: choose_metrics(codes, entry.dataset.labels(), args.metrics)  # all refusals before any work
-                  for entry, (key, codes) in zip(entries, codes_of.items())}
+    metrics_of = {
+        key: choose_metrics(codes, entry.dataset.labels(), args.metrics)  # all refusals before any work
+        for entry, (key, codes) in zip(entries, codes_of.items())
+    }
     controls = {}
     if args.metrics is None or CONTROL in args.metrics:
         controls = control_report.measure_controls(entries, codes_of, seed=args.seed)
@@ -219,25 +280,44 @@ def evaluate_entries(entries: list, codes_of: dict[tuple[str, int], Codes], args
     rows, latents, drawn = [], [], set()
     for entry, ((name, seed), codes) in zip(entries, codes_of.items()):
         error = reconstruction_error_db(entry.model, entry.features[entry.valid_rows], front_end=entry.front_end)
-        report, scores = evaluate_codes(codes, entry.dataset.labels(), metrics_of[name, seed], model=name, seed=seed,
-                                        draws=args.seed)
+        report, scores = evaluate_codes(
+            codes, entry.dataset.labels(), metrics_of[name, seed], model=name, seed=seed, draws=args.seed
+        )
         control = controls.get((name, seed))
-        rows += [results.Row(name, seed, "reconstruction error (dB)", "all", "all", error), *scores,
-                 *(control_report.control_rows(control, model=name, seed=seed) if control else []),
-                 *section_rows(entry, codes, args, model=name, seed=seed)]
+        rows += [
+            results.Row(name, seed, "reconstruction error (dB)", "all", "all", error),
+            *scores,
+            *(control_report.control_rows(control, model=name, seed=seed) if control else []),
+            *section_rows(entry, codes, args, model=name, seed=seed),
+        ]
         if not args.no_figures and name not in drawn:
             figures = stages[args.figures_dir.resolve()]
-            showing.draw_and_sound(entry, codes, figures_dir=figures, seed=args.seed, animate=not drawn,
-                                   audio_dir=stages[args.output_dir.resolve()] / "audio" / name)
-            showing.draw_information(entry, codes, report.mi / report.entropy[:, None], factors=report.factor_names,
-                                     figures_dir=figures)
+            showing.draw_and_sound(
+                entry,
+                codes,
+                figures_dir=figures,
+                seed=args.seed,
+                animate=not drawn,
+                audio_dir=stages[args.output_dir.resolve()] / "audio" / name,
+            )
+            showing.draw_information(
+                entry, codes, report.mi / report.entropy[:, None], factors=report.factor_names, figures_dir=figures
+            )
             if control:
                 control_report.draw_control(control, codes, dataset=entry.dataset, model=name, figures_dir=figures)
             drawn.add(name)
-        latents.append({"model": name, "seed": seed, "kl_nats": codes.kl.tolist(), "fullest_bin": report.occupancy.tolist(),
-                        "factors": list(report.factor_names), "entropy_nats": report.entropy.tolist(),
-                        "mutual_information_nats": report.mi.tolist()}
-                       | ({CONTROL: control_report.control_details(control)} if control else {}))
+        latents.append(
+            {
+                "model": name,
+                "seed": seed,
+                "kl_nats": codes.kl.tolist(),
+                "fullest_bin": report.occupancy.tolist(),
+                "factors": list(report.factor_names),
+                "entropy_nats": report.entropy.tolist(),
+                "mutual_information_nats": report.mi.tolist(),
+            }
+            | ({CONTROL: control_report.control_details(control)} if control else {})
+        )
     return rows, latents
 
 

@@ -21,8 +21,22 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
-GRID = ["--sample_rate", "16000", "--freq_start", "400", "--freq_end", "8000", "--num_freqs", "100", "--amp_start", "0.1",
-        "--amp_end", "1.0", "--num_amps", "10"]
+GRID = [
+    "--sample_rate",
+    "16000",
+    "--freq_start",
+    "400",
+    "--freq_end",
+    "8000",
+    "--num_freqs",
+    "100",
+    "--amp_start",
+    "0.1",
+    "--amp_end",
+    "1.0",
+    "--num_amps",
+    "10",
+]
 GRIDS = {"README's grid": (GRID, 4000), "paper's grid": ([], 32000)}
 PUBLISHED = 122.0
 
@@ -30,8 +44,12 @@ PUBLISHED = 122.0
 def time_create(path: Path, grid: list[str]) -> float:
     """Seconds from start to exit of the process."""
     started = time.perf_counter()
-    subprocess.run([sys.executable, str(ROOT / "create.py"), *grid, "--file_path", str(path)], check=True,
-                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    subprocess.run(
+        [sys.executable, str(ROOT / "create.py"), *grid, "--file_path", str(path)],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     return time.perf_counter() - started
 
 
@@ -66,8 +84,10 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--folder", type=Path, default=ROOT, help="where to write (default: the project's folder)")
     args = parser.parse_args()
-    print(f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, Python {platform.python_version()}, "
-          f"numpy {np.__version__}")
+    print(
+        f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, Python {platform.python_version()}, "
+        f"numpy {np.__version__}"
+    )
     for name, (grid, n_tones) in GRIDS.items():
         creating, writing, disk = [], [], []
         with tempfile.TemporaryDirectory(dir=args.folder) as folder:
@@ -81,12 +101,17 @@ def main() -> None:
                 writing.append(time_writing(path, grid))
                 path.unlink()
         seconds, plain = statistics.median(creating), statistics.median(disk)
-        print(f"create.py, {name}: {seconds:.2f} s ({min(creating):.2f} to {max(creating):.2f}, {args.repeats} repeats), "
-              f"{n_tones / seconds:,.0f} tones/s, {n_tones / seconds / PUBLISHED:.0f} times the published {PUBLISHED:.0f}")
-        print(f"  {n_bytes / 1e6:.0f} MB: plain write and sync {n_bytes / plain / 1e6:.0f} MB/s ({min(disk):.2f} to "
-              f"{max(disk):.2f} s); create.py {n_bytes / seconds / 1e6:.0f} MB/s, start of Python included, "
-              f"{100 * plain / seconds:.0f} % of it; without the start {n_bytes / statistics.median(writing) / 1e6:.0f} MB/s, "
-              f"{100 * plain / statistics.median(writing):.0f} %", flush=True)
+        print(
+            f"create.py, {name}: {seconds:.2f} s ({min(creating):.2f} to {max(creating):.2f}, {args.repeats} repeats), "
+            f"{n_tones / seconds:,.0f} tones/s, {n_tones / seconds / PUBLISHED:.0f} times the published {PUBLISHED:.0f}"
+        )
+        print(
+            f"  {n_bytes / 1e6:.0f} MB: plain write and sync {n_bytes / plain / 1e6:.0f} MB/s ({min(disk):.2f} to "
+            f"{max(disk):.2f} s); create.py {n_bytes / seconds / 1e6:.0f} MB/s, start of Python included, "
+            f"{100 * plain / seconds:.0f} % of it; without the start {n_bytes / statistics.median(writing) / 1e6:.0f} MB/s, "
+            f"{100 * plain / statistics.median(writing):.0f} %",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -82,8 +82,9 @@ def cpu_name() -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-                                     allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("--repeats", type=int, default=7, help="runs per median (default: 7)")
     parser.add_argument("--skip_family", action="store_true", help="time the closed-form scores only")
     args = parser.parse_args(argv)
@@ -94,8 +95,10 @@ def main(argv: list[str] | None = None) -> int:
     import sklearn
 
     print(f"{cpu_name()}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}")
-    print(f"Python {platform.python_version()}, numpy {np.__version__}, scipy {scipy.__version__}, "
-          f"scikit-learn {sklearn.__version__}")
+    print(
+        f"Python {platform.python_version()}, numpy {np.__version__}, scipy {scipy.__version__}, "
+        f"scikit-learn {sklearn.__version__}"
+    )
     factors, codes = make_codes()
     levels = " x ".join(map(str, LEVELS))
     print(f"{len(factors)} rows, levels {levels}, {N_LATENTS} latents, median of {args.repeats}\n")
@@ -112,23 +115,36 @@ def main(argv: list[str] | None = None) -> int:
     naive_all = median_seconds(lambda: [naive_information(factors, codes) for _ in INFORMATION], args.repeats)
     rows = [
         ("one information matrix, naive", naive_one, naive_one),
-        ("one information matrix", median_seconds(lambda: metrics.mutual_information(factors=factors, codes=codes),
-                                                  args.repeats), naive_one),
+        (
+            "one information matrix",
+            median_seconds(lambda: metrics.mutual_information(factors=factors, codes=codes), args.repeats),
+            naive_one,
+        ),
         (f"{len(INFORMATION)} information scores, naive", naive_all, naive_all),
         (f"{len(INFORMATION)} information scores, one call each", median_seconds(ours, args.repeats), naive_all),
-        (f"{len(INFORMATION)} information scores, evaluate with floors and ceilings", median_seconds(
-            lambda: metrics.evaluate(factors=factors, codes=codes, factor_kinds=KINDS, metrics=INFORMATION),
-            args.repeats), None),
-        ("SAP", median_seconds(lambda: metrics.sap(factors=factors, codes=codes, factor_kinds=KINDS), args.repeats),
-         None),
+        (
+            f"{len(INFORMATION)} information scores, evaluate with floors and ceilings",
+            median_seconds(
+                lambda: metrics.evaluate(factors=factors, codes=codes, factor_kinds=KINDS, metrics=INFORMATION),
+                args.repeats,
+            ),
+            None,
+        ),
+        (
+            "SAP",
+            median_seconds(lambda: metrics.sap(factors=factors, codes=codes, factor_kinds=KINDS), args.repeats),
+            None,
+        ),
     ]
     print(f"| {'what':<64} | seconds | times faster than naive |\n|{'-' * 66}|--------:|------------------------:|")
     for what, seconds, baseline in rows:
         print(f"| {what:<64} | {seconds:7.3f} | {f'{baseline / seconds:.1f}' if baseline else '':>23} |")
     if not args.skip_family:
         family = time_family(factors, codes)
-        print("\n| whole family with floors and ceilings, one run | seconds |\n|-----------------------------------"
-              "-------------|--------:|")
+        print(
+            "\n| whole family with floors and ceilings, one run | seconds |\n|-----------------------------------"
+            "-------------|--------:|"
+        )
         for name, seconds in family.items():
             print(f"| {name or 'preparation':<46} | {seconds:7.2f} |")
         print(f"| {'total':<46} | {sum(family.values()):7.2f} |")

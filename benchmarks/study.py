@@ -70,17 +70,35 @@ class Setting:
 
     def checkpoints(self) -> list[Path]:
         """Those that are there, of the models that are known."""
-        return sorted(path for model in self.models for path in (ROOT / self.folder("checkpoints")).glob(f"{model}_seed*.pt"))
+        return sorted(
+            path for model in self.models for path in (ROOT / self.folder("checkpoints")).glob(f"{model}_seed*.pt")
+        )
 
 
 def strengths(flags: str) -> list[Setting]:
     """The weight that each model has beside the VAE's, below and above its default. `flags`: those of the setting that it
     varies."""
-    values = {"BetaVAE": ("--beta {0:g}", (1, 16)), "BTCVAE": ("--beta {0:g}", (1, 24)), "FactorVAE": ("--gamma {0:g}", (2, 50)),
-              "DIPVAE": ("--lambda_od {0:g} --lambda_d {0:g}", (1, 100)), "CapacityVAE": ("--capacity {0:g}", (10, 50))}
-    return [Setting("strengths", f"{model}_{value:g}", CLEAN, f"{flags} {flag.format(value)}", own=CAPACITY, models=(model,),
-                    strength=value, metrics=FEW)
-            for model, (flag, several) in values.items() for value in several]
+    values = {
+        "BetaVAE": ("--beta {0:g}", (1, 16)),
+        "BTCVAE": ("--beta {0:g}", (1, 24)),
+        "FactorVAE": ("--gamma {0:g}", (2, 50)),
+        "DIPVAE": ("--lambda_od {0:g} --lambda_d {0:g}", (1, 100)),
+        "CapacityVAE": ("--capacity {0:g}", (10, 50)),
+    }
+    return [
+        Setting(
+            "strengths",
+            f"{model}_{value:g}",
+            CLEAN,
+            f"{flags} {flag.format(value)}",
+            own=CAPACITY,
+            models=(model,),
+            strength=value,
+            metrics=FEW,
+        )
+        for model, (flag, several) in values.items()
+        for value in several
+    ]
 
 
 ANNEALED, STEADY = "--sigma 0.3 --anneal_from 500", "--sigma 0.1 --anneal_from 1"
@@ -95,14 +113,24 @@ CANDIDATES = {
 
 
 def selection() -> list[Setting]:
-    return [Setting("selection", f"{number:02d}", CLEAN, flags, models=("BetaVAE",), seeds=SELECTION_SEEDS, metrics=("mig",))
-            for number, flags in enumerate(CANDIDATES.values(), start=1)]
+    return [
+        Setting(
+            "selection", f"{number:02d}", CLEAN, flags, models=("BetaVAE",), seeds=SELECTION_SEEDS, metrics=("mig",)
+        )
+        for number, flags in enumerate(CANDIDATES.values(), start=1)
+    ]
 
 
 SETTINGS = [
     *selection(),
-    Setting("published", "published", GRID, PUBLISHED, own={"BTCVAE": "--beta 4", "FactorVAE": f"--gamma 6 {FASTER}"},
-            models=PAPERS_MODELS),
+    Setting(
+        "published",
+        "published",
+        GRID,
+        PUBLISHED,
+        own={"BTCVAE": "--beta 4", "FactorVAE": f"--gamma 6 {FASTER}"},
+        models=PAPERS_MODELS,
+    ),
     Setting("grid", "grid", GRID, own=CAPACITY | {"FactorVAE": FASTER}),
     Setting("clean", "clean", CLEAN, own=CAPACITY | {"FactorVAE": FASTER}),
     Setting("gainshape", "gainshape", CLEAN, GAINSHAPE, own=CAPACITY),
@@ -115,15 +143,26 @@ PARTS = list(dict.fromkeys(setting.part for setting in SETTINGS))
 
 def parse_flags(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to train and score (default: all)")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="training seeds (default: 0 1 2; the candidates "
-                                                                             "for the defaults have 100 to 102)")
+    parser.add_argument(
+        "--parts", nargs="+", choices=PARTS, default=PARTS, help="what to train and score (default: all)"
+    )
+    parser.add_argument(
+        "--seeds",
+        nargs="+",
+        type=int,
+        default=[0, 1, 2],
+        help="training seeds (default: 0 1 2; the candidates for the defaults have 100 to 102)",
+    )
     parser.add_argument("--epochs", type=int, default=40, help="default: 40")
     parser.add_argument("--anneal_epochs", type=int, default=34, help="default: 34")
-    parser.add_argument("--jobs", type=int, default=max(1, os.cpu_count() or 1), help="trainings at a time (default: one a core)")
+    parser.add_argument(
+        "--jobs", type=int, default=max(1, os.cpu_count() or 1), help="trainings at a time (default: one a core)"
+    )
     parser.add_argument("--together", action="store_true", help="one training for all seeds of a model, as suits a GPU")
     parser.add_argument("--list", action="store_true", help="print the commands of the trainings and do nothing")
-    parser.add_argument("--tables", action="store_true", help="train and score nothing: tables and plots from the CSV files")
+    parser.add_argument(
+        "--tables", action="store_true", help="train and score nothing: tables and plots from the CSV files"
+    )
     return parser.parse_args(argv)
 
 
@@ -134,11 +173,27 @@ def trainings(settings: list[Setting], args: argparse.Namespace) -> list[list[st
         seeds = list(setting.seeds or args.seeds)
         for model in setting.models:
             for group in [seeds] if args.together else [[seed] for seed in seeds]:
-                commands.append([
-                    sys.executable, "trainvae.py", "--dataset", setting.dataset, "--model", model, "--seeds", *map(str, group),
-                    "--epochs", str(setting.epochs or args.epochs), "--anneal_epochs",
-                    str(setting.anneal_epochs or args.anneal_epochs), *shlex.split(setting.flags),
-                    *shlex.split(setting.own.get(model, "")), "--output_dir", str(setting.folder("checkpoints")), "--resume"])
+                commands.append(
+                    [
+                        sys.executable,
+                        "trainvae.py",
+                        "--dataset",
+                        setting.dataset,
+                        "--model",
+                        model,
+                        "--seeds",
+                        *map(str, group),
+                        "--epochs",
+                        str(setting.epochs or args.epochs),
+                        "--anneal_epochs",
+                        str(setting.anneal_epochs or args.anneal_epochs),
+                        *shlex.split(setting.flags),
+                        *shlex.split(setting.own.get(model, "")),
+                        "--output_dir",
+                        str(setting.folder("checkpoints")),
+                        "--resume",
+                    ]
+                )
     return commands
 
 
@@ -150,7 +205,10 @@ def run_all(commands: list[list[str]], *, jobs: int, desc: str) -> None:
     def run(command: list[str]) -> subprocess.CompletedProcess:
         return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
 
-    with concurrent.futures.ThreadPoolExecutor(jobs) as pool, tqdm(total=len(commands), desc=desc, unit="run", delay=2) as bar:
+    with (
+        concurrent.futures.ThreadPoolExecutor(jobs) as pool,
+        tqdm(total=len(commands), desc=desc, unit="run", delay=2) as bar,
+    ):
         waiting = {pool.submit(run, command): command for command in commands}
         for done in concurrent.futures.as_completed(waiting):
             if done.result().returncode:
@@ -170,8 +228,18 @@ def evaluations(settings: list[Setting]) -> list[list[str]]:
         asked = {"checkpoints": [str(path) for path in paths], "metrics": setting.metrics and list(setting.metrics)}
         if done and asked.items() <= json.loads(scores.read_text()).items():
             continue
-        commands.append([sys.executable, "eval.py", "--model", *map(str, paths), "--no_figures", "--output_dir",
-                         str(setting.folder("results")), *(["--metrics", *setting.metrics] if setting.metrics else [])])
+        commands.append(
+            [
+                sys.executable,
+                "eval.py",
+                "--model",
+                *map(str, paths),
+                "--no_figures",
+                "--output_dir",
+                str(setting.folder("results")),
+                *(["--metrics", *setting.metrics] if setting.metrics else []),
+            ]
+        )
     return commands
 
 
@@ -182,7 +250,11 @@ def collect(settings: list[Setting]) -> tuple[list[dict], list[dict]]:
         path = ROOT / setting.folder("results") / "metrics.csv"
         if not path.exists():
             continue
-        more = {"part": setting.part, "setting": setting.name, "strength": "" if setting.strength is None else setting.strength}
+        more = {
+            "part": setting.part,
+            "setting": setting.name,
+            "strength": "" if setting.strength is None else setting.strength,
+        }
         with path.open(newline="") as file:
             rows = [more | row for row in csv.DictReader(file) if row["latents"] in ("active", "all")]
         active = {row["metric"] for row in rows if row["latents"] == "active"}
@@ -204,8 +276,16 @@ def curves(settings: list[Setting]) -> list[dict]:
         for path in setting.checkpoints() if setting.part in study_tables.TITLES else []:
             model, seed = path.stem.rsplit("_seed", 1)
             with path.with_suffix(".csv").open(newline="") as file:
-                rows += [{"setting": setting.name, "model": model, "seed": seed, "epoch": line["epoch"],
-                          **{key: f"{float(line[key]):.6g}" for key in study_tables.CURVES}} for line in csv.DictReader(file)]
+                rows += [
+                    {
+                        "setting": setting.name,
+                        "model": model,
+                        "seed": seed,
+                        "epoch": line["epoch"],
+                        **{key: f"{float(line[key]):.6g}" for key in study_tables.CURVES},
+                    }
+                    for line in csv.DictReader(file)
+                ]
     return rows
 
 
@@ -218,7 +298,9 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     if not args.tables:
         for path in dict.fromkeys(setting.dataset for setting in chosen):
-            subprocess.run([sys.executable, "create.py", *shlex.split(DATASETS[path]), "--file_path", path], cwd=ROOT, check=True)
+            subprocess.run(
+                [sys.executable, "create.py", *shlex.split(DATASETS[path]), "--file_path", path], cwd=ROOT, check=True
+            )
         run_all(commands, jobs=args.jobs, desc="trainings")
         run_all(evaluations(chosen), jobs=args.jobs, desc="evaluations")
         selected, scored = collect(SETTINGS)  # those of earlier commands too
@@ -229,7 +311,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         study_tables.write_readme(ROOT / "README.md", FOLDER)
     except FileNotFoundError as missing:
-        sys.exit(f"study.py: the README asks for a table that is not there yet, {Path(missing.filename).name}; run its part first")
+        sys.exit(
+            f"study.py: the README asks for a table that is not there yet, {Path(missing.filename).name}; run its part first"
+        )
     print(f"tables and plots: {FOLDER.relative_to(ROOT)}; the tables in README.md are theirs")
     return 0
 

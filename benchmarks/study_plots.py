@@ -10,14 +10,24 @@ from scipy.stats import spearmanr
 
 from syntone.files import replacing
 
-COLOURS = {"VAE": "#4d4d4d", "BetaVAE": "#1f4e79", "FactorVAE": "#d9601a", "BTCVAE": "#2a8a57",
-           "DIPVAE": "#8a2a6b", "CapacityVAE": "#b0902a"}
+COLOURS = {
+    "VAE": "#4d4d4d",
+    "BetaVAE": "#1f4e79",
+    "FactorVAE": "#d9601a",
+    "BTCVAE": "#2a8a57",
+    "DIPVAE": "#8a2a6b",
+    "CapacityVAE": "#b0902a",
+}
 FURTHER = ("#5b5bd6", "#00808a", "#7a4a1e", "#c23b5a")  # models that were added
 MARKERS = "osD^vP*X"
 # What is varied, and its default.
-STRENGTHS = {"BetaVAE": ("beta (weight of the KL)", 4.0), "FactorVAE": ("gamma (weight of the TC)", 10.0),
-             "BTCVAE": ("beta (weight of the TC)", 6.0), "DIPVAE": ("lambda_od = lambda_d", 10.0),
-             "CapacityVAE": ("capacity (nats)", 25.0)}
+STRENGTHS = {
+    "BetaVAE": ("beta (weight of the KL)", 4.0),
+    "FactorVAE": ("gamma (weight of the TC)", 10.0),
+    "BTCVAE": ("beta (weight of the TC)", 6.0),
+    "DIPVAE": ("lambda_od = lambda_d", 10.0),
+    "CapacityVAE": ("capacity (nats)", 25.0),
+}
 DPI = 90
 
 
@@ -33,8 +43,11 @@ def save(path: Path, figure: Figure) -> None:
 
 def pick(rows: list[dict], metric: str) -> dict[tuple, float]:
     """One metric by checkpoint: (setting, model, seed)."""
-    return {(row["setting"], row["model"], row["seed"]): row["value"] for row in rows
-            if row["metric"] == metric and row["factor"] == "all" and row["value"] is not None}
+    return {
+        (row["setting"], row["model"], row["seed"]): row["value"]
+        for row in rows
+        if row["metric"] == metric and row["factor"] == "all" and row["value"] is not None
+    }
 
 
 def by_strength(rows: list[dict], base: str = "gainshape") -> dict[str, dict[float, list[dict]]]:
@@ -70,7 +83,9 @@ def strengths_figure(path: Path, rows: list[dict]) -> None:
             ax.grid(alpha=0.3)
             ax.set(title=model, xlabel=STRENGTHS[model][0], ylabel=metric)
             ax.set_ylim(0, 1 if metric == "MIG" else None)
-    figure.suptitle("Strength of the regularizer on clean, gainshape: dots are seeds, the band ± one standard deviation")
+    figure.suptitle(
+        "Strength of the regularizer on clean, gainshape: dots are seeds, the band ± one standard deviation"
+    )
     save(path, figure)
 
 
@@ -85,11 +100,18 @@ def tradeoff_figure(path: Path, rows: list[dict], titles: dict[str, str]) -> Non
         if key[0] in settings and key in error:
             ax.plot(error[key], mig[key], MARKERS[settings.index(key[0])], color=colour_of(key[1], models), alpha=0.85)
     handles = [ax.plot([], [], "o", color=colour_of(model, models), label=model)[0] for model in models]
-    handles += [ax.plot([], [], MARKERS[i], color="#888888", label=titles[name].replace("`", ""))[0]
-                for i, name in enumerate(settings)]
+    handles += [
+        ax.plot([], [], MARKERS[i], color="#888888", label=titles[name].replace("`", ""))[0]
+        for i, name in enumerate(settings)
+    ]
     ax.legend(handles=handles, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
-    ax.set(xlabel="reconstruction error (dB; each front end has its own range)", ylabel="MIG", ylim=(0, 1), xscale="log",
-           title="Reconstruction and disentanglement, a marker a checkpoint")
+    ax.set(
+        xlabel="reconstruction error (dB; each front end has its own range)",
+        ylabel="MIG",
+        ylim=(0, 1),
+        xscale="log",
+        title="Reconstruction and disentanglement, a marker a checkpoint",
+    )
     ticks = [tick for tick in (0.5, 1, 2, 5, 10, 20, 50) if min(error.values()) / 2 < tick < 2 * max(error.values())]
     ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     ax.minorticks_off()
@@ -100,8 +122,11 @@ def tradeoff_figure(path: Path, rows: list[dict], titles: dict[str, str]) -> Non
 def adjusted_columns(rows: list[dict], settings: Collection[str]) -> tuple[list[tuple], dict[str, np.ndarray]]:
     """The checkpoints that were given all metrics, (setting, model, seed), and each metric's values over them: adjusted where
     it has floor and ceiling, as they are otherwise. Metrics that some of them lack, or that are constant, are left out."""
-    rows = [row | {"value": row["value"] if row["adjusted"] is None else row["adjusted"]} for row in rows
-            if row["setting"] in settings and row["factor"] == "all"]
+    rows = [
+        row | {"value": row["value"] if row["adjusted"] is None else row["adjusted"]}
+        for row in rows
+        if row["setting"] in settings and row["factor"] == "all"
+    ]
     whole = pick(rows, "JEMMIG").keys()  # a setting that was given a few metrics has none
     keys = [key for key in pick(rows, "MIG") if key in whole]
     columns = {}
@@ -127,11 +152,20 @@ def correlation_figure(path: Path, rows: list[dict], titles: dict[str, str]) -> 
     ax.set_yticks(range(len(names)), names)
     for i in range(len(names)):
         for j in range(len(names)):
-            ax.text(j, i, f"{rho[i, j]:.1f}".replace("-0.0", "0.0"), ha="center", va="center", fontsize=7,
-                    color="white" if abs(rho[i, j]) > 0.6 else "black")
+            ax.text(
+                j,
+                i,
+                f"{rho[i, j]:.1f}".replace("-0.0", "0.0"),
+                ha="center",
+                va="center",
+                fontsize=7,
+                color="white" if abs(rho[i, j]) > 0.6 else "black",
+            )
     figure.colorbar(image, ax=ax, label="Spearman's rank correlation", shrink=0.7)
-    ax.set_title(f"Do the metrics agree, adjusted where they have floor and ceiling?\n{len(keys)} checkpoints of "
-                 f"{len({key[0] for key in keys})} settings")
+    ax.set_title(
+        f"Do the metrics agree, adjusted where they have floor and ceiling?\n{len(keys)} checkpoints of "
+        f"{len({key[0] for key in keys})} settings"
+    )
     save(path, figure)
 
 
@@ -141,14 +175,23 @@ def curves_figure(path: Path, rows: list[dict], setting: str, title: str) -> Non
     models = list(dict.fromkeys(row["model"] for row in rows))
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     axes = figure.subplots(1, 3)
-    for ax, term, label in zip(axes, ("valid_recon", "valid_kl", "pressure"),
-                               ("reconstruction, validation (nats)", "KL, validation (nats)", "pressure" + " (sets CapacityVAE's C)" * ("CapacityVAE" in models))):
+    for ax, term, label in zip(
+        axes,
+        ("valid_recon", "valid_kl", "pressure"),
+        (
+            "reconstruction, validation (nats)",
+            "KL, validation (nats)",
+            "pressure" + " (sets CapacityVAE's C)" * ("CapacityVAE" in models),
+        ),
+    ):
         for model in models:
             seeds = sorted({row["seed"] for row in rows if row["model"] == model})
             lines = [[row[term] for row in rows if (row["model"], row["seed"]) == (model, seed)] for seed in seeds]
             lines = np.array([line for line in lines if len(line) == max(map(len, lines))])  # not those under way
             epochs = np.arange(1, lines.shape[1] + 1)
-            ax.fill_between(epochs, lines.min(axis=0), lines.max(axis=0), color=colour_of(model, models), alpha=0.2, linewidth=0)
+            ax.fill_between(
+                epochs, lines.min(axis=0), lines.max(axis=0), color=colour_of(model, models), alpha=0.2, linewidth=0
+            )
             ax.plot(epochs, lines.mean(axis=0), color=colour_of(model, models), label=model)
         ax.set(xlabel="epoch", ylabel=label)
         ax.grid(alpha=0.3)
@@ -166,15 +209,24 @@ def selection_figure(path: Path, rows: list[dict]) -> None:
     for setting in dict.fromkeys(row["setting"] for row in rows):
         one = [row for row in rows if row["setting"] == setting]
         x, y = (np.array(list(pick(one, metric).values())) for metric in ("UDR", "MIG"))
-        ax.errorbar(x.mean(), y.mean(), xerr=x.std(ddof=1), yerr=y.std(ddof=1), fmt="o", color=COLOURS["BetaVAE"], capsize=2)
+        ax.errorbar(
+            x.mean(), y.mean(), xerr=x.std(ddof=1), yerr=y.std(ddof=1), fmt="o", color=COLOURS["BetaVAE"], capsize=2
+        )
         ax.annotate(str(int(setting)), (x.mean(), y.mean()), xytext=(5, 5), textcoords="offset points")
-    ax.set(xlabel="UDR (no labels)", ylabel="MIG (labels, looked at afterwards)", xlim=(0, 1), ylim=(0, 1),
-           title="Candidates for the defaults, by number: mean and\nstandard deviation over three seeds")
+    ax.set(
+        xlabel="UDR (no labels)",
+        ylabel="MIG (labels, looked at afterwards)",
+        xlim=(0, 1),
+        ylim=(0, 1),
+        title="Candidates for the defaults, by number: mean and\nstandard deviation over three seeds",
+    )
     ax.grid(alpha=0.3)
     save(path, figure)
 
 
-def draw_all(folder: Path, *, scores: list[dict], selected: list[dict], curves: list[dict], titles: dict[str, str]) -> None:
+def draw_all(
+    folder: Path, *, scores: list[dict], selected: list[dict], curves: list[dict], titles: dict[str, str]
+) -> None:
     """Every plot for which there are rows."""
     if by_strength(scores):
         strengths_figure(folder / "strengths.png", scores)

@@ -28,6 +28,7 @@ CURVES = ("pressure", "train_recon", "train_kl", "valid_recon", "valid_kl", "val
 
 def read_rows(path: Path) -> list[dict]:
     """A CSV file of the study; numbers as floats, what is empty as None."""
+
     def value(key: str, text: str):
         if key in ("value", "floor", "ceiling", "adjusted", "strength", "epoch", *CURVES):
             return float(text) if text else None
@@ -46,8 +47,9 @@ def as_results(rows: list[dict]) -> list[results.Row]:
 
 def values(rows: list[dict], metric: str, factor: str = "all", column: str = "value") -> np.ndarray:
     """One number a seed."""
-    return np.array([row[column] for row in rows if (row["metric"], row["factor"]) == (metric, factor)
-                     and row[column] is not None])
+    return np.array(
+        [row[column] for row in rows if (row["metric"], row["factor"]) == (metric, factor) and row[column] is not None]
+    )
 
 
 def spread(numbers: np.ndarray, digits: int = 2) -> str:
@@ -61,8 +63,15 @@ def spread(numbers: np.ndarray, digits: int = 2) -> str:
 def overview(rows: list[dict], settings: list[str]) -> str:
     """A line a model and setting: MIG with floor, ceiling and adjusted value, and what stands behind it."""
     factors = list(dict.fromkeys(row["factor"] for row in rows if row["metric"] == "MIG" and row["factor"] != "all"))
-    columns = {"SAP": "SAP", "DCI disentanglement": "DCI D", "DCIMIG": "DCIMIG", "controllability": "controllability, adjusted",
-               "UDR": "UDR", "active latents": "active", "reconstruction error (dB)": "error, dB"}
+    columns = {
+        "SAP": "SAP",
+        "DCI disentanglement": "DCI D",
+        "DCIMIG": "DCIMIG",
+        "controllability": "controllability, adjusted",
+        "UDR": "UDR",
+        "active latents": "active",
+        "reconstruction error (dB)": "error, dB",
+    }
     shown = {name: title for name, title in columns.items() if any(row["metric"] == name for row in rows)}
     cells = [["setting", "model", "seeds", "MIG", *[f"MIG, {factor}" for factor in factors], *shown.values()]]
     for setting in settings:
@@ -70,11 +79,27 @@ def overview(rows: list[dict], settings: list[str]) -> str:
         for model in dict.fromkeys(row["model"] for row in mine):
             one = [row for row in mine if row["model"] == model]
             mig = values(one, "MIG")
-            cell = (f"{spread(mig)} [{values(one, 'MIG', column='floor').mean():.2f}, "
-                    f"{values(one, 'MIG', column='ceiling').mean():.2f}] → {spread(values(one, 'MIG', column='adjusted'))}")
-            rest = [spread(values(one, name, column="adjusted" if name == "controllability" else "value"),
-                           1 if name in ("active latents", "reconstruction error (dB)") else 2) for name in shown]
-            cells.append([TITLES[setting], model, str(len(mig)), cell, *[spread(values(one, "MIG", name)) for name in factors], *rest])
+            cell = (
+                f"{spread(mig)} [{values(one, 'MIG', column='floor').mean():.2f}, "
+                f"{values(one, 'MIG', column='ceiling').mean():.2f}] → {spread(values(one, 'MIG', column='adjusted'))}"
+            )
+            rest = [
+                spread(
+                    values(one, name, column="adjusted" if name == "controllability" else "value"),
+                    1 if name in ("active latents", "reconstruction error (dB)") else 2,
+                )
+                for name in shown
+            ]
+            cells.append(
+                [
+                    TITLES[setting],
+                    model,
+                    str(len(mig)),
+                    cell,
+                    *[spread(values(one, "MIG", name)) for name in factors],
+                    *rest,
+                ]
+            )
     return results.to_markdown(cells)
 
 
@@ -90,12 +115,23 @@ def strengths_table(rows: list[dict]) -> str:
     cells = [["model", "what is varied", "strength", "seeds", "MIG", "UDR", "active", "error, dB"]]
     for model, points in study_plots.by_strength(rows).items():
         for strength, one in points.items():
-            cells.append([model, study_plots.STRENGTHS[model][0], f"{strength:g}", str(len(values(one, "MIG"))),
-                          spread(values(one, "MIG")), spread(values(one, "UDR")), spread(values(one, "active latents"), 1),
-                          spread(values(one, "reconstruction error (dB)"), 1)])
+            cells.append(
+                [
+                    model,
+                    study_plots.STRENGTHS[model][0],
+                    f"{strength:g}",
+                    str(len(values(one, "MIG"))),
+                    spread(values(one, "MIG")),
+                    spread(values(one, "UDR")),
+                    spread(values(one, "active latents"), 1),
+                    spread(values(one, "reconstruction error (dB)"), 1),
+                ]
+            )
             means.append([values(one, "MIG").mean(), values(one, "UDR").mean()])
     agreement = spearmanr(*zip(*means)).statistic
-    return results.to_markdown(cells) + f"\nRank correlation (Spearman) of MIG and UDR over these rows: {agreement:.2f}\n"
+    return (
+        results.to_markdown(cells) + f"\nRank correlation (Spearman) of MIG and UDR over these rows: {agreement:.2f}\n"
+    )
 
 
 def correlations_table(rows: list[dict], settings: list[str]) -> str:
@@ -108,8 +144,15 @@ def correlations_table(rows: list[dict], settings: list[str]) -> str:
     metrics = list(dict.fromkeys(metric for _, columns in found.values() for metric in columns if metric != "MIG"))
     cells = [["rank correlation with MIG", *found], ["checkpoints", *[str(len(keys)) for keys, _ in found.values()]]]
     for metric in metrics:
-        cells.append([metric, *[f"{spearmanr(columns['MIG'], columns[metric]).statistic:.2f}" if metric in columns else "–"
-                                for _, columns in found.values()]])
+        cells.append(
+            [
+                metric,
+                *[
+                    f"{spearmanr(columns['MIG'], columns[metric]).statistic:.2f}" if metric in columns else "–"
+                    for _, columns in found.values()
+                ],
+            ]
+        )
     return results.to_markdown(cells)
 
 
@@ -119,8 +162,16 @@ def selection_table(rows: list[dict], candidates: dict[str, str]) -> str:
     for number, name in enumerate(candidates, start=1):
         one = [row for row in rows if row["setting"] == f"{number:02d}"]
         if one:
-            cells.append([str(number), name, spread(values(one, "UDR")), spread(values(one, "active latents"), 1),
-                          spread(values(one, "reconstruction error (dB)"), 1), spread(values(one, "MIG"))])
+            cells.append(
+                [
+                    str(number),
+                    name,
+                    spread(values(one, "UDR")),
+                    spread(values(one, "active latents"), 1),
+                    spread(values(one, "reconstruction error (dB)"), 1),
+                    spread(values(one, "MIG")),
+                ]
+            )
     return results.to_markdown(cells)
 
 
@@ -144,8 +195,13 @@ def write_all(folder: Path, candidates: dict[str, str]) -> None:
     for name, text in tables(folder, candidates).items():
         write_text(folder / f"{name}.md", text)
     scores = read_rows(folder / "scores.csv")
-    study_plots.draw_all(folder, scores=scores, selected=read_rows(folder / "selection.csv"),
-                         curves=read_rows(folder / "curves.csv"), titles=TITLES)
+    study_plots.draw_all(
+        folder,
+        scores=scores,
+        selected=read_rows(folder / "selection.csv"),
+        curves=read_rows(folder / "curves.csv"),
+        titles=TITLES,
+    )
 
 
 def filled(readme: str, folder: Path) -> str:
@@ -156,6 +212,7 @@ def filled(readme: str, folder: Path) -> str:
     FileNotFoundError
         If it asks for a table that there is not.
     """
+
     def table(match: re.Match) -> str:
         return f"<!-- study: {match[1]} -->\n\n{(folder / f'{match[1]}.md').read_text()}\n<!-- end -->"
 

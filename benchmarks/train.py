@@ -49,10 +49,17 @@ PYTHAE, SAME, DEFAULT = "pythae", "syntone, same network", "syntone, default net
 def make_waves() -> tuple[np.ndarray, FrontEnd]:
     """2,304 tones of 1 s at 16 kHz in a random order."""
     freqs, amps = np.geomspace(400, 6000, 72).tolist(), np.linspace(0.1, 1, 8).tolist()
-    grid = Grid(sample_rate=16000, n_samples=16000, freqs=tuple(freqs), amps=tuple(amps),
-                waveforms=("sine", "triangle", "square", "sawtooth"))
+    grid = Grid(
+        sample_rate=16000,
+        n_samples=16000,
+        freqs=tuple(freqs),
+        amps=tuple(amps),
+        waveforms=("sine", "triangle", "square", "sawtooth"),
+    )
     waves = np.concatenate(list(render(grid)))
-    return waves[np.random.default_rng(0).permutation(len(waves))], FrontEnd("logmel", sample_rate=16000, n_samples=16000)
+    return waves[np.random.default_rng(0).permutation(len(waves))], FrontEnd(
+        "logmel", sample_rate=16000, n_samples=16000
+    )
 
 
 def literature_network(shape: tuple[int, int, int]) -> tuple[nn.Module, nn.Module]:
@@ -65,8 +72,9 @@ def literature_network(shape: tuple[int, int, int]) -> tuple[nn.Module, nn.Modul
         up += [nn.ReLU(), nn.ConvTranspose2d(n_in, n_out, 4, 2, 1)]
     flat = LITERATURE[-1] * height * width
     encoder = nn.Sequential(*down, nn.Flatten(), nn.Linear(flat, 256), nn.ReLU(), nn.Linear(256, 2 * LATENTS))
-    decoder = nn.Sequential(nn.Linear(LATENTS, 256), nn.ReLU(), nn.Linear(256, flat),
-                            nn.Unflatten(1, (LITERATURE[-1], height, width)), *up)
+    decoder = nn.Sequential(
+        nn.Linear(LATENTS, 256), nn.ReLU(), nn.Linear(256, flat), nn.Unflatten(1, (LITERATURE[-1], height, width)), *up
+    )
     return encoder, decoder
 
 
@@ -82,25 +90,39 @@ def our_model(name: str, shape: tuple[int, int, int], n_data: int, *, default_ne
 class Ours:
     """The passes of the training loop."""
 
-    def __init__(self, name: str, features: torch.Tensor, n_train: int, *, device: torch.device, default_network: bool,
-                 precision: torch.dtype = torch.float32, graphs: bool = True, n_models: int = 1) -> None:
+    def __init__(
+        self,
+        name: str,
+        features: torch.Tensor,
+        n_train: int,
+        *,
+        device: torch.device,
+        default_network: bool,
+        precision: torch.dtype = torch.float32,
+        graphs: bool = True,
+        n_models: int = 1,
+    ) -> None:
         tune(device)
         self.n_train, self.n_models = n_train, n_models
-        self.models = [our_model(name, tuple(features.shape[1:]), n_train, default_network=default_network)
-                       for _ in range(n_models)]
+        self.models = [
+            our_model(name, tuple(features.shape[1:]), n_train, default_network=default_network)
+            for _ in range(n_models)
+        ]
         self.passes = []
         for model in self.models:
             place(model, device)
             optimizer = build_optimizer(model.parameter_groups(LR), device=device)
             self.passes.append(Pass(model, features, n_train, device=device, optimizer=optimizer, precision=precision))
-        self.steps = Steps([one.step for one in self.passes], [one.generator for one in self.passes], device, graphs=graphs)
+        self.steps = Steps(
+            [one.step for one in self.passes], [one.generator for one in self.passes], device, graphs=graphs
+        )
 
     def train(self, n_steps: int) -> int:
         done = 0
         while done < n_steps:
             for one in self.passes:
                 one.start(torch.randperm(self.n_train), seed=done)
-            for n in batch_sizes(self.n_train, BATCH)[:n_steps - done]:
+            for n in batch_sizes(self.n_train, BATCH)[: n_steps - done]:
                 self.steps(n)
                 done += 1
             self.passes[0].terms()
@@ -113,7 +135,9 @@ class Ours:
 class Pythae:
     """pythae's own model, trainer and loader around our encoder and decoder modules."""
 
-    def __init__(self, name: str, features: torch.Tensor, n_train: int, *, device: torch.device, batch: int = BATCH) -> None:
+    def __init__(
+        self, name: str, features: torch.Tensor, n_train: int, *, device: torch.device, batch: int = BATCH
+    ) -> None:
         from pythae.data.datasets import BaseDataset
         from pythae.models import BetaTCVAE, BetaTCVAEConfig, BetaVAE, BetaVAEConfig, FactorVAE, FactorVAEConfig
         from pythae.models.base.base_utils import ModelOutput
@@ -139,16 +163,24 @@ class Pythae:
             def forward(self, z):
                 return ModelOutput(reconstruction=self.body(z))
 
-        kinds = {"BetaVAE": (BetaVAE, BetaVAEConfig), "BTCVAE": (BetaTCVAE, BetaTCVAEConfig),
-                 "FactorVAE": (FactorVAE, FactorVAEConfig)}
+        kinds = {
+            "BetaVAE": (BetaVAE, BetaVAEConfig),
+            "BTCVAE": (BetaTCVAE, BetaTCVAEConfig),
+            "FactorVAE": (FactorVAE, FactorVAEConfig),
+        }
         kind, config = kinds[name]
-        self.model = kind(config(input_dim=tuple(features.shape[1:]), latent_dim=LATENTS, **WEIGHTS[name]), TheirEncoder(),
-                          TheirDecoder())
+        self.model = kind(
+            config(input_dim=tuple(features.shape[1:]), latent_dim=LATENTS, **WEIGHTS[name]),
+            TheirEncoder(),
+            TheirDecoder(),
+        )
         dataset = BaseDataset(features[:n_train].cpu(), torch.zeros(n_train))
         common = {"per_device_train_batch_size": batch, "no_cuda": device.type == "cpu", "output_dir": os.devnull}
         if name == "FactorVAE":
-            trainer, flags = AdversarialTrainer, AdversarialTrainerConfig(
-                autoencoder_learning_rate=LR, discriminator_learning_rate=1e-4, **common)
+            trainer, flags = (
+                AdversarialTrainer,
+                AdversarialTrainerConfig(autoencoder_learning_rate=LR, discriminator_learning_rate=1e-4, **common),
+            )
         else:
             trainer, flags = BaseTrainer, BaseTrainerConfig(learning_rate=LR, **common)
         self.trainer = trainer(self.model, dataset, training_config=flags)
@@ -164,10 +196,16 @@ class Pythae:
         while done < n_steps:
             steps = min(size, n_steps - done)
             self.epoch += 1
-            chosen = torch.utils.data.Subset(self.dataset, torch.randperm(len(self.dataset))[:steps * self.batch].tolist())
+            chosen = torch.utils.data.Subset(
+                self.dataset, torch.randperm(len(self.dataset))[: steps * self.batch].tolist()
+            )
             self.trainer.train_loader = self.trainer.get_train_dataloader(chosen)
-            self.trainer.callback_handler.on_epoch_begin(training_config=self.trainer.training_config, epoch=self.epoch,
-                                                         train_loader=self.trainer.train_loader, eval_loader=None)
+            self.trainer.callback_handler.on_epoch_begin(
+                training_config=self.trainer.training_config,
+                epoch=self.epoch,
+                train_loader=self.trainer.train_loader,
+                eval_loader=None,
+            )
             self.trainer.train_step(self.epoch)
             done += steps
         self.trainer.train_loader = whole
@@ -190,8 +228,9 @@ class LibrosaTones(torch.utils.data.Dataset):
         import librosa
 
         e = self.front_end
-        mel = librosa.feature.melspectrogram(y=self.waves[row], sr=e.sample_rate, n_fft=e.n_fft, hop_length=e.hop,
-                                             n_mels=e.n_mels, pad_mode="constant")
+        mel = librosa.feature.melspectrogram(
+            y=self.waves[row], sr=e.sample_rate, n_fft=e.n_fft, hop_length=e.hop, n_mels=e.n_mels, pad_mode="constant"
+        )
         db = np.clip(librosa.power_to_db(mel, ref=e.reference, amin=1e-12, top_db=None), e.db_min, e.db_max)
         return torch.from_numpy((db - e.db_min) / (e.db_max - e.db_min)).float()[None]
 
@@ -199,7 +238,9 @@ class LibrosaTones(torch.utils.data.Dataset):
 class Librosa:
     """Our default network as a published trainer would train it: tones one by one, torch's defaults."""
 
-    def __init__(self, name: str, waves: np.ndarray, front_end: FrontEnd, n_train: int, *, device: torch.device) -> None:
+    def __init__(
+        self, name: str, waves: np.ndarray, front_end: FrontEnd, n_train: int, *, device: torch.device
+    ) -> None:
         self.device = device
         self.model = our_model(name, front_end.shape, n_train, default_network=True).to(device)
         self.optimizer = torch.optim.Adam(self.model.parameter_groups(LR))
@@ -223,10 +264,19 @@ def contestant(name: str, label: str, *, device: torch.device):
         return Librosa(name, waves, front_end, n_train, device=device), None
     features = compute_features(waves, front_end, device=device)
     if label.startswith(PYTHAE):
-        return Pythae(name, features, n_train, device=device, batch=128 if "128" in label else BATCH), features[n_train:]
-    return Ours(name, features, n_train, device=device, default_network=not label.startswith(SAME),
-                precision=torch.bfloat16 if "bfloat16" in label else torch.float32, graphs="no graphs" not in label,
-                n_models=10 if "10 seeds" in label else 1), features[n_train:]
+        return Pythae(name, features, n_train, device=device, batch=128 if "128" in label else BATCH), features[
+            n_train:
+        ]
+    return Ours(
+        name,
+        features,
+        n_train,
+        device=device,
+        default_network=not label.startswith(SAME),
+        precision=torch.bfloat16 if "bfloat16" in label else torch.float32,
+        graphs="no graphs" not in label,
+        n_models=10 if "10 seeds" in label else 1,
+    ), features[n_train:]
 
 
 def work(pipe, name: str, label: str, device_name: str, threads: int) -> None:
@@ -302,10 +352,14 @@ def main() -> None:
     tune(device)
     peak = matrix_product(device)
     machine = torch.cuda.get_device_name() if device.type == "cuda" else f"{platform.machine()}, {os.cpu_count()} cores"
-    print(f"{machine}, {args.threads} threads, Python {platform.python_version()}, torch {torch.__version__}, product of "
-          f"matrices {peak / 1e9:.0f} GFLOP/s; medians of {args.rounds} rounds of {args.steps} steps of {BATCH} tones")
-    print("| model | contender | tones/s | against pythae | GFLOP/s (of a product's) | reconstruction error |\n"
-          "|---|---|---|---|---|---|")
+    print(
+        f"{machine}, {args.threads} threads, Python {platform.python_version()}, torch {torch.__version__}, product of "
+        f"matrices {peak / 1e9:.0f} GFLOP/s; medians of {args.rounds} rounds of {args.steps} steps of {BATCH} tones"
+    )
+    print(
+        "| model | contender | tones/s | against pythae | GFLOP/s (of a product's) | reconstruction error |\n"
+        "|---|---|---|---|---|---|"
+    )
     for name in args.model:
         labels = [PYTHAE, SAME, f"{SAME}, bfloat16", DEFAULT, f"{DEFAULT}, bfloat16", "librosa loader"]
         if name == "FactorVAE":
@@ -319,10 +373,16 @@ def main() -> None:
             if label in (SAME, DEFAULT):
                 done = speed * flops_of_a_tone(name, default_network=label == DEFAULT)
                 rate = f"{done / 1e9:.0f} ({done / peak:.0%})"
-            print(f"| {name} | {label} | {speed:,.0f} | {speed / found[PYTHAE][0]:.2f} | {rate} | "
-                  f"{'' if np.isnan(error) else f'{error:.2f}'} |", flush=True)
-        print(f"| {name} | default network against librosa loader | | "
-              f"{found[DEFAULT][0] / found['librosa loader'][0]:.1f} times | | |", flush=True)
+            print(
+                f"| {name} | {label} | {speed:,.0f} | {speed / found[PYTHAE][0]:.2f} | {rate} | "
+                f"{'' if np.isnan(error) else f'{error:.2f}'} |",
+                flush=True,
+            )
+        print(
+            f"| {name} | default network against librosa loader | | "
+            f"{found[DEFAULT][0] / found['librosa loader'][0]:.1f} times | | |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -154,10 +154,13 @@ def check_inputs(
     kinds = _check_kinds(factor_kinds, n_factors=levels.shape[1])
     if factor_bins is not None:
         factor_bins = check_count("factor_bins", factor_bins, least=2)
-        levels = np.stack([
-            bin_levels(column, factor_bins) if kind == "ordered" else column
-            for column, kind in zip(levels.T, kinds, strict=True)
-        ], axis=1)
+        levels = np.stack(
+            [
+                bin_levels(column, factor_bins) if kind == "ordered" else column
+                for column, kind in zip(levels.T, kinds, strict=True)
+            ],
+            axis=1,
+        )
     classes = np.empty_like(levels)
     n_classes = []
     for k, column in enumerate(levels.T):
@@ -168,11 +171,13 @@ def check_inputs(
 
 def check_needs(score: str, *, n_factors: int, n_latents: int, n_rows: int) -> None:
     """Refuse fewer factors, latents or rows than `score` is defined for."""
-    for what, found, least in zip(("factors", "latents", "rows"), (n_factors, n_latents, n_rows), NEEDS[score],
-                                  strict=True):
+    for what, found, least in zip(
+        ("factors", "latents", "rows"), (n_factors, n_latents, n_rows), NEEDS[score], strict=True
+    ):
         if found < least:
-            raise ValueError(f"{score} needs at least {least} {what}, found {found}; "
-                             "leave this score out for these data")
+            raise ValueError(
+                f"{score} needs at least {least} {what}, found {found}; leave this score out for these data"
+            )
 
 
 def check_count(name: str, value: int, *, least: int) -> int:
@@ -202,24 +207,32 @@ def check_seed(seed: int) -> int:
 def _check_table(name: str, array: np.ndarray, columns: str) -> np.ndarray:
     array = np.asarray(array)
     if array.ndim != 2 or 0 in array.shape:
-        raise ValueError(f"{name}: expected shape (N, {columns}) with at least one row and column, found "
-                         f"{array.shape}; a single column is passed as {name}[:, None]")
+        raise ValueError(
+            f"{name}: expected shape (N, {columns}) with at least one row and column, found "
+            f"{array.shape}; a single column is passed as {name}[:, None]"
+        )
     return array
 
 
 def _check_factors(factors: np.ndarray) -> np.ndarray:
     factors = _check_table("factors", factors, "K")
     if factors.dtype.kind not in "iub":
-        raise TypeError(f"factors: expected integer levels, found {factors.dtype}; if factors and codes were swapped, "
-                        "exchange them, else pass level indices (np.unique(column, return_inverse=True)[1])")
+        raise TypeError(
+            f"factors: expected integer levels, found {factors.dtype}; if factors and codes were swapped, "
+            "exchange them, else pass level indices (np.unique(column, return_inverse=True)[1])"
+        )
     for k, column in enumerate(factors.T):
         low, high = int(column.min()), int(column.max())
         if low == high:
-            raise ValueError(f"factors: expected at least 2 levels in every column, found the single level {low} in "
-                             f"column {k}; leave this factor out")
+            raise ValueError(
+                f"factors: expected at least 2 levels in every column, found the single level {low} in "
+                f"column {k}; leave this factor out"
+            )
         if high - low > MAX_LEVEL_RANGE:
-            raise ValueError(f"factors: expected level indices, found values from {low} to {high} in column {k}; "
-                             "relabel them (np.unique(column, return_inverse=True)[1])")
+            raise ValueError(
+                f"factors: expected level indices, found values from {low} to {high} in column {k}; "
+                "relabel them (np.unique(column, return_inverse=True)[1])"
+            )
     if factors.dtype.kind == "u":  # uint64 above 2**63 would wrap around
         factors = factors - factors.min(axis=0)
     return factors.astype(np.int64)
@@ -235,8 +248,10 @@ def check_codes(codes: np.ndarray, active: np.ndarray | None) -> tuple[np.ndarra
     finite = np.isfinite(codes)
     if not finite.all():
         row, latent = np.argwhere(~finite)[0]
-        raise ValueError(f"codes: expected finite numbers, found {np.size(finite) - np.sum(finite)} that are NaN or "
-                         f"infinite, the first in row {row}, latent {latent}; a diverged model has no scores")
+        raise ValueError(
+            f"codes: expected finite numbers, found {np.size(finite) - np.sum(finite)} that are NaN or "
+            f"infinite, the first in row {row}, latent {latent}; a diverged model has no scores"
+        )
     magnitude = np.abs(codes).max(axis=0)
     codes = np.ldexp(codes, -np.frexp(magnitude)[1])
     varies = np.ptp(codes, axis=0) > precision * np.abs(codes).max(axis=0)
@@ -245,8 +260,10 @@ def check_codes(codes: np.ndarray, active: np.ndarray | None) -> tuple[np.ndarra
     else:
         active = np.asarray(active)
         if active.dtype != bool or active.shape != (codes.shape[1],):
-            raise ValueError(f"active: expected {codes.shape[1]} booleans, one per latent, found {active.dtype} of "
-                             f"shape {active.shape}; for indices of active latents pass np.isin(np.arange(D), indices)")
+            raise ValueError(
+                f"active: expected {codes.shape[1]} booleans, one per latent, found {active.dtype} of "
+                f"shape {active.shape}; for indices of active latents pass np.isin(np.arange(D), indices)"
+            )
         active = active & varies
     return np.where(active, codes, 0.0), active
 
@@ -355,5 +372,12 @@ def mutual_information(
     TypeError, ValueError
         As every score of this package: see `check_inputs`.
     """
-    return check_inputs("mutual_information", factors=factors, codes=codes, n_bins=n_bins, factor_bins=factor_bins,
-                        factor_kinds=factor_kinds, active=active).information
+    return check_inputs(
+        "mutual_information",
+        factors=factors,
+        codes=codes,
+        n_bins=n_bins,
+        factor_bins=factor_bins,
+        factor_kinds=factor_kinds,
+        active=active,
+    ).information

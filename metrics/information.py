@@ -26,7 +26,6 @@ class InfoMEC(NamedTuple):
     compactness: float
 
 
-
 def mig_per_factor(information: Information) -> np.ndarray:
     """(K,) gap between the two most informative latents over the FACTOR's entropy."""
     return top_two_gap(information.mi) / information.entropy
@@ -122,8 +121,15 @@ def mig(
     Eq. 6 of Chen et al. 2018, "Isolating Sources of Disentanglement in VAEs". H_k is the entropy of the factor;
     dividing by that of the code, as one public library does, is another score.
     """
-    sample = check_inputs("mig", factors=factors, codes=codes, n_bins=n_bins, factor_bins=factor_bins,
-                          factor_kinds=factor_kinds, active=active)
+    sample = check_inputs(
+        "mig",
+        factors=factors,
+        codes=codes,
+        n_bins=n_bins,
+        factor_bins=factor_bins,
+        factor_kinds=factor_kinds,
+        active=active,
+    )
     return float(mig_per_factor(sample.information).mean())
 
 
@@ -153,8 +159,15 @@ def mig_sup(
     -----
     Li et al. 2020, "Progressive Learning and Disentanglement of Hierarchical Representations".
     """
-    sample = check_inputs("mig_sup", factors=factors, codes=codes, n_bins=n_bins, factor_bins=factor_bins,
-                          factor_kinds=factor_kinds, active=active)
+    sample = check_inputs(
+        "mig_sup",
+        factors=factors,
+        codes=codes,
+        n_bins=n_bins,
+        factor_bins=factor_bins,
+        factor_kinds=factor_kinds,
+        active=active,
+    )
     return mean_or_zero(mig_sup_per_latent(sample.information))
 
 
@@ -187,8 +200,15 @@ def jemmig(
     1e-9 nats of the maximum, j* is the one with the smallest H(v_k, z_j). A constant latent has the smallest joint
     entropy there is: a dead code scores ln n_bins / (H_k + ln n_bins), far above 0. Read the score beside its floor.
     """
-    sample = check_inputs("jemmig", factors=factors, codes=codes, n_bins=n_bins, factor_bins=factor_bins,
-                          factor_kinds=factor_kinds, active=active)
+    sample = check_inputs(
+        "jemmig",
+        factors=factors,
+        codes=codes,
+        n_bins=n_bins,
+        factor_bins=factor_bins,
+        factor_kinds=factor_kinds,
+        active=active,
+    )
     return float(jemmig_per_factor(sample.information).mean())
 
 
@@ -218,8 +238,15 @@ def dcimig(
     -----
     Sepliarskaia et al. 2019, "Evaluating Disentangled Representations".
     """
-    sample = check_inputs("dcimig", factors=factors, codes=codes, n_bins=n_bins, factor_bins=factor_bins,
-                          factor_kinds=factor_kinds, active=active)
+    sample = check_inputs(
+        "dcimig",
+        factors=factors,
+        codes=codes,
+        n_bins=n_bins,
+        factor_bins=factor_bins,
+        factor_kinds=factor_kinds,
+        active=active,
+    )
     return dcimig_of(sample.information)
 
 
@@ -251,8 +278,15 @@ def modularity(
     0.5 to 0.99: plug-in information of noise grows with the number of levels, so the factor with most levels looks like
     the only one that a noisy latent knows. Read the score beside its floor.
     """
-    sample = check_inputs("modularity", factors=factors, codes=codes, n_bins=n_bins, factor_bins=factor_bins,
-                          factor_kinds=factor_kinds, active=active)
+    sample = check_inputs(
+        "modularity",
+        factors=factors,
+        codes=codes,
+        n_bins=n_bins,
+        factor_bins=factor_bins,
+        factor_kinds=factor_kinds,
+        active=active,
+    )
     return float(modularity_per_latent(sample.information).mean())
 
 
@@ -295,8 +329,15 @@ def infomec(
     mutual information, as for every other score here.
     """
     seed, max_rows = check_seed(seed), check_count("max_rows", max_rows, least=10)
-    sample = check_inputs("infomec", factors=factors, codes=codes, n_bins=n_bins, factor_bins=factor_bins,
-                          factor_kinds=factor_kinds, active=active)
+    sample = check_inputs(
+        "infomec",
+        factors=factors,
+        codes=codes,
+        n_bins=n_bins,
+        factor_bins=factor_bins,
+        factor_kinds=factor_kinds,
+        active=active,
+    )
     return InfoMEC(
         mean_or_zero(infomec_modularity_per_latent(sample.information)),
         float(infomec_explicitness_per_factor(sample, seed=seed, max_rows=max_rows).mean()),

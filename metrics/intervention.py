@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from metrics.estimation import EDGE, Sample, check_codes, check_count, check_inputs, check_seed
+from metrics.estimation import EDGE, Sample, check_codes, check_inputs, check_seed
 from metrics.information import mean_or_zero
 from metrics.prediction import INVERSE_PENALTY
 
@@ -41,8 +41,10 @@ def _sort_levels(classes: np.ndarray, *, factor: int) -> _Levels:
     rank[order] = np.arange(len(order))
     eligible = np.flatnonzero(counts[classes] >= 2)
     if not len(eligible):
-        raise ValueError(f"factors: expected a level with at least two rows in column {factor}, found "
-                         f"{len(counts)} levels in {len(classes)} rows; bin it with factor_bins")
+        raise ValueError(
+            f"factors: expected a level with at least two rows in column {factor}, found "
+            f"{len(counts)} levels in {len(classes)} rows; bin it with factor_bins"
+        )
     return _Levels(order, starts[classes], counts[classes], rank - starts[classes], eligible)
 
 
@@ -57,8 +59,11 @@ def irs_per_latent(sample: Sample) -> np.ndarray:
         levels = _sort_levels(classes, factor=k)
         groups = np.split(codes[levels.order], np.cumsum(np.bincount(classes))[:-1])
         # The inverted distribution function, unlike interpolation, does not change when every row is doubled.
-        deviations = [np.quantile(np.abs(group - group.mean(axis=0)), QUANTILE, axis=0, method="inverted_cdf")
-                      for group in groups if len(group) >= 2]
+        deviations = [
+            np.quantile(np.abs(group - group.mean(axis=0)), QUANTILE, axis=0, method="inverted_cdf")
+            for group in groups
+            if len(group) >= 2
+        ]
         robustness[k] = 1.0 - np.mean(deviations, axis=0) / largest
     return np.clip(robustness.max(axis=0), 0.0, 1.0)
 
@@ -92,8 +97,9 @@ def irs(
     published code weights latents by that largest deviation, which keeps collapsed ones out but makes the score depend
     on the unit of each latent; here inactive latents are pruned and the others count alike.
     """
-    sample = check_inputs("irs", factors=factors, codes=codes, factor_bins=factor_bins, factor_kinds=factor_kinds,
-                          active=active)
+    sample = check_inputs(
+        "irs", factors=factors, codes=codes, factor_bins=factor_bins, factor_kinds=factor_kinds, active=active
+    )
     return mean_or_zero(irs_per_latent(sample))
 
 
@@ -113,10 +119,14 @@ def beta_vae_per_factor(sample: Sample, *, seed: int) -> np.ndarray:
     codes = sample.standardised[:, sample.active]
     if not codes.shape[1]:
         return np.full(sample.n_factors, 1.0 / sample.n_factors)
-    points = np.stack([
-        _pair_differences(codes, _sort_levels(classes, factor=k), N_TRAIN + N_TEST, np.random.default_rng([seed, k]))
-        for k, classes in enumerate(sample.classes.T)
-    ])
+    points = np.stack(
+        [
+            _pair_differences(
+                codes, _sort_levels(classes, factor=k), N_TRAIN + N_TEST, np.random.default_rng([seed, k])
+            )
+            for k, classes in enumerate(sample.classes.T)
+        ]
+    )
     fitted, held_out = points[:, :N_TRAIN].reshape(-1, codes.shape[1]), points[:, N_TRAIN:]
     mean, spread = fitted.mean(axis=0), fitted.std(axis=0)
     spread = np.where(spread > 0.0, spread, 1.0)
@@ -158,8 +168,14 @@ def beta_vae_score(
     are standardised first. The score is 1 for codes that are far from disentangled (two factors in one latent, say):
     see `self_test`.
     """
-    sample = check_inputs("beta_vae_score", factors=factors, codes=codes, factor_bins=factor_bins,
-                          factor_kinds=factor_kinds, active=active)
+    sample = check_inputs(
+        "beta_vae_score",
+        factors=factors,
+        codes=codes,
+        factor_bins=factor_bins,
+        factor_kinds=factor_kinds,
+        active=active,
+    )
     return float(beta_vae_per_factor(sample, seed=check_seed(seed)).mean())
 
 
@@ -177,10 +193,12 @@ def factor_vae_per_factor(sample: Sample, *, seed: int) -> np.ndarray:
     codes = sample.standardised[:, sample.active]
     if not codes.shape[1]:
         return np.full(sample.n_factors, 1.0 / sample.n_factors)
-    votes = np.stack([
-        _votes(codes, _sort_levels(classes, factor=k), N_TRAIN + N_TEST, np.random.default_rng([seed, k]))
-        for k, classes in enumerate(sample.classes.T)
-    ])
+    votes = np.stack(
+        [
+            _votes(codes, _sort_levels(classes, factor=k), N_TRAIN + N_TEST, np.random.default_rng([seed, k]))
+            for k, classes in enumerate(sample.classes.T)
+        ]
+    )
     table = np.stack([np.bincount(row, minlength=codes.shape[1]) for row in votes[:, :N_TRAIN]])
     majority = table.argmax(axis=0)
     return np.mean(majority[votes[:, N_TRAIN:]] == np.arange(sample.n_factors)[:, None], axis=1)
@@ -217,8 +235,14 @@ def factor_vae_score(
     -----
     Kim and Mnih 2018, "Disentangling by Factorising". Variances are relative to each latent's own.
     """
-    sample = check_inputs("factor_vae_score", factors=factors, codes=codes, factor_bins=factor_bins,
-                          factor_kinds=factor_kinds, active=active)
+    sample = check_inputs(
+        "factor_vae_score",
+        factors=factors,
+        codes=codes,
+        factor_bins=factor_bins,
+        factor_kinds=factor_kinds,
+        active=active,
+    )
     return float(factor_vae_per_factor(sample, seed=check_seed(seed)).mean())
 
 
@@ -262,8 +286,10 @@ def udr_per_model(
     if similarity not in SIMILARITIES:
         raise ValueError(f"similarity: expected one of {SIMILARITIES}, found {similarity!r}")
     if isinstance(codes, np.ndarray) or len(codes) < 2:
-        raise ValueError(f"codes: expected a list of at least 2 arrays (N, D), one per trained model, found "
-                         f"{'one array' if isinstance(codes, np.ndarray) else len(codes)}")
+        raise ValueError(
+            f"codes: expected a list of at least 2 arrays (N, D), one per trained model, found "
+            f"{'one array' if isinstance(codes, np.ndarray) else len(codes)}"
+        )
     if active is None:
         active = [None] * len(codes)
     if len(active) != len(codes):
@@ -272,18 +298,23 @@ def udr_per_model(
     for model, (table, mask) in enumerate(zip(codes, active, strict=True)):
         table, mask = check_codes(table, mask)
         if len(table) < 2 or len(table) != len(codes[0]):
-            raise ValueError(f"codes: expected the same 2 or more rows for every model, found {len(table)} for model "
-                             f"{model} and {len(codes[0])} for model 0; encode the same samples with each")
+            raise ValueError(
+                f"codes: expected the same 2 or more rows for every model, found {len(table)} for model "
+                f"{model} and {len(codes[0])} for model 0; encode the same samples with each"
+            )
         table = table[:, mask]
         if similarity == "spearman":
             table = rankdata(table, axis=0)
         table = table - table.mean(axis=0)
         prepared.append(table / table.std(axis=0))
-    return np.array([
-        np.median([relative_strength(_similarity(mine, theirs, similarity))
-                   for theirs in prepared if theirs is not mine])
-        for mine in prepared
-    ])
+    return np.array(
+        [
+            np.median(
+                [relative_strength(_similarity(mine, theirs, similarity)) for theirs in prepared if theirs is not mine]
+            )
+            for mine in prepared
+        ]
+    )
 
 
 def udr(

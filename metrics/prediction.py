@@ -63,8 +63,10 @@ def stratified_split(classes: np.ndarray, *, factor: int) -> tuple[np.ndarray, n
     counts = np.bincount(classes)
     n_held_out = np.where(counts >= 2, np.maximum(counts // 5, 1), 0)
     if np.count_nonzero(n_held_out) < 2:
-        raise ValueError(f"factors: expected at least two levels with two rows each in column {factor}, found "
-                         f"{np.count_nonzero(n_held_out)} among {len(classes)} rows; bin it with factor_bins")
+        raise ValueError(
+            f"factors: expected at least two levels with two rows each in column {factor}, found "
+            f"{np.count_nonzero(n_held_out)} among {len(classes)} rows; bin it with factor_bins"
+        )
     order = np.argsort(classes, kind="stable")
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -139,19 +141,23 @@ def sap(
     it was fitted to; with L means as its only parameters the optimism is of order sqrt(L / N) and is part of the floor
     too.
     """
-    sample = check_inputs("sap", factors=factors, codes=codes, factor_bins=factor_bins, factor_kinds=factor_kinds,
-                          active=active)
+    sample = check_inputs(
+        "sap", factors=factors, codes=codes, factor_bins=factor_bins, factor_kinds=factor_kinds, active=active
+    )
     return float(top_two_gap(sap_matrix(sample)).mean())
 
 
 def _check_importance(importance: np.ndarray) -> np.ndarray:
     importance = np.asarray(importance, dtype=np.float64)
     if importance.ndim != 2 or min(importance.shape) < 2:
-        raise ValueError(f"importance: expected shape (K, D) with at least 2 factors and 2 latents, found "
-                         f"{importance.shape}")
+        raise ValueError(
+            f"importance: expected shape (K, D) with at least 2 factors and 2 latents, found {importance.shape}"
+        )
     if not np.isfinite(importance).all() or (importance < 0.0).any():
-        raise ValueError("importance: expected finite non-negative numbers, found "
-                         f"{importance.min()} as the smallest; take absolute values of coefficients")
+        raise ValueError(
+            "importance: expected finite non-negative numbers, found "
+            f"{importance.min()} as the smallest; take absolute values of coefficients"
+        )
     # Only ratios matter; without this the sum of huge entries could overflow.
     return importance / (importance.max() or 1.0)
 
@@ -295,10 +301,12 @@ def dci(
     """
     if predictor not in PREDICTORS:
         raise ValueError(f"predictor: expected one of {PREDICTORS}, found {predictor!r}")
-    sample = check_inputs("dci", factors=factors, codes=codes, factor_bins=factor_bins, factor_kinds=factor_kinds,
-                          active=active)
-    importance, informativeness = fit_importance(sample, seed=check_seed(seed), predictor=predictor,
-                                                 max_rows=check_count("max_rows", max_rows, least=10))
+    sample = check_inputs(
+        "dci", factors=factors, codes=codes, factor_bins=factor_bins, factor_kinds=factor_kinds, active=active
+    )
+    importance, informativeness = fit_importance(
+        sample, seed=check_seed(seed), predictor=predictor, max_rows=check_count("max_rows", max_rows, least=10)
+    )
     return DCI(dci_disentanglement(importance), dci_completeness(importance), float(informativeness.mean()))
 
 
@@ -378,7 +386,11 @@ def explicitness(
     multinomial logistic regression per factor (L2, C = 100): binary one-vs-rest fits could not single out a level that
     lies between others along a latent.
     """
-    sample = check_inputs("explicitness", factors=factors, codes=codes, factor_bins=factor_bins,
-                          factor_kinds=factor_kinds, active=active)
-    return float(explicitness_per_factor(sample, seed=check_seed(seed),
-                                         max_rows=check_count("max_rows", max_rows, least=10)).mean())
+    sample = check_inputs(
+        "explicitness", factors=factors, codes=codes, factor_bins=factor_bins, factor_kinds=factor_kinds, active=active
+    )
+    return float(
+        explicitness_per_factor(
+            sample, seed=check_seed(seed), max_rows=check_count("max_rows", max_rows, least=10)
+        ).mean()
+    )

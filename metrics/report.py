@@ -12,7 +12,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from metrics.estimation import NEEDS, Sample, bin_levels, check_count, check_inputs, check_needs, check_seed, top_two_gap
+from metrics.estimation import (
+    NEEDS,
+    Sample,
+    bin_levels,
+    check_count,
+    check_inputs,
+    check_needs,
+    check_seed,
+    top_two_gap,
+)
 from metrics.information import (
     dcimig_of,
     infomec_compactness_per_factor,
@@ -166,13 +175,17 @@ def defined_metrics(
         paired[kind].append(int(np.sum(np.unique(levels, return_counts=True)[1] >= 2)))
     fewest = min([*paired["nominal"], *paired["ordered"]])
     needed = dict.fromkeys(("explicitness", "infomec"), 2) | dict.fromkeys(
-        ("irs", "beta_vae_score", "factor_vae_score"), 1)
+        ("irs", "beta_vae_score", "factor_vae_score"), 1
+    )
     found = dict.fromkeys(needed, fewest) | {"dci": min(paired["nominal"], default=2)}
     needed["dci"] = 2
     sizes = (factors.shape[1], n_latents, len(factors))
-    return tuple(name for name in METRICS
-                 if all(size >= least for size, least in zip(sizes, NEEDS[name], strict=True))
-                 and found.get(name, 0) >= needed.get(name, 0))
+    return tuple(
+        name
+        for name in METRICS
+        if all(size >= least for size, least in zip(sizes, NEEDS[name], strict=True))
+        and found.get(name, 0) >= needed.get(name, 0)
+    )
 
 
 def _check_metrics(metrics: Sequence[str] | None, sample: Sample) -> tuple[str, ...]:
@@ -182,8 +195,9 @@ def _check_metrics(metrics: Sequence[str] | None, sample: Sample) -> tuple[str, 
         raise ValueError(f"metrics: expected a list of names, found the string {metrics!r}; pass [{metrics!r}]")
     unknown = [name for name in metrics if name not in _REGISTRY]
     if unknown or not metrics:
-        raise ValueError(f"metrics: expected names among {', '.join(METRICS)}, found "
-                         f"{', '.join(map(repr, unknown)) or 'none'}")
+        raise ValueError(
+            f"metrics: expected names among {', '.join(METRICS)}, found {', '.join(map(repr, unknown)) or 'none'}"
+        )
     for name in metrics:
         check_needs(name, n_factors=sample.n_factors, n_latents=sample.n_latents, n_rows=len(sample.codes))
     return tuple(dict.fromkeys(metrics))
@@ -244,8 +258,15 @@ def evaluate(
     """
     seed = check_seed(seed)
     n_floor_draws = check_count("n_floor_draws", n_floor_draws, least=1)
-    sample = check_inputs("mutual_information", factors=factors, codes=codes, n_bins=n_bins, factor_bins=n_bins,
-                          factor_kinds=factor_kinds, active=active)
+    sample = check_inputs(
+        "mutual_information",
+        factors=factors,
+        codes=codes,
+        n_bins=n_bins,
+        factor_bins=n_bins,
+        factor_kinds=factor_kinds,
+        active=active,
+    )
     names = _check_names(factor_names, n_factors=sample.n_factors)
     chance = [sample.permuted(np.random.default_rng([seed, draw])) for draw in range(n_floor_draws)]
     perfect = oracles(sample, seed=seed)
@@ -257,8 +278,9 @@ def evaluate(
         floors = [compute(draw, seed) for draw in chance]
         ceilings = [compute(oracle, seed) for oracle in perfect]
         for name, row in compute(sample, seed).items():
-            scores[name] = _score(row, [floor[name].value for floor in floors],
-                                  [ceiling[name].value for ceiling in ceilings], names)
+            scores[name] = _score(
+                row, [floor[name].value for floor in floors], [ceiling[name].value for ceiling in ceilings], names
+            )
     information = sample.information
     return Report(scores, int(sample.active.sum()), information.occupancy, information.mi, information.entropy, names)
 

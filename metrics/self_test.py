@@ -136,8 +136,13 @@ def _perfect_cases(generator: np.random.Generator) -> list[_Case]:
         _Case("perfect and 5 dead latents", factors, dead, KINDS, with_dead),
         _Case("perfect and 5 collapsed latents, masked", factors, collapsed, KINDS, with_dead, active),
         # Unmasked, each factor has a second latent that knows it as well as the first.
-        _Case("perfect and 5 collapsed latents, not masked", factors, collapsed, KINDS,
-              {"MIG": _exactly(0.0), "SAP": _exactly(0.0)}),
+        _Case(
+            "perfect and 5 collapsed latents, not masked",
+            factors,
+            collapsed,
+            KINDS,
+            {"MIG": _exactly(0.0), "SAP": _exactly(0.0)},
+        ),
         _duplicated_case(factors, levels),
         _noise_case(factors, generator),
     ]
@@ -276,8 +281,9 @@ def _run_case(case: _Case, *, seed: int) -> list[Check]:
         if not case.expected.keys() & set(rows):
             continue
         options = {"seed": seed} if draws else {}
-        result = function(factors=case.factors, codes=case.codes, factor_kinds=case.kinds, active=case.active,
-                          **options)
+        result = function(
+            factors=case.factors, codes=case.codes, factor_kinds=case.kinds, active=case.active, **options
+        )
         for row, value in zip(rows, result if isinstance(result, tuple) else (result,), strict=True):
             if row in case.expected:
                 checks.append(_compare(case.name, row, case.expected[row], value))
@@ -298,8 +304,9 @@ def _refused_cases(generator: np.random.Generator) -> list[Check]:
     checks = []
     for function, rows, _ in FUNCTIONS.values():
         name = rows[0].split(" ")[0] if len(rows) > 1 else rows[0]
-        checks.append(_refusal("arguments swapped", name, lambda f=function: f(factors=codes, codes=factors),
-                               "swapped"))
+        checks.append(
+            _refusal("arguments swapped", name, lambda f=function: f(factors=codes, codes=factors), "swapped")
+        )
         checks.append(_refusal("arguments by position", name, lambda f=function: f(factors, codes), "positional"))
     return checks
 
@@ -314,10 +321,13 @@ def _adjusted_cases(generator: np.random.Generator, *, seed: int) -> list[Check]
     perfect = np.hstack([factors.astype(np.float64), np.zeros((len(factors), 5))])
     noise = generator.standard_normal(perfect.shape)
     checks = []
-    for case, codes, expected in (("perfect, adjusted", perfect, _exactly(1.0)),
-                                  ("noise, adjusted", noise, (-0.05, 0.05))):
-        report = evaluate(factors=factors, codes=codes, factor_kinds=KINDS, metrics=("mig", "jemmig", "dcimig", "sap"),
-                          seed=seed)
+    for case, codes, expected in (
+        ("perfect, adjusted", perfect, _exactly(1.0)),
+        ("noise, adjusted", noise, (-0.05, 0.05)),
+    ):
+        report = evaluate(
+            factors=factors, codes=codes, factor_kinds=KINDS, metrics=("mig", "jemmig", "dcimig", "sap"), seed=seed
+        )
         for row, score in report.scores.items():
             obtained = float("nan") if score.adjusted is None else score.adjusted
             checks.append(_compare(case, row, expected, obtained))

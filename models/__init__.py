@@ -1,9 +1,15 @@
 """The models by name. To add one: write a subclass of VAE and enter it in MODELS; it is then known to every script."""
 
-from models.vae import BTCVAE, VAE, BetaVAE, CapacityVAE, DIPVAE, FactorVAE
+from models.vae import BTCVAE, DIPVAE, VAE, BetaVAE, CapacityVAE, FactorVAE
 
-MODELS: dict[str, type[VAE]] = {"VAE": VAE, "BetaVAE": BetaVAE, "FactorVAE": FactorVAE, "BTCVAE": BTCVAE, "DIPVAE": DIPVAE,
-                                "CapacityVAE": CapacityVAE}
+MODELS: dict[str, type[VAE]] = {
+    "VAE": VAE,
+    "BetaVAE": BetaVAE,
+    "FactorVAE": FactorVAE,
+    "BTCVAE": BTCVAE,
+    "DIPVAE": DIPVAE,
+    "CapacityVAE": CapacityVAE,
+}
 PAPERS_MODELS = ("VAE", "BetaVAE", "FactorVAE", "BTCVAE")  # of SynTone's paper: what is trained unless names are given
 
 

@@ -27,8 +27,9 @@ def padded_size(input_shape: tuple[int, int, int], n_layers: int) -> tuple[int, 
 class Encoder(nn.Module):
     """Patches, strided convolutions, then a hidden layer, then `n_outputs` numbers a tone: (B, 1, M, L) -> (B, n_outputs)."""
 
-    def __init__(self, input_shape: tuple[int, int, int], n_outputs: int, *, channels: tuple[int, ...],
-                 hidden: int) -> None:
+    def __init__(
+        self, input_shape: tuple[int, int, int], n_outputs: int, *, channels: tuple[int, ...], hidden: int
+    ) -> None:
         super().__init__()
         height, width = padded_size(input_shape, len(channels))
         self.pad = (0, width - input_shape[2], 0, height - input_shape[1])
@@ -47,15 +48,17 @@ class Decoder(nn.Module):
     """The encoder turned round: (B, D) -> (B, 1, M, L). The output is linear: most pixels lie at the floor of the range,
     where a sigmoid has hardly a gradient."""
 
-    def __init__(self, input_shape: tuple[int, int, int], latent_dim: int, *, channels: tuple[int, ...],
-                 hidden: int) -> None:
+    def __init__(
+        self, input_shape: tuple[int, int, int], latent_dim: int, *, channels: tuple[int, ...], hidden: int
+    ) -> None:
         super().__init__()
         self.crop = input_shape[1:]
         step = PATCH * STRIDE ** (len(channels) - 1)
         height, width = padded_size(input_shape, len(channels))
         self.start = (channels[-1], height // step, width // step)
-        self.head = nn.Sequential(nn.Linear(latent_dim, hidden), nn.SiLU(), nn.Linear(hidden, math.prod(self.start)),
-                                  nn.SiLU())
+        self.head = nn.Sequential(
+            nn.Linear(latent_dim, hidden), nn.SiLU(), nn.Linear(hidden, math.prod(self.start)), nn.SiLU()
+        )
         layers = []
         for n_in, n_out in zip(channels[::-1], channels[-2::-1]):
             layers += [nn.ConvTranspose2d(n_in, n_out, KERNEL, STRIDE, PADDING), nn.SiLU()]
@@ -66,7 +69,7 @@ class Decoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         x = self.convolutions(self.head(z).unflatten(1, self.start))
-        return x[..., :self.crop[0], :self.crop[1]]
+        return x[..., : self.crop[0], : self.crop[1]]
 
 
 class Discriminator(nn.Module):

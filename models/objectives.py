@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-
 LOGVAR_RANGE = (-30.0, 20.0)
 
 
@@ -66,8 +65,9 @@ def _stratified_log_weights(n_batch: int, n_data: int, dtype: torch.dtype, devic
     return weights.log()
 
 
-def kl_decomposition(z: Tensor, mu: Tensor, logvar: Tensor, *, n_data: int,
-                     estimator: str = "mss") -> tuple[Tensor, Tensor, Tensor]:
+def kl_decomposition(
+    z: Tensor, mu: Tensor, logvar: Tensor, *, n_data: int, estimator: str = "mss"
+) -> tuple[Tensor, Tensor, Tensor]:
     """Minibatch estimates of index-code mutual information, total correlation and dimension-wise KL.
 
     Parameters

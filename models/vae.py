@@ -31,8 +31,15 @@ class VAE(nn.Module):
         between them and the latents.
     """
 
-    def __init__(self, input_shape: tuple[int, int, int] = (1, 128, 32), latent_dim: int = 8, *, sigma: float = SIGMA,
-                 channels: tuple[int, ...] = CHANNELS, hidden: int = HIDDEN) -> None:
+    def __init__(
+        self,
+        input_shape: tuple[int, int, int] = (1, 128, 32),
+        latent_dim: int = 8,
+        *,
+        sigma: float = SIGMA,
+        channels: tuple[int, ...] = CHANNELS,
+        hidden: int = HIDDEN,
+    ) -> None:
         super().__init__()
         self.latent_dim = latent_dim
         self.sigma = sigma
@@ -79,8 +86,9 @@ class VAE(nn.Module):
         pressure = self.pressure if self.training else 1.0
         return {"loss": recon + pressure * penalty, "recon": recon, "kl": kl} | terms
 
-    def penalty(self, z: Tensor, mu: Tensor, logvar: Tensor, kl: Tensor, *,
-                generator: torch.Generator | None) -> tuple[Tensor, dict[str, Tensor]]:
+    def penalty(
+        self, z: Tensor, mu: Tensor, logvar: Tensor, kl: Tensor, *, generator: torch.Generator | None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """What is minimised beside the reconstruction, and its terms, unweighted, for the history."""
         return kl, {}
 
@@ -92,8 +100,16 @@ class VAE(nn.Module):
 class BetaVAE(VAE):
     """beta-VAE (Higgins et al. 2017, Eq. 4): recon + beta KL."""
 
-    def __init__(self, input_shape: tuple[int, int, int] = (1, 128, 32), latent_dim: int = 8, *, beta: float = 4.0,
-                 sigma: float = SIGMA, channels: tuple[int, ...] = CHANNELS, hidden: int = HIDDEN) -> None:
+    def __init__(
+        self,
+        input_shape: tuple[int, int, int] = (1, 128, 32),
+        latent_dim: int = 8,
+        *,
+        beta: float = 4.0,
+        sigma: float = SIGMA,
+        channels: tuple[int, ...] = CHANNELS,
+        hidden: int = HIDDEN,
+    ) -> None:
         super().__init__(input_shape, latent_dim, sigma=sigma, channels=channels, hidden=hidden)
         self.beta = beta
 
@@ -112,9 +128,20 @@ class BTCVAE(VAE):
         See `objectives.kl_decomposition`.
     """
 
-    def __init__(self, input_shape: tuple[int, int, int] = (1, 128, 32), latent_dim: int = 8, *, n_data: int,
-                 alpha: float = 1.0, beta: float = 6.0, gamma: float = 1.0, estimator: str = "mss",
-                 sigma: float = SIGMA, channels: tuple[int, ...] = CHANNELS, hidden: int = HIDDEN) -> None:
+    def __init__(
+        self,
+        input_shape: tuple[int, int, int] = (1, 128, 32),
+        latent_dim: int = 8,
+        *,
+        n_data: int,
+        alpha: float = 1.0,
+        beta: float = 6.0,
+        gamma: float = 1.0,
+        estimator: str = "mss",
+        sigma: float = SIGMA,
+        channels: tuple[int, ...] = CHANNELS,
+        hidden: int = HIDDEN,
+    ) -> None:
         super().__init__(input_shape, latent_dim, sigma=sigma, channels=channels, hidden=hidden)
         self.n_data, self.estimator = n_data, estimator
         self.alpha, self.beta, self.gamma = alpha, beta, gamma
@@ -133,8 +160,16 @@ class FactorVAE(VAE):
     the discriminator's loss too, which Adam divides out.
     """
 
-    def __init__(self, input_shape: tuple[int, int, int] = (1, 128, 32), latent_dim: int = 8, *, gamma: float = 10.0,
-                 sigma: float = SIGMA, channels: tuple[int, ...] = CHANNELS, hidden: int = HIDDEN) -> None:
+    def __init__(
+        self,
+        input_shape: tuple[int, int, int] = (1, 128, 32),
+        latent_dim: int = 8,
+        *,
+        gamma: float = 10.0,
+        sigma: float = SIGMA,
+        channels: tuple[int, ...] = CHANNELS,
+        hidden: int = HIDDEN,
+    ) -> None:
         super().__init__(input_shape, latent_dim, sigma=sigma, channels=channels, hidden=hidden)
         self.gamma = gamma
         self.discriminator = Discriminator(latent_dim)
@@ -161,16 +196,26 @@ class DIPVAE(VAE):
     lambda_d = lambda_od, and 10 is among the 1 to 50 that Locatello et al. 2019 try.
     """
 
-    def __init__(self, input_shape: tuple[int, int, int] = (1, 128, 32), latent_dim: int = 8, *, lambda_od: float = 10.0,
-                 lambda_d: float = 10.0, sigma: float = SIGMA, channels: tuple[int, ...] = CHANNELS,
-                 hidden: int = HIDDEN) -> None:
+    def __init__(
+        self,
+        input_shape: tuple[int, int, int] = (1, 128, 32),
+        latent_dim: int = 8,
+        *,
+        lambda_od: float = 10.0,
+        lambda_d: float = 10.0,
+        sigma: float = SIGMA,
+        channels: tuple[int, ...] = CHANNELS,
+        hidden: int = HIDDEN,
+    ) -> None:
         super().__init__(input_shape, latent_dim, sigma=sigma, channels=channels, hidden=hidden)
         self.lambda_od, self.lambda_d = lambda_od, lambda_d
 
     def penalty(self, z, mu, logvar, kl, *, generator):
         off_diagonal, diagonal = objectives.covariance_penalties(objectives.aggregate_covariance(mu, logvar))
-        return (kl + self.lambda_od * off_diagonal + self.lambda_d * diagonal,
-                {"cov_off_diagonal": off_diagonal, "cov_diagonal": diagonal})
+        return (
+            kl + self.lambda_od * off_diagonal + self.lambda_d * diagonal,
+            {"cov_off_diagonal": off_diagonal, "cov_diagonal": diagonal},
+        )
 
 
 class CapacityVAE(VAE):
@@ -188,9 +233,18 @@ class CapacityVAE(VAE):
         Pressure in the first epoch, which says where C is 0.
     """
 
-    def __init__(self, input_shape: tuple[int, int, int] = (1, 128, 32), latent_dim: int = 8, *, gamma: float = 1000.0,
-                 capacity: float = 25.0, anneal_from: float = 1.0, sigma: float = SIGMA,
-                 channels: tuple[int, ...] = CHANNELS, hidden: int = HIDDEN) -> None:
+    def __init__(
+        self,
+        input_shape: tuple[int, int, int] = (1, 128, 32),
+        latent_dim: int = 8,
+        *,
+        gamma: float = 1000.0,
+        capacity: float = 25.0,
+        anneal_from: float = 1.0,
+        sigma: float = SIGMA,
+        channels: tuple[int, ...] = CHANNELS,
+        hidden: int = HIDDEN,
+    ) -> None:
         super().__init__(input_shape, latent_dim, sigma=sigma, channels=channels, hidden=hidden)
         self.gamma, self.capacity, self.anneal_from = gamma, capacity, anneal_from
 

@@ -43,7 +43,9 @@ class Archive:
     members: dict[str, Member]
 
     def damaged(self, why: object) -> InputError:
-        return InputError(f"{self.path}: not a whole {self.path.suffix or 'zip'} file ({one_line(why)[:200]}); {self.remedy}")
+        return InputError(
+            f"{self.path}: not a whole {self.path.suffix or 'zip'} file ({one_line(why)[:200]}); {self.remedy}"
+        )
 
     def blocks(self, name: str) -> Iterator[bytes]:
         """The bytes of a member, block by block.
@@ -104,7 +106,9 @@ def open_archive(path: Path, *, remedy: str) -> Archive:
         except DAMAGE as damage:
             raise Archive(path, remedy, {}).damaged(damage) from damage
     if packed:
-        raise InputError(f"{path}: '{one_line(packed[0])[:40]}' is compressed, so it could unpack to any size; {remedy}")
+        raise InputError(
+            f"{path}: '{one_line(packed[0])[:40]}' is compressed, so it could unpack to any size; {remedy}"
+        )
     return Archive(path, remedy, members)
 
 

@@ -44,8 +44,9 @@ class Spectrograms:
     saturated: np.ndarray
 
 
-def spectrograms(dataset: Dataset, front_end: FrontEnd, *, folder: str | None = None,
-                 progress: Callable[[int], object] | None = None) -> Spectrograms:
+def spectrograms(
+    dataset: Dataset, front_end: FrontEnd, *, folder: str | None = None, progress: Callable[[int], object] | None = None
+) -> Spectrograms:
     """Spectrograms of all tones, in blocks, with what each tone's own samples and pixels say.
 
     silent: no pixel rises above the range's floor. clipped: a sample exceeds full scale. saturated: a pixel is at the
@@ -81,10 +82,10 @@ def distances(db: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     """Largest difference over the pixels between the rows of each pair: (len(pairs),) float32, dB."""
     found = np.empty(len(pairs), np.float32)
     for start in range(0, len(pairs), BLOCK_ROWS):
-        one, other = pairs[start:start + BLOCK_ROWS].T
+        one, other = pairs[start : start + BLOCK_ROWS].T
         difference = db[one]
         difference -= db[other]
-        found[start:start + BLOCK_ROWS] = np.abs(difference, out=difference).max(axis=1)
+        found[start : start + BLOCK_ROWS] = np.abs(difference, out=difference).max(axis=1)
     return found
 
 
@@ -166,7 +167,11 @@ def step_pairs(factors: np.ndarray, factor: int, *, kind: str) -> np.ndarray:
     """Pairs of rows that differ in one factor alone: by one level where it is ordered, by any where it is nominal. Of rows
     with the same labels, such as takes of one sound, the first stands for all."""
     others = np.delete(factors, factor, axis=1)
-    group = np.unique(others, axis=0, return_inverse=True)[1].reshape(-1) if others.shape[1] else np.zeros(len(factors), int)
+    group = (
+        np.unique(others, axis=0, return_inverse=True)[1].reshape(-1)
+        if others.shape[1]
+        else np.zeros(len(factors), int)
+    )
     level = np.unique(factors[:, factor], return_inverse=True)[1].reshape(-1)
     order = np.unique(np.stack([group, level], axis=1), axis=0, return_index=True)[1]  # sorted by group, then level
     pairs = []
@@ -178,7 +183,9 @@ def step_pairs(factors: np.ndarray, factor: int, *, kind: str) -> np.ndarray:
     return np.concatenate(pairs)
 
 
-def audit_steps(dataset: Dataset, labels: dict, db: np.ndarray, *, front_end: FrontEnd, resolution_db: float) -> list[dict]:
+def audit_steps(
+    dataset: Dataset, labels: dict, db: np.ndarray, *, front_end: FrontEnd, resolution_db: float
+) -> list[dict]:
     """For every factor, its steps: from and to which value, how many pairs of tones make it, the share of them that can
     be told apart, and the smallest and the median distance, dB; for frequency also how many steps are narrower than the
     distance between the mel bands there."""
@@ -191,9 +198,16 @@ def audit_steps(dataset: Dataset, labels: dict, db: np.ndarray, *, front_end: Fr
         steps = []
         for low, high in np.unique(ends, axis=0) if len(pairs) else []:
             here = found[(ends[:, 0] == low) & (ends[:, 1] == high)]
-            steps.append({"from": float(low), "to": float(high), "pairs": len(here),
-                          "told_apart": float((here > resolution_db).mean()), "smallest_db": float(here.min()),
-                          "median_db": float(np.median(here))})
+            steps.append(
+                {
+                    "from": float(low),
+                    "to": float(high),
+                    "pairs": len(here),
+                    "told_apart": float((here > resolution_db).mean()),
+                    "smallest_db": float(here.min()),
+                    "median_db": float(np.median(here)),
+                }
+            )
             if kind == "nominal":
                 steps[-1] |= {"names": [dataset.level_name(name, low), dataset.level_name(name, high)]}
         band = {}
@@ -202,13 +216,26 @@ def audit_steps(dataset: Dataset, labels: dict, db: np.ndarray, *, front_end: Fr
             width = np.interp(low[:-1], front_end.band_hz[:-1], np.diff(front_end.band_hz))
             band = {"narrower_than_band": int((np.diff(low) < width * (1 - 1e-9)).sum())}
         told_apart = float((found > resolution_db).mean()) if len(found) else None
-        report.append({"factor": name, "kind": kind, "levels": len(np.unique(labels["factors"][:, k])),
-                       "told_apart": told_apart, **band, "steps": steps})
+        report.append(
+            {
+                "factor": name,
+                "kind": kind,
+                "levels": len(np.unique(labels["factors"][:, k])),
+                "told_apart": told_apart,
+                **band,
+                "steps": steps,
+            }
+        )
     return report
 
 
-def audit(dataset: Dataset, *, resolution_db: float = RESOLUTION_DB, folder: str | None = None,
-          progress: Callable[[int], object] | None = None) -> tuple[dict, np.ndarray]:
+def audit(
+    dataset: Dataset,
+    *,
+    resolution_db: float = RESOLUTION_DB,
+    folder: str | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> tuple[dict, np.ndarray]:
     """The report as plain types, and which tones are indistinguishable from one with other labels, bool (N,)."""
     front_end = FrontEnd("logmel", sample_rate=dataset.sample_rate, n_samples=dataset.x.shape[1])
     spectra = spectrograms(dataset, front_end, folder=folder, progress=progress)
@@ -222,13 +249,25 @@ def audit(dataset: Dataset, *, resolution_db: float = RESOLUTION_DB, folder: str
         confused = differs.any(axis=1)
         classes = equivalence_classes(len(dataset), pairs[near])
         ceilings = mig_ceilings(factors, kinds, classes)
-        at.append({"resolution_db": share * resolution_db, "indistinguishable": int(confused.sum()),
-                   "classes": int(classes.max()) + 1, "mig_ceiling": float(ceilings.mean()),
-                   "mig_ceiling_of": dict(zip(names, ceilings.tolist()))})
-    report = {"dataset": dataset.path.name, "tones": len(dataset), "front_end": front_end.config(),
-              "silent": int(spectra.silent.sum()), "clipped": int(spectra.clipped.sum()),
-              "saturated": int(spectra.saturated.sum()), **at[-1],
-              "indistinguishable_in": dict(zip(names, differs.sum(axis=0).tolist())),
-              "at_resolutions": at,
-              "steps": audit_steps(dataset, labels, spectra.db, front_end=front_end, resolution_db=resolution_db)}
+        at.append(
+            {
+                "resolution_db": share * resolution_db,
+                "indistinguishable": int(confused.sum()),
+                "classes": int(classes.max()) + 1,
+                "mig_ceiling": float(ceilings.mean()),
+                "mig_ceiling_of": dict(zip(names, ceilings.tolist())),
+            }
+        )
+    report = {
+        "dataset": dataset.path.name,
+        "tones": len(dataset),
+        "front_end": front_end.config(),
+        "silent": int(spectra.silent.sum()),
+        "clipped": int(spectra.clipped.sum()),
+        "saturated": int(spectra.saturated.sum()),
+        **at[-1],
+        "indistinguishable_in": dict(zip(names, differs.sum(axis=0).tolist())),
+        "at_resolutions": at,
+        "steps": audit_steps(dataset, labels, spectra.db, front_end=front_end, resolution_db=resolution_db),
+    }
     return report, confused

@@ -25,10 +25,22 @@ RETRAIN = "train it again with trainvae.py"
 # All that the pickle inside a checkpoint may name. torch's own list for `weights_only` is longer: a bytearray of any
 # size, for one, takes memory before anything is looked at.
 PLAIN = {"collections OrderedDict", "torch._utils _rebuild_tensor_v2", "torch Size"} | {
-    f"torch {kind}Storage" for kind in ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")}
+    f"torch {kind}Storage"
+    for kind in ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
+}
 # What reading a pickle that was made up may raise; `weights_only` ran none of its code.
-UNREADABLE = (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError,
-              AssertionError, OverflowError, MemoryError)
+UNREADABLE = (
+    pickle.UnpicklingError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    TypeError,
+    AssertionError,
+    OverflowError,
+    MemoryError,
+)
 
 
 @dataclass(frozen=True)
@@ -80,10 +92,14 @@ class Checkpoint:
             If the model is not registered here, or the weights are not those of its constructor's arguments.
         """
         if self.model_name not in MODELS:
-            raise InputError(f"the checkpoint holds a {self.model_name}, known are {', '.join(MODELS)}; "
-                             f"register the model in models.MODELS")
+            raise InputError(
+                f"the checkpoint holds a {self.model_name}, known are {', '.join(MODELS)}; "
+                f"register the model in models.MODELS"
+            )
         weights = {"last": self.last, "best": self.best}[state]
-        misfit = f"the weights are not those of a {self.model_name} with the options that the checkpoint names; {RETRAIN}"
+        misfit = (
+            f"the weights are not those of a {self.model_name} with the options that the checkpoint names; {RETRAIN}"
+        )
         try:
             if tuple(self.model_config.get("input_shape", self.front_end().shape)) != self.front_end().shape:
                 raise InputError(misfit)
@@ -102,7 +118,10 @@ class Checkpoint:
         model of a user's own cannot be built so."""
         try:
             with torch.device("meta"):
-                return {key: value.shape for key, value in build_model(self.model_name, **self.model_config).state_dict().items()}
+                return {
+                    key: value.shape
+                    for key, value in build_model(self.model_name, **self.model_config).state_dict().items()
+                }
         except RuntimeError:
             return None
 
@@ -136,7 +155,9 @@ def save_checkpoint(path: str | Path, checkpoint: Checkpoint, *, beside: Callabl
     with replacing(path) as handle:
         try:
             torch.save(_canonical({"format_version": FORMAT_VERSION} | fields), handle)
-        except RuntimeError as fault:  # torch's writer fails once more at closing, and hides why it had failed: a full disk
+        except (
+            RuntimeError
+        ) as fault:  # torch's writer fails once more at closing, and hides why it had failed: a full disk
             raise fault.__context__ or fault
         if beside is not None:
             handle.flush()
@@ -182,9 +203,12 @@ def _check_plain(archive: Archive) -> None:
             continue
         for opcode, argument, _ in pickletools.genops(b"".join(archive.blocks(name))):
             if opcode.name in ("STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4") or (
-                    opcode.name == "GLOBAL" and argument not in PLAIN):
-                raise InputError(f"{archive.path}: it names {argument or opcode.name}, which is no tensor and no plain type; "
-                                 f"{RETRAIN}")
+                opcode.name == "GLOBAL" and argument not in PLAIN
+            ):
+                raise InputError(
+                    f"{archive.path}: it names {argument or opcode.name}, which is no tensor and no plain type; "
+                    f"{RETRAIN}"
+                )
 
 
 def _misfit(fields: dict[str, Any]) -> str | None:
@@ -205,8 +229,10 @@ def _misfit(fields: dict[str, Any]) -> str | None:
     epoch, history = fields["epoch"], fields["history"]
     if not (1 <= fields["best_epoch"] <= epoch and "valid_loss" in history):
         return f"epoch {epoch}, best epoch {fields['best_epoch']} and the history do not fit together"
-    if not all(isinstance(column, list) and len(column) == epoch and all(type(value) in (int, float) for value in column)
-               for column in history.values()):
+    if not all(
+        isinstance(column, list) and len(column) == epoch and all(type(value) in (int, float) for value in column)
+        for column in history.values()
+    ):
         return f"a column of 'history' has not one number for each of {epoch} epochs"
     rows = (fields["train_rows"], fields["valid_rows"])
     if not all(one.dtype == torch.int64 and one.dim() == 1 and one.is_contiguous() and len(one) >= 2 for one in rows):
@@ -226,8 +252,11 @@ def check_resumable(checkpoint: Checkpoint, *, path: Path) -> None:
     optimizer = torch.optim.Adam(model.parameter_groups(checkpoint.options["lr"]))
     try:
         optimizer.load_state_dict(checkpoint.optimizer)
-        fits = all(state[moment].shape == weight.shape for weight, state in optimizer.state.items()
-                   for moment in ("exp_avg", "exp_avg_sq"))
+        fits = all(
+            state[moment].shape == weight.shape
+            for weight, state in optimizer.state.items()
+            for moment in ("exp_avg", "exp_avg_sq")
+        )
     except (ValueError, LookupError, TypeError, AttributeError, RuntimeError):
         fits = False
     if not fits:
@@ -244,9 +273,11 @@ def check_dataset(checkpoint: Checkpoint, dataset: Dataset) -> str | None:
     """
     front_end = checkpoint.front_end()
     if (dataset.sample_rate, dataset.x.shape[1]) != (front_end.sample_rate, front_end.n_samples):
-        raise InputError(f"{dataset.path}: {dataset.x.shape[1]} samples at {dataset.sample_rate} Hz, the checkpoint was "
-                         f"trained on {front_end.n_samples} at {front_end.sample_rate} Hz; give the dataset it names, "
-                         f"{checkpoint.dataset_path}")
+        raise InputError(
+            f"{dataset.path}: {dataset.x.shape[1]} samples at {dataset.sample_rate} Hz, the checkpoint was "
+            f"trained on {front_end.n_samples} at {front_end.sample_rate} Hz; give the dataset it names, "
+            f"{checkpoint.dataset_path}"
+        )
     if not same_recipe(dataset.recipe, checkpoint.recipe):
         return f"{dataset.path} was made by another recipe than the dataset that {checkpoint.model_name} was trained on"
     n_split = len(checkpoint.train_rows) + len(checkpoint.valid_rows)

@@ -86,7 +86,9 @@ def nonnegative_float(text: str) -> float:
     return _number(text, float, lambda v: v >= 0, "a finite number from 0 up")
 
 
-def choose_defined(asked: list[str] | None, defined: Iterable[str], *, default: Iterable[str], flag: str, data: str) -> list[str]:
+def choose_defined(
+    asked: list[str] | None, defined: Iterable[str], *, default: Iterable[str], flag: str, data: str
+) -> list[str]:
     """What was asked for, refused where it is not defined for the data; without it, the defaults that are."""
     defined = list(defined)
     for name in asked or []:
@@ -107,8 +109,12 @@ def one_line(text: object) -> str:
 
 def _is_out_of_memory(fault: BaseException) -> bool:
     # torch's own class cannot be named here without importing torch
-    return (isinstance(fault, MemoryError) or type(fault).__name__ == "OutOfMemoryError"
-            or isinstance(fault, RuntimeError) and "can't allocate memory" in str(fault))
+    return (
+        isinstance(fault, MemoryError)
+        or type(fault).__name__ == "OutOfMemoryError"
+        or isinstance(fault, RuntimeError)
+        and "can't allocate memory" in str(fault)
+    )
 
 
 def _on_sigterm(signum, frame) -> None:

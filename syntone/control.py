@@ -97,9 +97,18 @@ def tone_limit(templates: Templates, *, generator: np.random.Generator) -> float
     return float(np.median(match(averages, templates).mismatch))
 
 
-def controllability(measure: Callable[[np.ndarray], Match], *, codes: np.ndarray, latents: Sequence[int], bases: Sequence[int],
-                    templates: Templates, limit: float, generator: np.random.Generator, n_steps: int = N_STEPS,
-                    n_floor: int = N_FLOOR) -> Control:
+def controllability(
+    measure: Callable[[np.ndarray], Match],
+    *,
+    codes: np.ndarray,
+    latents: Sequence[int],
+    bases: Sequence[int],
+    templates: Templates,
+    limit: float,
+    generator: np.random.Generator,
+    n_steps: int = N_STEPS,
+    n_floor: int = N_FLOOR,
+) -> Control:
     """Traverse latents and score what they move; see the module's docstring.
 
     Parameters
@@ -125,13 +134,31 @@ def controllability(measure: Callable[[np.ndarray], Match], *, codes: np.ndarray
         turned, _, _ = effects(_measure(measure, walks, templates, limit)[0], templates)
         floors.append(scores((turned / templates.span[:, None])[templates.seen])[1])
     return Control(
-        factors=templates.names, units=templates.units, nominal=templates.nominal, low=templates.low,
-        span=templates.span, seen=templates.seen, latents=latents, positions=positions, measured=measured, limit=limit, no_tone=no_tone,
-        change=change, normalised=normalised, smoothness=smoothness, monotonicity=monotonicity, score_of=score_of, score=score,
-        coverage=normalised.max(axis=1, initial=0.0), floors=tuple(floors))
+        factors=templates.names,
+        units=templates.units,
+        nominal=templates.nominal,
+        low=templates.low,
+        span=templates.span,
+        seen=templates.seen,
+        latents=latents,
+        positions=positions,
+        measured=measured,
+        limit=limit,
+        no_tone=no_tone,
+        change=change,
+        normalised=normalised,
+        smoothness=smoothness,
+        monotonicity=monotonicity,
+        score_of=score_of,
+        score=score,
+        coverage=normalised.max(axis=1, initial=0.0),
+        floors=tuple(floors),
+    )
 
 
-def traverse(codes: np.ndarray, bases: np.ndarray, directions: np.ndarray, *, n_steps: int) -> tuple[np.ndarray, np.ndarray]:
+def traverse(
+    codes: np.ndarray, bases: np.ndarray, directions: np.ndarray, *, n_steps: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Codes along directions through bases, in units of each latent's standard deviation.
 
     A base's coordinate along a direction is moved in equal steps between the 2 % and the 98 % quantile that this
@@ -156,8 +183,9 @@ def traverse(codes: np.ndarray, bases: np.ndarray, directions: np.ndarray, *, n_
     return walks, steps * np.sqrt((np.square(directions) * np.square(scale)).sum(axis=1))[:, None]
 
 
-def _measure(measure: Callable[[np.ndarray], Match], walks: np.ndarray, templates: Templates,
-             limit: float) -> tuple[tuple, np.ndarray]:
+def _measure(
+    measure: Callable[[np.ndarray], Match], walks: np.ndarray, templates: Templates, limit: float
+) -> tuple[tuple, np.ndarray]:
     """Measurements along the walks, NaN where a step is no tone; and the share of these for each direction."""
     n_bases, n_walks, n_steps, _ = walks.shape
     if n_walks == 0:

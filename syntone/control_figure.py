@@ -15,11 +15,22 @@ MAX_CLASSES = 8
 CLASS_COLOURS = ("#1f4e79", "#d9601a", "#2e8b57", "#8e44ad", "#b8860b", "#c2185b", "#00838f", "#555555")
 
 
-def controllability_figure(path: str | Path, *, normalised: np.ndarray, cells: Sequence[Sequence[str]],
-                           factors: Sequence[str], rows_right: Sequence[str], latents: Sequence[str], positions: np.ndarray,
-                           measured: Sequence[np.ndarray | None], axes_labels: Sequence[str],
-                           limits: Sequence[tuple[float, float]], classes: Sequence[Sequence[str]],
-                           notes: Sequence[Sequence[str]], title: str) -> None:
+def controllability_figure(
+    path: str | Path,
+    *,
+    normalised: np.ndarray,
+    cells: Sequence[Sequence[str]],
+    factors: Sequence[str],
+    rows_right: Sequence[str],
+    latents: Sequence[str],
+    positions: np.ndarray,
+    measured: Sequence[np.ndarray | None],
+    axes_labels: Sequence[str],
+    limits: Sequence[tuple[float, float]],
+    classes: Sequence[Sequence[str]],
+    notes: Sequence[Sequence[str]],
+    title: str,
+) -> None:
     """Heat map of the change of every factor by every latent, and below it, in the same columns, what was measured along
     the traversals: a line a base tone, and for a nominal factor a line a class, its mean probability over the base tones.
 
@@ -38,8 +49,10 @@ def controllability_figure(path: str | Path, *, normalised: np.ndarray, cells: S
     n_factors, n_latents = normalised.shape[0], min(normalised.shape[1], MAX_LATENTS)
     drawn = [k for k in range(n_factors) if measured[k] is not None]
     n_columns = max(n_latents, 1)
-    figure = Figure(figsize=(max(3.4 + 1.62 * n_columns, 11.0), 2.2 + 0.62 * n_factors + 1.75 * len(drawn) * bool(n_latents)),
-                    layout="constrained")
+    figure = Figure(
+        figsize=(max(3.4 + 1.62 * n_columns, 11.0), 2.2 + 0.62 * n_factors + 1.75 * len(drawn) * bool(n_latents)),
+        layout="constrained",
+    )
     if not n_latents:
         figure.text(0.5, 0.2, "no latent is active, so there is nothing to move", ha="center", fontsize=12)
         _finish(path, figure, title)
@@ -74,14 +87,27 @@ def _finish(path: str | Path, figure: Figure, title: str) -> None:
     save_figure(path, figure)
 
 
-def _draw_map(axes: Axes, normalised: np.ndarray, cells: Sequence[Sequence[str]], factors: Sequence[str],
-              rows_right: Sequence[str], latents: Sequence[str]) -> None:
+def _draw_map(
+    axes: Axes,
+    normalised: np.ndarray,
+    cells: Sequence[Sequence[str]],
+    factors: Sequence[str],
+    rows_right: Sequence[str],
+    latents: Sequence[str],
+) -> None:
     n_factors, n_latents = normalised.shape
     axes.imshow(normalised, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for k in range(n_factors):
         for j in range(n_latents):
-            axes.text(j, k, cells[k][j], ha="center", va="center", fontsize=10,
-                      color="white" if normalised[k, j] > 0.55 else "black")
+            axes.text(
+                j,
+                k,
+                cells[k][j],
+                ha="center",
+                va="center",
+                fontsize=10,
+                color="white" if normalised[k, j] > 0.55 else "black",
+            )
         axes.text(n_latents - 0.45, k, rows_right[k], ha="left", va="center", fontsize=9)
     axes.set_xticks(range(n_latents), latents[:n_latents], fontsize=9)
     axes.xaxis.tick_top()

@@ -50,6 +50,7 @@ class Plan:
 
     def members(self, *, progress: Callable[[int], object]) -> dict[str, np.ndarray | Blocks]:
         """The file's members in order; `progress` is called with the number of tones in every block of `x`."""
+
         def passed(block: np.ndarray) -> None:
             if self.watch_level:
                 self.loudness.count(block)
@@ -61,8 +62,10 @@ class Plan:
         """What can be said only when every sample has been seen."""
         if not self.loudness.n_clipped:
             return []
-        return [f"{self.loudness.n_clipped:,} tones exceed full scale, the loudest with a peak of {self.loudness.peak:.3f}: "
-                f"they are stored as they are, but clip where samples end at 1; a smaller --amp_end avoids it"]
+        return [
+            f"{self.loudness.n_clipped:,} tones exceed full scale, the loudest with a peak of {self.loudness.peak:.3f}: "
+            f"they are stored as they are, but clip where samples end at 1; a smaller --amp_end avoids it"
+        ]
 
 
 def counted(blocks: Iterable[np.ndarray], passed: Callable[[np.ndarray], None]) -> Iterator[np.ndarray]:
@@ -94,17 +97,35 @@ def plan_tones(grid: Grid, recipe: dict) -> Plan:
         k = (len(grid.factor_names),)
         return dataset_members(
             x=Blocks((n, grid.n_samples), np.dtype(np.float32), counted(render(grid), passed)),
-            factors=per_row(np.int32, k, grid.levels), factor_values=per_row(np.float64, k, grid.physical),
-            factor_names=grid.factor_names, factor_kinds=grid.factor_kinds, sample_rate=grid.sample_rate, recipe=recipe,
-            y=per_row(np.int64, (), lambda rows: grid.levels(rows)[:, 0].astype(np.int64)), classes=grid.waveforms,
+            factors=per_row(np.int32, k, grid.levels),
+            factor_values=per_row(np.float64, k, grid.physical),
+            factor_names=grid.factor_names,
+            factor_kinds=grid.factor_kinds,
+            sample_rate=grid.sample_rate,
+            recipe=recipe,
+            y=per_row(np.int64, (), lambda rows: grid.levels(rows)[:, 0].astype(np.int64)),
+            classes=grid.waveforms,
             freqs=per_row(np.float64, (), lambda rows: grid.physical(rows)[:, 2]),
-            amps=per_row(np.float64, (), lambda rows: grid.physical(rows)[:, 1]))
+            amps=per_row(np.float64, (), lambda rows: grid.physical(rows)[:, 1]),
+        )
 
-    words = [f"{len(grid.freqs)} frequencies", f"{len(grid.amps)} amplitudes", f"{len(grid.waveforms)} waveforms",
-             *(f"{len(levels)} levels of {name}" for name, levels in grid.further)]
+    words = [
+        f"{len(grid.freqs)} frequencies",
+        f"{len(grid.amps)} amplitudes",
+        f"{len(grid.waveforms)} waveforms",
+        *(f"{len(levels)} levels of {name}" for name, levels in grid.further),
+    ]
     # one amplitude of one frequency, in float32 and on its way there in complex128, is the least that is computed whole
     smallest = 4 * len(grid.waveforms) * grid.n_samples
     memory = BASE_BYTES + blocks_bytes(max(BLOCK_BYTES, smallest)) + 64 * grid.n_samples
     memory += CACHE_BYTES if grid.further and not grid.draws else smallest
-    return Plan(recipe=recipe, n_tones=n, n_samples=grid.n_samples, words=" x ".join(words), memory_bytes=memory,
-                warnings=warnings_for(grid), members_with=members, watch_level=grid.may_clip)
+    return Plan(
+        recipe=recipe,
+        n_tones=n,
+        n_samples=grid.n_samples,
+        words=" x ".join(words),
+        memory_bytes=memory,
+        warnings=warnings_for(grid),
+        members_with=members,
+        watch_level=grid.may_clip,
+    )

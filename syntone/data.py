@@ -23,21 +23,53 @@ from syntone.files import WriteBehind, replacing
 FORMAT_VERSION = 1
 KINDS = ("nominal", "ordered")
 # Every key of the format: kind of its dtype, number of dimensions. Other keys are ignored.
-KEYS = {"x": (np.floating, 2), "factors": (np.integer, 2), "factor_values": (np.floating, 2), "factor_names": (np.str_, 1),
-        "factor_kinds": (np.str_, 1), "sample_rate": (np.integer, 0), "recipe": (np.str_, 0), "y": (np.integer, 1),
-        "classes": (np.str_, 1), "freqs": (np.floating, 1), "amps": (np.floating, 1)}
+KEYS = {
+    "x": (np.floating, 2),
+    "factors": (np.integer, 2),
+    "factor_values": (np.floating, 2),
+    "factor_names": (np.str_, 1),
+    "factor_kinds": (np.str_, 1),
+    "sample_rate": (np.integer, 0),
+    "recipe": (np.str_, 0),
+    "y": (np.integer, 1),
+    "classes": (np.str_, 1),
+    "freqs": (np.floating, 1),
+    "amps": (np.floating, 1),
+}
 NEEDED = ("x", "factors", "factor_values", "factor_names", "factor_kinds", "sample_rate", "recipe")
 # Full scale is 1. A tone levelled to an RMS of 1 with noise as loud as itself peaks at 7 in a billion samples; 16-bit
 # PCM that was not divided by 32768 is far above 16 unless it is next to silence.
 LARGEST_SAVED = 16.0
 LARGEST_SAMPLE = 1e9  # what a file may hold: from 1e16 on, the power of a tone leaves the range of float32
 # What numpy's header parser raises, beside ValueError, on a text that is no header.
-HEADER_DAMAGE = (ValueError, TypeError, LookupError, SyntaxError, EOFError, MemoryError, RecursionError, OverflowError,
-                 tokenize.TokenError, AttributeError)
+HEADER_DAMAGE = (
+    ValueError,
+    TypeError,
+    LookupError,
+    SyntaxError,
+    EOFError,
+    MemoryError,
+    RecursionError,
+    OverflowError,
+    tokenize.TokenError,
+    AttributeError,
+)
 # Options of create.py that came after its first version, with the value under which it made what it makes now: a recipe
 # without them means that value.
-LATER = {"oscillator": "naive", "freq_scale": "linear", "amp_scale": "linear", "level": "peak", "phase": "zero",
-         "snr_db": None, "onset_jitter": 0.0, "detune_cents": 0.0, "seed": 0, "factor": [], "hold_out": [], "correlate": []}
+LATER = {
+    "oscillator": "naive",
+    "freq_scale": "linear",
+    "amp_scale": "linear",
+    "level": "peak",
+    "phase": "zero",
+    "snr_db": None,
+    "onset_jitter": 0.0,
+    "detune_cents": 0.0,
+    "seed": 0,
+    "factor": [],
+    "hold_out": [],
+    "correlate": [],
+}
 RECREATE = "re-create the file with create.py or syntone.data.save_npz"
 
 
@@ -85,8 +117,11 @@ class Dataset:
         varied = [k for k in range(factors.shape[1]) if len(np.unique(factors[:, k])) > 1]
         if not varied:
             raise InputError(f"{self.path}: no factor has two levels, so there is nothing to score; make a larger grid")
-        return {"factors": factors[:, varied], "factor_names": [self.factor_names[k] for k in varied],
-                "factor_kinds": [self.factor_kinds[k] for k in varied]}
+        return {
+            "factors": factors[:, varied],
+            "factor_names": [self.factor_names[k] for k in varied],
+            "factor_kinds": [self.factor_kinds[k] for k in varied],
+        }
 
     def varies(self, rows: np.ndarray) -> bool:
         """Whether a factor has two levels among some rows."""
@@ -128,7 +163,9 @@ def _as_blocks(array: np.ndarray | Blocks) -> Blocks:
 def npz_size(members: dict[str, np.ndarray | Blocks]) -> int:
     """Bytes that `save_npz` writes for these members, to within the zip's directory (about 100 bytes a member)."""
     blocks = {key: _as_blocks(array) for key, array in members.items()}
-    return sum(len(_npy_header(b.shape, b.dtype)) + math.prod(b.shape) * b.dtype.itemsize + 128 for b in blocks.values())
+    return sum(
+        len(_npy_header(b.shape, b.dtype)) + math.prod(b.shape) * b.dtype.itemsize + 128 for b in blocks.values()
+    )
 
 
 def write_members(path: str | Path, members: dict[str, np.ndarray | Blocks]) -> None:
@@ -139,12 +176,17 @@ def write_members(path: str | Path, members: dict[str, np.ndarray | Blocks]) -> 
     ValueError
         If the rows of a `Blocks` do not add up to its shape, or an array holds objects (they would be pickled).
     """
-    with (replacing(path) as handle, WriteBehind(handle) as behind,
-          zipfile.ZipFile(behind, "w", zipfile.ZIP_STORED) as archive):
+    with (
+        replacing(path) as handle,
+        WriteBehind(handle) as behind,
+        zipfile.ZipFile(behind, "w", zipfile.ZIP_STORED) as archive,
+    ):
         for key, array in members.items():
             blocks = _as_blocks(array)
             if blocks.dtype.hasobject:
-                raise ValueError(f"'{key}' has dtype {blocks.dtype}, which only pickle can store; give numbers or strings")
+                raise ValueError(
+                    f"'{key}' has dtype {blocks.dtype}, which only pickle can store; give numbers or strings"
+                )
             info = zipfile.ZipInfo(f"{key}.npy", date_time=(1980, 1, 1, 0, 0, 0))
             n_rows = 0
             with archive.open(info, "w", force_zip64=True) as member:
@@ -156,10 +198,21 @@ def write_members(path: str | Path, members: dict[str, np.ndarray | Blocks]) -> 
                 raise ValueError(f"'{key}' was announced with shape {blocks.shape}, but {n_rows} rows came")
 
 
-def save_npz(path: str | Path, *, x: np.ndarray | Blocks, factors: np.ndarray | Blocks,
-             factor_values: np.ndarray | Blocks, factor_names: Iterable[str], factor_kinds: Iterable[str],
-             sample_rate: int, recipe: dict, y: np.ndarray | Blocks | None = None, classes: Iterable[str] | None = None,
-             freqs: np.ndarray | Blocks | None = None, amps: np.ndarray | Blocks | None = None) -> None:
+def save_npz(
+    path: str | Path,
+    *,
+    x: np.ndarray | Blocks,
+    factors: np.ndarray | Blocks,
+    factor_values: np.ndarray | Blocks,
+    factor_names: Iterable[str],
+    factor_kinds: Iterable[str],
+    sample_rate: int,
+    recipe: dict,
+    y: np.ndarray | Blocks | None = None,
+    classes: Iterable[str] | None = None,
+    freqs: np.ndarray | Blocks | None = None,
+    amps: np.ndarray | Blocks | None = None,
+) -> None:
     """Write a dataset file with the keys and dtypes that `load_npz` reads; see `Dataset` for shapes and units.
 
     Parameters
@@ -179,13 +232,25 @@ def save_npz(path: str | Path, *, x: np.ndarray | Blocks, factors: np.ndarray | 
     if not isinstance(factors, Blocks):
         factors = np.asarray(factors)
         if factors.dtype.kind not in "iub" or np.abs(factors.astype(np.float64)).max(initial=0) >= 2**31:
-            raise InputError(f"'factors' is {factors.dtype}, expected level indices that fit into int32; pass "
-                             f"np.unique(column, return_inverse=True)[1] of each, and the values as 'factor_values'")
+            raise InputError(
+                f"'factors' is {factors.dtype}, expected level indices that fit into int32; pass "
+                f"np.unique(column, return_inverse=True)[1] of each, and the values as 'factor_values'"
+            )
     if not isinstance(x, Blocks):
         _check_samples(np.asarray(x))
     members = dataset_members(
-        x=x, factors=factors, factor_values=factor_values, factor_names=factor_names, factor_kinds=factor_kinds,
-        sample_rate=sample_rate, recipe=recipe, y=y, classes=classes, freqs=freqs, amps=amps)
+        x=x,
+        factors=factors,
+        factor_values=factor_values,
+        factor_names=factor_names,
+        factor_kinds=factor_kinds,
+        sample_rate=sample_rate,
+        recipe=recipe,
+        y=y,
+        classes=classes,
+        freqs=freqs,
+        amps=amps,
+    )
     if not any(isinstance(array, Blocks) for array in members.values()):
         _check(Path(path), members)
     write_members(path, members)
@@ -194,25 +259,43 @@ def save_npz(path: str | Path, *, x: np.ndarray | Blocks, factors: np.ndarray | 
 def _check_samples(x: np.ndarray) -> None:
     """Refuse samples that are no waveforms in units of full scale."""
     if x.dtype.kind != "f":
-        raise InputError(f"'x' is {x.dtype}, expected floating-point samples with full scale at 1; divide 16-bit PCM by "
-                         f"32768, 24-bit by 2**23")
+        raise InputError(
+            f"'x' is {x.dtype}, expected floating-point samples with full scale at 1; divide 16-bit PCM by "
+            f"32768, 24-bit by 2**23"
+        )
     if x.ndim == 2 and x.size:  # other shapes are refused with all else that does not fit
         bad = first_tone_beyond(x, LARGEST_SAVED)
         if bad is not None and not np.isfinite(x[bad]).all():
             raise InputError(f"'x' has samples that are not finite, in tone {bad}; leave such tones out")
         if bad is not None:
-            raise InputError(f"'x' reaches {np.abs(x[bad]).max():g} in tone {bad}, expected samples with full scale at 1 and "
-                             f"none beyond {LARGEST_SAVED:g}; divide 16-bit PCM by 32768")
+            raise InputError(
+                f"'x' reaches {np.abs(x[bad]).max():g} in tone {bad}, expected samples with full scale at 1 and "
+                f"none beyond {LARGEST_SAVED:g}; divide 16-bit PCM by 32768"
+            )
 
 
-def dataset_members(*, recipe: dict, sample_rate: int, x, factors, factor_values, factor_names, factor_kinds,
-                    y=None, classes=None, freqs=None, amps=None) -> dict[str, np.ndarray | Blocks]:
+def dataset_members(
+    *,
+    recipe: dict,
+    sample_rate: int,
+    x,
+    factors,
+    factor_values,
+    factor_names,
+    factor_kinds,
+    y=None,
+    classes=None,
+    freqs=None,
+    amps=None,
+) -> dict[str, np.ndarray | Blocks]:
     """The members of a dataset file in their order, cast to the dtypes of the format."""
+
     def cast(array, dtype):
         return array if isinstance(array, Blocks) else np.asarray(array, dtype=dtype)
 
     members = {
-        "factors": cast(factors, np.int32), "factor_values": cast(factor_values, np.float64),
+        "factors": cast(factors, np.int32),
+        "factor_values": cast(factor_values, np.float64),
         "factor_names": np.array(list(factor_names), dtype=np.str_),
         "factor_kinds": np.array(list(factor_kinds), dtype=np.str_),
         "sample_rate": np.array(sample_rate, dtype=np.int64),
@@ -242,6 +325,7 @@ def same_recipe(one: str, other: str) -> bool:
 
 
 # ---- reading ----
+
 
 def _open_member(archive: Archive, key: str) -> np.ndarray:
     """Map a member into memory, after its header has told its shape; its samples are not read yet."""
@@ -285,19 +369,31 @@ def _check(path: Path, members: dict[str, np.ndarray]) -> None:
     for key, (kind, n_dims) in KEYS.items():
         array = members.get(key)
         if array is not None and not (np.issubdtype(array.dtype, kind) and array.ndim == n_dims):
-            raise InputError(f"{path}: '{key}' is {array.dtype} with {array.ndim} dimensions, expected {kind.__name__} "
-                             f"with {n_dims}; {RECREATE}")
+            raise InputError(
+                f"{path}: '{key}' is {array.dtype} with {array.ndim} dimensions, expected {kind.__name__} "
+                f"with {n_dims}; {RECREATE}"
+            )
     if members["x"].dtype != np.float32:
         raise InputError(f"{path}: 'x' is {members['x'].dtype}, expected float32; {RECREATE}")
     n, k = len(members["x"]), len(members["factor_names"])
     if n < 2 or members["x"].shape[1] < 1 or k < 1:
-        raise InputError(f"{path}: 'x' has shape {members['x'].shape} and there are {k} factors; at least 2 tones and "
-                         f"1 factor are needed; {RECREATE}")
-    for key, shape in (("factors", (n, k)), ("factor_values", (n, k)), ("factor_kinds", (k,)), ("y", (n,)),
-                       ("freqs", (n,)), ("amps", (n,))):
+        raise InputError(
+            f"{path}: 'x' has shape {members['x'].shape} and there are {k} factors; at least 2 tones and "
+            f"1 factor are needed; {RECREATE}"
+        )
+    for key, shape in (
+        ("factors", (n, k)),
+        ("factor_values", (n, k)),
+        ("factor_kinds", (k,)),
+        ("y", (n,)),
+        ("freqs", (n,)),
+        ("amps", (n,)),
+    ):
         if key in members and members[key].shape != shape:
-            raise InputError(f"{path}: '{key}' has shape {members[key].shape}, expected {shape} to go with 'x' and "
-                             f"'factor_names'; {RECREATE}")
+            raise InputError(
+                f"{path}: '{key}' has shape {members[key].shape}, expected {shape} to go with 'x' and "
+                f"'factor_names'; {RECREATE}"
+            )
     _check_values(path, members)
     try:
         version = json.loads(str(members["recipe"])).get("format_version", FORMAT_VERSION)
@@ -311,15 +407,20 @@ def _check_values(path: Path, members: dict[str, np.ndarray]) -> None:
     """Refuse values that no tone has. The samples are looked at last and in blocks: they are most of the file."""
     for key in ("factor_names", "factor_kinds", "classes", "recipe"):
         if key in members and members[key].dtype.itemsize:
-            letters = np.array(members[key]).reshape(-1).view(np.dtype(np.uint32).newbyteorder(members[key].dtype.byteorder))
-            if ((letters > 0x10FFFF) | (letters // 0x800 == 0x1B)).any():  # numpy makes strings of them that end in a crash
+            letters = (
+                np.array(members[key]).reshape(-1).view(np.dtype(np.uint32).newbyteorder(members[key].dtype.byteorder))
+            )
+            if (
+                (letters > 0x10FFFF) | (letters // 0x800 == 0x1B)
+            ).any():  # numpy makes strings of them that end in a crash
                 raise InputError(f"{path}: '{key}' has letters that there are not; {RECREATE}")
     unknown = sorted(set(members["factor_kinds"].tolist()) - set(KINDS))
     if unknown:
         raise InputError(f"{path}: 'factor_kinds' has {unknown[0]!r}, expected nominal or ordered; {RECREATE}")
     if not 1 <= int(members["sample_rate"]) < 2**31:
-        raise InputError(f"{path}: 'sample_rate' is {int(members['sample_rate'])} Hz, expected 1 or more, below 2^31; "
-                         f"{RECREATE}")
+        raise InputError(
+            f"{path}: 'sample_rate' is {int(members['sample_rate'])} Hz, expected 1 or more, below 2^31; {RECREATE}"
+        )
     if members["factors"].min() < 0 or members["factors"].max() >= 2**31:
         raise InputError(f"{path}: 'factors' has values that are no level indices; {RECREATE}")
     for key in ("factor_values", "freqs", "amps"):
@@ -333,8 +434,9 @@ def _check_values(path: Path, members: dict[str, np.ndarray]) -> None:
                 raise InputError(f"{path}: a tone's class is none of the {n_classes} in 'classes'; {RECREATE}")
     bad = first_tone_beyond(members["x"], LARGEST_SAMPLE)
     if bad is not None:
-        raise InputError(f"{path}: 'x' has a sample in tone {bad} that is not finite or beyond {LARGEST_SAMPLE:g}; "
-                         f"{RECREATE}")
+        raise InputError(
+            f"{path}: 'x' has a sample in tone {bad} that is not finite or beyond {LARGEST_SAMPLE:g}; {RECREATE}"
+        )
 
 
 def first_tone_beyond(x: np.ndarray, largest: float) -> int | None:
@@ -342,7 +444,7 @@ def first_tone_beyond(x: np.ndarray, largest: float) -> int | None:
     within. Reads block by block: x may be mapped from a file that is larger than memory."""
     rows = max(1, BLOCK_BYTES // max(1, x.itemsize * x.shape[1]))
     for start in range(0, len(x), rows):
-        block = x[start:start + rows]
+        block = x[start : start + rows]
         if not (-largest <= block.min() and block.max() <= largest):  # NaN fails both; no temporary as |x| would need
             return start + int(np.argmin((np.abs(block) <= largest).all(axis=1)))
     return None
@@ -370,10 +472,20 @@ def load_npz(path: str | Path) -> Dataset:
     def numbers(key: str) -> np.ndarray | None:
         return np.array(members[key]) if key in members else None
 
-    return Dataset(path=path, x=members["x"], factors=numbers("factors"), factor_values=numbers("factor_values"),
-                   factor_names=words("factor_names"), factor_kinds=words("factor_kinds"),
-                   sample_rate=int(members["sample_rate"]), recipe=str(members["recipe"]), y=numbers("y"),
-                   classes=words("classes"), freqs=numbers("freqs"), amps=numbers("amps"))
+    return Dataset(
+        path=path,
+        x=members["x"],
+        factors=numbers("factors"),
+        factor_values=numbers("factor_values"),
+        factor_names=words("factor_names"),
+        factor_kinds=words("factor_kinds"),
+        sample_rate=int(members["sample_rate"]),
+        recipe=str(members["recipe"]),
+        y=numbers("y"),
+        classes=words("classes"),
+        freqs=numbers("freqs"),
+        amps=numbers("amps"),
+    )
 
 
 def read_recipe(path: str | Path) -> str | None:

@@ -114,12 +114,19 @@ def choose_rows(rows: np.ndarray, groups: np.ndarray | None, *, n: int, rng: np.
 
 def scale_of(front_end: FrontEnd) -> Scale:
     """The axes of figures of this front end."""
-    return Scale(sample_rate=front_end.sample_rate, hop=front_end.hop, band_hz=front_end.band_hz,
-                 db_min=front_end.db_min, db_max=front_end.db_max,
-                 zero_db="largest band of each frame" if front_end.kind == "paper" else "full-scale sine")
+    return Scale(
+        sample_rate=front_end.sample_rate,
+        hop=front_end.hop,
+        band_hz=front_end.band_hz,
+        db_min=front_end.db_min,
+        db_max=front_end.db_max,
+        zero_db="largest band of each frame" if front_end.kind == "paper" else "full-scale sine",
+    )
 
 
-def sounds_of(features: Tensor, *, front_end: FrontEnd, labels: Sequence[str], waves: np.ndarray | None = None) -> list[Sound]:
+def sounds_of(
+    features: Tensor, *, front_end: FrontEnd, labels: Sequence[str], waves: np.ndarray | None = None
+) -> list[Sound]:
     """Features as sounds to draw and to hear; waves (B, T) are inverted from the features where none are given."""
     if waves is None:
         waves = torch.cat([front_end.invert(batch) for batch in features.split(16)]).cpu().numpy()

@@ -23,7 +23,9 @@ class Factor:
 # All are ordered. Phase runs on a circle: its levels lie on a line from START to END only as long as they stay within
 # one turn, and a score that uses their order takes the two ends for far apart.
 FACTORS: dict[str, Factor] = {
-    "phase": Factor("cycles", 0.0, 1.0, "phase at the onset in cycles (0 and 1 are the same: END - START stays below 1)"),
+    "phase": Factor(
+        "cycles", 0.0, 1.0, "phase at the onset in cycles (0 and 1 are the same: END - START stays below 1)"
+    ),
     "attack": Factor("s", 0.0, 60.0, "seconds over which the level rises linearly from 0"),
     "vibrato": Factor("cents", 0.0, 1200.0, "cents from the mean to the highest frequency, at 5.5 Hz"),
     "brightness": Factor("dB/octave", -48.0, 48.0, "spectral tilt in dB per octave above the fundamental"),
@@ -45,8 +47,9 @@ def tone_generator(seed: int, row: int) -> np.random.Generator:
     return np.random.default_rng([seed, row])
 
 
-def draw_nuisance(*, random_phase: bool, onset_jitter: float, detune_cents: float,
-                  generator: np.random.Generator) -> Nuisance:
+def draw_nuisance(
+    *, random_phase: bool, onset_jitter: float, detune_cents: float, generator: np.random.Generator
+) -> Nuisance:
     """Uniform draws: phase from a whole turn, onset from [0, onset_jitter] s, detuning from +- detune_cents.
 
     Three numbers are drawn whatever is asked for, so that one nuisance does not move another.

@@ -103,7 +103,9 @@ def staged(folder: str | Path, *, flag: str) -> Iterator[Path]:
                 target = folder / path.relative_to(stage)
                 target.mkdir(exist_ok=True) if path.is_dir() else os.replace(path, target)
         except OSError as fault:
-            fault.filename = str(fault.filename or folder).replace(str(stage), str(folder))  # the place that the user knows
+            fault.filename = str(fault.filename or folder).replace(
+                str(stage), str(folder)
+            )  # the place that the user knows
             raise
         finally:
             shutil.rmtree(stage)
@@ -150,7 +152,10 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
         os.replace(temporary, path)
     except BaseException as fault:
         temporary.unlink(missing_ok=True)
-        if isinstance(fault, OSError) and fault.filename in (None, str(temporary)):  # a failed write does not say of what
+        if isinstance(fault, OSError) and fault.filename in (
+            None,
+            str(temporary),
+        ):  # a failed write does not say of what
             fault.filename = str(path)
         raise
 

@@ -24,7 +24,9 @@ def spoilt_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> str | No
     for name, weight in model.named_parameters():
         found.append((f"weight '{name}'", weight.detach()))
         for key, moment in optimizer.state.get(weight, {}).items():
-            if torch.is_tensor(moment) and moment.shape == weight.shape:  # not the count of steps, which lies on the CPU
+            if (
+                torch.is_tensor(moment) and moment.shape == weight.shape
+            ):  # not the count of steps, which lies on the CPU
                 found.append((f"gradients of '{name}' (Adam's {key})", moment))
     finite = torch.stack([value.isfinite().all() for _, value in found]).tolist()
     return next((f"{what} overflowed" for (what, _), good in zip(found, finite) if not good), None)

@@ -106,7 +106,9 @@ class Player:
 def text(words: object) -> str:
     """Plain text as HTML, in elements and in quoted attributes alike. Control and format characters, lone surrogates and the
     like, which an HTML file may not hold or which reorder what is read, become U+FFFD."""
-    known = "".join("\ufffd" if category(letter)[0] == "C" and letter not in "\n\t" else letter for letter in str(words))
+    known = "".join(
+        "\ufffd" if category(letter)[0] == "C" and letter not in "\n\t" else letter for letter in str(words)
+    )
     return escape(known, quote=True)
 
 
@@ -129,38 +131,48 @@ def paragraph(words: str, *, kind: str = "") -> str:
 def table(cells: Sequence[Sequence[str]], *, label: str) -> str:
     """Cells, header first, as a table that scrolls both ways under its header and beside its first column. What a cell holds
     from its first `[` on (floor, ceiling and adjusted score) stands on a second line."""
+
     def cell(words: str) -> str:
         score, bracket, rest = words.partition(" [")
         return f"<td>{text(score)}" + (f" <small>[{text(rest)}</small></td>" if bracket else "</td>")
 
     head = "".join(f'<th scope="col">{text(words)}</th>' for words in cells[0])
     lines = [f'<tr><th scope="row">{text(line[0])}</th>{"".join(map(cell, line[1:]))}</tr>' for line in cells[1:]]
-    return (f'<div class="scroll table" role="region" tabindex="0" aria-label="{text(label)}">\n<table>\n<thead><tr>{head}</tr>'
-            "</thead>\n<tbody>\n" + "\n".join(lines) + "\n</tbody>\n</table>\n</div>")
+    return (
+        f'<div class="scroll table" role="region" tabindex="0" aria-label="{text(label)}">\n<table>\n<thead><tr>{head}</tr>'
+        "</thead>\n<tbody>\n" + "\n".join(lines) + "\n</tbody>\n</table>\n</div>"
+    )
 
 
 def picture(shown: Picture) -> str:
     """A figure with its caption. On a phone it keeps its natural size, in which its letters can be read, and scrolls."""
     width, height = picture_size(shown.data)
     uri = data_uri(shown.data, mime=IMAGE_TYPES[shown.name[-4:]])
-    return (f'<figure class="picture">\n<div class="scroll" role="region" tabindex="0" aria-label="{text(shown.caption)}">'
-            f'<img src="{uri}" alt="{text(shown.caption)}" width="{width}" height="{height}" decoding="async"></div>\n'
-            f'<figcaption>{text(shown.caption)}. <code>{text(shown.name)}</code>'
-            f'<span class="swipe">, {width} pixels wide: swipe sideways</span></figcaption>\n</figure>')
+    return (
+        f'<figure class="picture">\n<div class="scroll" role="region" tabindex="0" aria-label="{text(shown.caption)}">'
+        f'<img src="{uri}" alt="{text(shown.caption)}" width="{width}" height="{height}" decoding="async"></div>\n'
+        f"<figcaption>{text(shown.caption)}. <code>{text(shown.name)}</code>"
+        f'<span class="swipe">, {width} pixels wide: swipe sideways</span></figcaption>\n</figure>'
+    )
 
 
 def player(sound: Player, *, caption: str) -> str:
     """A sound with its controls. Nothing of it is decoded before it is played."""
-    return (f'<figure class="{text(sound.kind)}"><figcaption>{text(caption)}</figcaption><audio controls preload="none" '
-            f'data-file="{text(sound.name)}" aria-label="{text(sound.label)}" '
-            f'src="{data_uri(sound.data, mime="audio/wav")}"></audio></figure>')
+    return (
+        f'<figure class="{text(sound.kind)}"><figcaption>{text(caption)}</figcaption><audio controls preload="none" '
+        f'data-file="{text(sound.name)}" aria-label="{text(sound.label)}" '
+        f'src="{data_uri(sound.data, mime="audio/wav")}"></audio></figure>'
+    )
 
 
 def pairs(titled: Sequence[tuple[str, Sequence[Player]]]) -> str:
     """Cards of a title and sounds beside each other, each under the name of its kind."""
-    cards = [f'<div class="card">\n<p>{text(title)}</p>\n<div class="pair">\n'
-             + "\n".join(player(sound, caption=sound.kind) for sound in sounds) + "\n</div>\n</div>"
-             for title, sounds in titled]
+    cards = [
+        f'<div class="card">\n<p>{text(title)}</p>\n<div class="pair">\n'
+        + "\n".join(player(sound, caption=sound.kind) for sound in sounds)
+        + "\n</div>\n</div>"
+        for title, sounds in titled
+    ]
     return '<div class="players pairs">\n' + "\n".join(cards) + "\n</div>"
 
 
@@ -180,8 +192,10 @@ def section(name: str, title: str, parts: Sequence[str]) -> str:
 
 def folded(name: str, title: str, note: str, parts: Sequence[str], *, is_open: bool) -> str:
     """A section that opens and closes by its title."""
-    return (f'<details class="model" id="{text(name)}"{" open" if is_open else ""}>\n<summary><h2>{text(title)}</h2> '
-            f"<span>{text(note)}</span></summary>\n" + "\n".join(parts) + "\n</details>")
+    return (
+        f'<details class="model" id="{text(name)}"{" open" if is_open else ""}>\n<summary><h2>{text(title)}</h2> '
+        f"<span>{text(note)}</span></summary>\n" + "\n".join(parts) + "\n</details>"
+    )
 
 
 def fold(title: str, words: str) -> str:
@@ -199,14 +213,32 @@ def document(title: str, *, lead: str, links: Sequence[tuple[str, str]], parts: 
     parts : HTML of the sections
     """
     style = base64.b64encode(hashlib.sha256(STYLE.encode("utf-8")).digest()).decode("ascii")
-    policy = (f"default-src 'none'; img-src data:; media-src data:; style-src 'sha256-{style}'; base-uri 'none'; "
-              "form-action 'none'")
+    policy = (
+        f"default-src 'none'; img-src data:; media-src data:; style-src 'sha256-{style}'; base-uri 'none'; "
+        "form-action 'none'"
+    )
     items = "".join(f'<li><a href="#{text(name)}">{text(words)}</a></li>' for name, words in links)
-    return "\n".join([
-        "<!DOCTYPE html>", '<html lang="en">', "<head>", '<meta charset="utf-8">',
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        '<meta name="color-scheme" content="light dark">', f"<title>{text(title)}: {text(lead)}</title>",
-        '<link rel="icon" href="data:,">', f"<style>{STYLE}</style>", "</head>", "<body>",
-        f"<header>\n<h1>{text(title)}</h1>\n{paragraph(lead, kind='soft')}\n</header>",
-        f'<nav aria-label="Sections"><ul>{items}</ul></nav>', "<main>", *parts, "</main>", "</body>", "</html>", ""])
+    return "\n".join(
+        [
+            "<!DOCTYPE html>",
+            '<html lang="en">',
+            "<head>",
+            '<meta charset="utf-8">',
+            f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            '<meta name="color-scheme" content="light dark">',
+            f"<title>{text(title)}: {text(lead)}</title>",
+            '<link rel="icon" href="data:,">',
+            f"<style>{STYLE}</style>",
+            "</head>",
+            "<body>",
+            f"<header>\n<h1>{text(title)}</h1>\n{paragraph(lead, kind='soft')}\n</header>",
+            f'<nav aria-label="Sections"><ul>{items}</ul></nav>',
+            "<main>",
+            *parts,
+            "</main>",
+            "</body>",
+            "</html>",
+            "",
+        ]
+    )

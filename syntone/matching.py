@@ -111,8 +111,15 @@ def measured_in(name: str, values: np.ndarray, *, units: dict[str, str]) -> tupl
     return values, units.get(name, "")
 
 
-def make_templates(patterns: Tensor, *, factors: np.ndarray, factor_values: np.ndarray, factor_names: Sequence[str],
-                   factor_kinds: Sequence[str], units: dict[str, str] | None = None) -> Templates:
+def make_templates(
+    patterns: Tensor,
+    *,
+    factors: np.ndarray,
+    factor_values: np.ndarray,
+    factor_names: Sequence[str],
+    factor_kinds: Sequence[str],
+    units: dict[str, str] | None = None,
+) -> Templates:
     """Templates of a dataset's own tones.
 
     Parameters
@@ -139,8 +146,19 @@ def make_templates(patterns: Tensor, *, factors: np.ndarray, factor_values: np.n
     low = np.where(nominal, 0.0, values.min(axis=0))
     span = np.where(nominal, 1.0, values.max(axis=0) - values.min(axis=0))
     span = np.where(span > 0, span, 1.0)  # levels of one value: nothing to move
-    return Templates(patterns, rows, tuple(factor_names), nominal, tuple(names_of_units), values, tuple(classes),
-                     tuple(neighbours), low, span, seen)
+    return Templates(
+        patterns,
+        rows,
+        tuple(factor_names),
+        nominal,
+        tuple(names_of_units),
+        values,
+        tuple(classes),
+        tuple(neighbours),
+        low,
+        span,
+        seen,
+    )
 
 
 def neighbours_in(factors: np.ndarray, factor: int, *, nominal: bool) -> np.ndarray:
@@ -148,7 +166,11 @@ def neighbours_in(factors: np.ndarray, factor: int, *, nominal: bool) -> np.ndar
     of the other classes; -1 for none. Of tones with the same labels, such as takes of one sound, the first stands for all.
     """
     others = np.delete(factors, factor, axis=1)
-    group = np.unique(others, axis=0, return_inverse=True)[1].reshape(-1) if others.shape[1] else np.zeros(len(factors), int)
+    group = (
+        np.unique(others, axis=0, return_inverse=True)[1].reshape(-1)
+        if others.shape[1]
+        else np.zeros(len(factors), int)
+    )
     level = np.unique(factors[:, factor], return_inverse=True)[1].reshape(-1)
     n_levels = level.max() + 1
     cells, first, cell = np.unique(group * n_levels + level, return_index=True, return_inverse=True)
@@ -185,8 +207,10 @@ def _spread(patterns: Tensor) -> float:
 def match(decoded: Tensor, templates: Templates) -> Match:
     """Measure decoded tones by their patterns (Q, P), on the device of the templates; see the module's docstring."""
     found = [_match_block(block, templates) for block in decoded.split(DISTANCE_ROWS)]
-    return Match(tuple(np.concatenate(parts) for parts in zip(*[measured for measured, _ in found])),
-                 np.concatenate([mismatch for _, mismatch in found]))
+    return Match(
+        tuple(np.concatenate(parts) for parts in zip(*[measured for measured, _ in found])),
+        np.concatenate([mismatch for _, mismatch in found]),
+    )
 
 
 def _match_block(decoded: Tensor, templates: Templates) -> tuple[list[np.ndarray], np.ndarray]:
@@ -230,8 +254,8 @@ def nearest_rows(decoded: Tensor, templates: Templates) -> np.ndarray:
     best, rows = None, None
     everything = len(templates.rows) == len(templates.patterns)
     for start in range(0, len(templates.rows), REFERENCE_ROWS):
-        index = templates.rows[start:start + REFERENCE_ROWS]
-        block = templates.patterns[start:start + REFERENCE_ROWS] if everything else templates.patterns[index]
+        index = templates.rows[start : start + REFERENCE_ROWS]
+        block = templates.patterns[start : start + REFERENCE_ROWS] if everything else templates.patterns[index]
         distance = torch.addmm(squares + block.square().sum(dim=1), decoded, block.T, alpha=-2)
         index = torch.from_numpy(index).to(distance.device).expand_as(distance)
         if best is not None:
@@ -261,12 +285,13 @@ def _nearest_classes(bases: np.ndarray, near: np.ndarray, patterns: Tensor) -> n
     for base in np.unique(bases):
         rows = near[bases == base][0]
         apart = (patterns[np.maximum(rows, 0)] - patterns[base]).square().sum(dim=1).cpu().numpy()
-        found[bases == base] = rows[np.argsort(np.where(rows < 0, np.inf, apart), kind="stable")[:MAX_CLASSES - 1]]
+        found[bases == base] = rows[np.argsort(np.where(rows < 0, np.inf, apart), kind="stable")[: MAX_CLASSES - 1]]
     return found
 
 
-def _inner_products(decoded: Tensor, patterns: Tensor, queries: np.ndarray, bases: np.ndarray,
-                    near: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _inner_products(
+    decoded: Tensor, patterns: Tensor, queries: np.ndarray, bases: np.ndarray, near: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """With u_n = x_n - x_0 and r = y - x_0: u_n u_m (B, m, m), u_n r (B, m) and r r (B,), float64. Differences are taken
     before products, so that an exact tone has r = 0 to the bit."""
     n_near = near.shape[1]
@@ -284,7 +309,9 @@ def _inner_products(decoded: Tensor, patterns: Tensor, queries: np.ndarray, base
     return gram, slope, apart
 
 
-def _choose_sides(gram: np.ndarray, slope: np.ndarray, shares: np.ndarray, groups: np.ndarray, templates: Templates) -> None:
+def _choose_sides(
+    gram: np.ndarray, slope: np.ndarray, shares: np.ndarray, groups: np.ndarray, templates: Templates
+) -> None:
     """Take the level below or above out of the problems, in place, where the two lie in opposite directions: a little of
     both would be the same point as none, and leave open what is measured."""
     for k in np.flatnonzero(templates.seen):
@@ -308,8 +335,9 @@ def _left(gram: np.ndarray, slope: np.ndarray, apart: np.ndarray, shares: np.nda
     return np.maximum(apart - 2 * (shares * slope).sum(axis=1) + way, 0.0), way
 
 
-def blend(gram: np.ndarray, slope: np.ndarray, groups: np.ndarray, *, n_iter: int,
-          start: np.ndarray | None = None) -> np.ndarray:
+def blend(
+    gram: np.ndarray, slope: np.ndarray, groups: np.ndarray, *, n_iter: int, start: np.ndarray | None = None
+) -> np.ndarray:
     """The shares a (B, m) that minimise a G a / 2 - a s with a >= 0 and a sum of at most 1 within each group.
 
     Accelerated projected gradient (Beck and Teboulle 2009), its momentum dropped in a problem where it turns uphill

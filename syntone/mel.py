@@ -66,12 +66,23 @@ class FrontEnd:
             raise InputError(f"--features: {self.kind!r} is unknown; choose one of {', '.join(KINDS)}")
         # What a checkpoint says is not trusted: a window of 2 ** 40 samples would take all memory.
         sizes = (self.sample_rate, self.n_samples, self.n_fft, self.hop, self.n_mels)
-        if not (all(type(size) is int for size in sizes) and 1 <= self.sample_rate < 2**31 and 1 <= self.n_samples < 2**40
-                and 16 <= self.n_fft <= 2**20 and 1 <= self.hop <= self.n_fft and 1 <= self.n_mels <= self.n_fft
-                and -1000 <= self.db_min < self.db_max <= 1000 and 0 <= self.smoothing <= 1000
-                and 0 < self.range_db <= 1000 and type(self.level_rows) is int and 1 <= self.level_rows <= self.n_fft):
-            raise InputError(f"the front end {self} cannot be computed; n_fft is 16 to 2^20, hop, n_mels and level_rows 1 to "
-                             f"n_fft, smoothing and range_db up to 1000")
+        if not (
+            all(type(size) is int for size in sizes)
+            and 1 <= self.sample_rate < 2**31
+            and 1 <= self.n_samples < 2**40
+            and 16 <= self.n_fft <= 2**20
+            and 1 <= self.hop <= self.n_fft
+            and 1 <= self.n_mels <= self.n_fft
+            and -1000 <= self.db_min < self.db_max <= 1000
+            and 0 <= self.smoothing <= 1000
+            and 0 < self.range_db <= 1000
+            and type(self.level_rows) is int
+            and 1 <= self.level_rows <= self.n_fft
+        ):
+            raise InputError(
+                f"the front end {self} cannot be computed; n_fft is 16 to 2^20, hop, n_mels and level_rows 1 to "
+                f"n_fft, smoothing and range_db up to 1000"
+            )
 
     def config(self) -> dict:
         """The fields as plain types, from which `FrontEnd(**config)` is rebuilt."""
@@ -206,8 +217,9 @@ def smoothed_filters(sample_rate: int, n_fft: int, n_mels: int, smoothing: float
 
 
 @functools.lru_cache(maxsize=16)
-def _filter_tensor(sample_rate: int, n_fft: int, n_mels: int, smoothing: float, device: torch.device,
-                   dtype: torch.dtype) -> Tensor:
+def _filter_tensor(
+    sample_rate: int, n_fft: int, n_mels: int, smoothing: float, device: torch.device, dtype: torch.dtype
+) -> Tensor:
     return torch.tensor(smoothed_filters(sample_rate, n_fft, n_mels, smoothing), device=device, dtype=dtype)
 
 
@@ -293,8 +305,9 @@ def griffin_lim(magnitude: Tensor, *, n_fft: int, hop: int, n_samples: int, n_it
     pitch of a decoded tone is that of its spectral peaks from the start.
     """
     window = torch.hann_window(n_fft, device=magnitude.device, dtype=magnitude.dtype)
-    stft = functools.partial(torch.stft, n_fft=n_fft, hop_length=hop, window=window, center=True, pad_mode="constant",
-                             return_complex=True)
+    stft = functools.partial(
+        torch.stft, n_fft=n_fft, hop_length=hop, window=window, center=True, pad_mode="constant", return_complex=True
+    )
     istft = functools.partial(torch.istft, n_fft=n_fft, hop_length=hop, window=window, center=True, length=n_samples)
     phases = advancing_phases(magnitude.square(), n_fft=n_fft, hop=hop)
     wave = istft(torch.polar(magnitude, phases))
@@ -304,8 +317,15 @@ def griffin_lim(magnitude: Tensor, *, n_fft: int, hop: int, n_samples: int, n_it
     return wave
 
 
-def compute_features(wave: np.ndarray, front_end: FrontEnd, *, device: torch.device, keep: torch.device | BinaryIO | None = None,
-                     rows: int | None = None, progress: Callable[[int], None] | None = None) -> Tensor:
+def compute_features(
+    wave: np.ndarray,
+    front_end: FrontEnd,
+    *,
+    device: torch.device,
+    keep: torch.device | BinaryIO | None = None,
+    rows: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Tensor:
     """Features of a whole dataset, (N, 1, M, L) float32, computed in blocks of rows.
 
     Parameters
@@ -329,11 +349,13 @@ def compute_features(wave: np.ndarray, front_end: FrontEnd, *, device: torch.dev
     shape = (len(wave), *front_end.shape)
     home, n_bytes = device if keep is None or in_file else keep, 4 * math.prod(shape)
     if not in_file and n_bytes > memory_bytes(home):
-        raise MachineError(f"the features of {len(wave):,} tones would take {n_bytes:,} bytes, and {home} has "
-                           f"{memory_bytes(home):,}; make a smaller dataset")
+        raise MachineError(
+            f"the features of {len(wave):,} tones would take {n_bytes:,} bytes, and {home} has "
+            f"{memory_bytes(home):,}; make a smaller dataset"
+        )
     features = None if in_file else torch.empty(shape, device=home)
     for start in range(0, len(wave), rows):
-        block = torch.from_numpy(np.array(wave[start:start + rows], dtype=np.float32))
+        block = torch.from_numpy(np.array(wave[start : start + rows], dtype=np.float32))
         if not bool(torch.isfinite(block).all()):
             bad = start + int((~torch.isfinite(block)).any(dim=1).nonzero()[0])
             raise InputError(f"'x' has a sample that is not finite in tone {bad}; re-create the dataset")
@@ -341,7 +363,7 @@ def compute_features(wave: np.ndarray, front_end: FrontEnd, *, device: torch.dev
         if in_file:
             keep.write(computed.cpu().numpy())
         else:
-            features[start:start + len(block)] = computed
+            features[start : start + len(block)] = computed
         if progress is not None:
             progress(len(block))
     if in_file:

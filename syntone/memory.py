@@ -26,7 +26,9 @@ def memory_bytes(device: torch.device) -> int:
 
 def peak_memory() -> int:
     """The most bytes of main memory that this process has held at a time, pages of mapped files included."""
-    with suppress(OSError, StopIteration):  # Linux: what getrusage says includes what the parent held when it started this
+    with suppress(
+        OSError, StopIteration
+    ):  # Linux: what getrusage says includes what the parent held when it started this
         line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
         return 1024 * int(line.split()[1])
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if platform.system() == "Darwin" else 1024)
@@ -72,9 +74,15 @@ def check_training(model_name: str, config: dict[str, Any], *, batch_size: int, 
     """
     try:
         wanted = training_bytes(model_name, config, batch_size=batch_size)
-    except (NotImplementedError, RuntimeError, TypeError):  # a model of a user's own may look at values: then it is tried
+    except (
+        NotImplementedError,
+        RuntimeError,
+        TypeError,
+    ):  # a model of a user's own may look at values: then it is tried
         return
     there = memory_bytes(device)
     if wanted > there:
-        raise InputError(f"--latent_dim, --hidden, --channels, --batch_size: {model_name} would take {wanted:,} bytes and "
-                         f"{device} has {there:,}; give smaller ones")
+        raise InputError(
+            f"--latent_dim, --hidden, --channels, --batch_size: {model_name} would take {wanted:,} bytes and "
+            f"{device} has {there:,}; give smaller ones"
+        )

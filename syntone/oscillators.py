@@ -38,8 +38,9 @@ def vibrato_depth(cents: float) -> float:
     return 2.0 ** (cents / 1200) - 1.0
 
 
-def phase_cycles(freq: float, *, sample_rate: int, n_samples: int, phase: float = 0.0, onset: float = 0.0,
-                 vibrato: float = 0.0) -> np.ndarray:
+def phase_cycles(
+    freq: float, *, sample_rate: int, n_samples: int, phase: float = 0.0, onset: float = 0.0, vibrato: float = 0.0
+) -> np.ndarray:
     """Phase of every sample: float64 (n_samples,), cycles.
 
     Parameters
@@ -60,7 +61,9 @@ def phase_cycles(freq: float, *, sample_rate: int, n_samples: int, phase: float 
     cycles *= freq
     cycles /= sample_rate  # freq * n is exact for whole frequencies, so whole cycles stay whole
     if seconds is not None:
-        cycles += freq * vibrato_depth(vibrato) * (1 - np.cos(2 * np.pi * VIBRATO_HZ * seconds)) / (2 * np.pi * VIBRATO_HZ)
+        cycles += (
+            freq * vibrato_depth(vibrato) * (1 - np.cos(2 * np.pi * VIBRATO_HZ * seconds)) / (2 * np.pi * VIBRATO_HZ)
+        )
     if phase:
         cycles += phase
     return cycles
@@ -93,9 +96,19 @@ def sum_partials(waveform: str, cycles: np.ndarray, *, last: int, brightness: fl
     return total.real
 
 
-def unit_tone(waveform: str, freq: float, *, sample_rate: int, n_samples: int, oscillator: str = "naive",
-              level: str = "peak", phase: float = 0.0, onset: float = 0.0, vibrato: float = 0.0,
-              brightness: float = 0.0) -> np.ndarray:
+def unit_tone(
+    waveform: str,
+    freq: float,
+    *,
+    sample_rate: int,
+    n_samples: int,
+    oscillator: str = "naive",
+    level: str = "peak",
+    phase: float = 0.0,
+    onset: float = 0.0,
+    vibrato: float = 0.0,
+    brightness: float = 0.0,
+) -> np.ndarray:
     """One tone of amplitude 1, with no envelope.
 
     Parameters

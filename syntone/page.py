@@ -34,25 +34,47 @@ CAPTIONS = {
     "Mutual_Information": "share of each factor's entropy that each latent knows",
     "Controllability": "what moving each latent changes in the decoded tones",
 }
-ANIMATIONS = {"Original_vs_Reconstructed.gif": "tones and their reconstructions, one after another",
-              "Generated_Samples.gif": "tones decoded from draws of the prior, one after another"}
+ANIMATIONS = {
+    "Original_vs_Reconstructed.gif": "tones and their reconstructions, one after another",
+    "Generated_Samples.gif": "tones decoded from draws of the prior, one after another",
+}
 # Options of create.py in words; the first are told always, the others where they differ from what create.py does without.
-OPTIONS = {"oscillator": "oscillator", "freq_scale": "frequency steps", "amp_scale": "amplitude steps", "level": "level",
-           "phase": "phase", "snr_db": "noise (dB below the tone)", "onset_jitter": "onset jitter (s)",
-           "detune_cents": "detuned by (cents)", "factor": "further factors", "hold_out": "held out", "correlate": "correlated"}
+OPTIONS = {
+    "oscillator": "oscillator",
+    "freq_scale": "frequency steps",
+    "amp_scale": "amplitude steps",
+    "level": "level",
+    "phase": "phase",
+    "snr_db": "noise (dB below the tone)",
+    "onset_jitter": "onset jitter (s)",
+    "detune_cents": "detuned by (cents)",
+    "factor": "further factors",
+    "hold_out": "held out",
+    "correlate": "correlated",
+}
 ALWAYS_TOLD = tuple(OPTIONS)[:4]
 # Parts of a model's section: title, the figures that belong there, the kinds of its sounds, and how to listen.
 PARTS = (
-    ("Reconstructions", ("Original_vs_Reconstructed",), ("original", "reconstruction"),
-     "Each card is a tone and what the model makes of it. A reconstruction has phases of its own: a mel spectrogram has none."),
+    (
+        "Reconstructions",
+        ("Original_vs_Reconstructed",),
+        ("original", "reconstruction"),
+        "Each card is a tone and what the model makes of it. A reconstruction has phases of its own: a mel spectrogram has none.",
+    ),
     ("Samples of the prior", ("Generated_sample",), ("sample",), "Decoded from z drawn from N(0, I)."),
-    ("Traversals", ("Latent_Space_Interpolation",), ("traversal",),
-     f"Each sound moves one latent through the range given, as its row of the figure from left to right, all others held. "
-     f"Latents come in the order of their mean KL, in nats; collapsed is one of at most {ACTIVE_NATS:g}."),
+    (
+        "Traversals",
+        ("Latent_Space_Interpolation",),
+        ("traversal",),
+        f"Each sound moves one latent through the range given, as its row of the figure from left to right, all others held. "
+        f"Latents come in the order of their mean KL, in nats; collapsed is one of at most {ACTIVE_NATS:g}.",
+    ),
     ("Factors and latents", ("Mutual_Information", "Controllability"), (), ""),
 )
-LEVELS = ("Sounds are 16-bit copies of the WAV files in audio/, at their level. Where one exceeds full scale, its card says "
-          "by how many dB it is down here; the two sounds of a pair always are alike, so that they can be compared.")
+LEVELS = (
+    "Sounds are 16-bit copies of the WAV files in audio/, at their level. Where one exceeds full scale, its card says "
+    "by how many dB it is down here; the two sounds of a pair always are alike, so that they can be compared."
+)
 
 
 @dataclass(frozen=True)
@@ -66,8 +88,15 @@ class Sound:
     path: Path
 
 
-def write_page(directory: str | Path, rows: Sequence[results.Row], entries: Sequence[Entry], *, figures_dir: Path | None,
-               state: str, seed: int) -> None:
+def write_page(
+    directory: str | Path,
+    rows: Sequence[results.Row],
+    entries: Sequence[Entry],
+    *,
+    figures_dir: Path | None,
+    state: str,
+    seed: int,
+) -> None:
     """Write report.html into the directory, which holds the evaluation's sounds.
 
     Parameters
@@ -86,10 +115,16 @@ def write_page(directory: str | Path, rows: Sequence[results.Row], entries: Sequ
     sounds, left_out = within_limit(sounds)
     loudness = [LEVELS] if sounds else []
     parts = [
-        markup.section("scores", "Scores", [markup.table(results.table(rows), label="Scores"),
-                                            markup.paragraph(results.caption(rows), kind="soft")]),
-        markup.section("evaluated", "What was evaluated", [*described(entries, seed=seed), *[
-            markup.paragraph(words) for words in [*loudness, left_out] if words]]),
+        markup.section(
+            "scores",
+            "Scores",
+            [markup.table(results.table(rows), label="Scores"), markup.paragraph(results.caption(rows), kind="soft")],
+        ),
+        markup.section(
+            "evaluated",
+            "What was evaluated",
+            [*described(entries, seed=seed), *[markup.paragraph(words) for words in [*loudness, left_out] if words]],
+        ),
     ]
     links = [("scores", "Scores"), ("evaluated", "Data")]
     shared = [markup.picture(shown) for model, _, shown in pictures if model is None]
@@ -103,16 +138,22 @@ def write_page(directory: str | Path, rows: Sequence[results.Row], entries: Sequ
         body = [markup.paragraph(settings(entries, model, state=state), kind="soft"), *_model_parts(mine, heard)]
         parts.append(markup.folded(f"model-{number}", model, note, body, is_open=number == 1))
         links.append((f"model-{number}", model))
-    write_text(directory / "report.html", markup.document("SynTone evaluation", lead=", ".join(models), links=links,
-                                                          parts=parts))
+    write_text(
+        directory / "report.html",
+        markup.document("SynTone evaluation", lead=", ".join(models), links=links, parts=parts),
+    )
 
 
 def _model_parts(pictures: Sequence[tuple[str, Picture]], sounds: Sequence[Sound]) -> list[str]:
     """A model's figures, each with the sounds that belong to it, then all others."""
     placed = {figure for _, figures, _, _ in PARTS for figure in figures}
     known = {kind for _, _, kinds, _ in PARTS for kind in kinds}
-    others = ("Further figures and sounds", tuple(dict.fromkeys(kind for kind, _ in pictures if kind not in placed)),
-              tuple(dict.fromkeys(sound.kind for sound in sounds if sound.kind not in known)), "")
+    others = (
+        "Further figures and sounds",
+        tuple(dict.fromkeys(kind for kind, _ in pictures if kind not in placed)),
+        tuple(dict.fromkeys(sound.kind for sound in sounds if sound.kind not in known)),
+        "",
+    )
     html = []
     for title, figures, kinds, note in [*PARTS, others]:
         shown = [picture for kind, picture in pictures if kind in figures]
@@ -129,6 +170,7 @@ def _model_parts(pictures: Sequence[tuple[str, Picture]], sounds: Sequence[Sound
 
 # ---- what the evaluation wrote ----
 
+
 def read_pictures(folder: Path, models: Sequence[str], *, first: str) -> list[tuple[str | None, str, Picture]]:
     """Every PNG and GIF of a folder: the model that its name names, or None; the rest of its name; and itself.
 
@@ -138,7 +180,9 @@ def read_pictures(folder: Path, models: Sequence[str], *, first: str) -> list[tu
     """
     found = []
     order = list(ANIMATIONS)
-    for path in sorted(folder.iterdir(), key=lambda path: (order.index(path.name) if path.name in order else -1, path.name)):
+    for path in sorted(
+        folder.iterdir(), key=lambda path: (order.index(path.name) if path.name in order else -1, path.name)
+    ):
         if path.suffix not in markup.IMAGE_TYPES or path.name.startswith("."):
             continue
         model, kind = owner(path.stem, models)
@@ -164,8 +208,10 @@ def list_sounds(folder: Path, model: str) -> list[Sound]:
     if not table.is_file():
         return []
     lines = csv.DictReader(io.StringIO(table.read_text(encoding="utf-8"), newline=""))
-    return [Sound(model, f"{model}/{line['file']}", line["kind"], line["description"], folder / model / line["file"])
-            for line in lines]
+    return [
+        Sound(model, f"{model}/{line['file']}", line["kind"], line["description"], folder / model / line["file"])
+        for line in lines
+    ]
 
 
 def within_limit(sounds: Sequence[Sound]) -> tuple[list[Sound], str]:
@@ -176,14 +222,18 @@ def within_limit(sounds: Sequence[Sound]) -> tuple[list[Sound], str]:
     """
     total, kept, left_out = 0, [], []
     for kind in dict.fromkeys(sound.kind for sound in sounds):
-        total += sum(sound.path.stat().st_size * 2 // 3 for sound in sounds if sound.kind == kind)  # 32 bits to 16, in base64
+        total += sum(
+            sound.path.stat().st_size * 2 // 3 for sound in sounds if sound.kind == kind
+        )  # 32 bits to 16, in base64
         (kept if total <= MAX_SOUND_BYTES else left_out).append(kind)
     if not left_out:
         return list(sounds), ""
     names = ", ".join(f"{kind} sounds" for kind in left_out)
-    return ([sound for sound in sounds if sound.kind in kept],
-            f"Left out, so that the sounds of this page stay below {MAX_SOUND_BYTES // 10**6} MB: {names}; they lie in "
-            f"audio/, described by the sounds.csv there.")
+    return (
+        [sound for sound in sounds if sound.kind in kept],
+        f"Left out, so that the sounds of this page stay below {MAX_SOUND_BYTES // 10**6} MB: {names}; they lie in "
+        f"audio/, described by the sounds.csv there.",
+    )
 
 
 def in_cards(sounds: Sequence[Sound]) -> list[list[Sound]]:
@@ -217,6 +267,7 @@ def make_card(sounds: Sequence[Sound]) -> tuple[str, list[Player]]:
 
 # ---- what was evaluated, in words ----
 
+
 def described(entries: Sequence[Entry], *, seed: int) -> list[str]:
     """Warnings, and paragraphs on data, front end and versions."""
     messages = warnings_for(entries)
@@ -230,11 +281,18 @@ def described(entries: Sequence[Entry], *, seed: int) -> list[str]:
         models = ", ".join(dict.fromkeys(entry.checkpoint.model_name for entry in group))
         words = f"{dataset_words(group[0].dataset)} {front_end_words(group[0].front_end)}"
         html.append(markup.paragraph(words if len(groups) == 1 else f"{models}: {words}"))
-        html.append(markup.fold("Recipe of the dataset", json.dumps(json.loads(group[0].dataset.recipe), indent=1,
-                                                                    sort_keys=True, ensure_ascii=False)))
-    html.append(markup.paragraph(
-        f"Figures and sounds are of the first checkpoint of each model, tones and samples drawn with seed {seed}. "
-        f"Computed with torch {torch.__version__} and numpy {np.__version__}."))
+        html.append(
+            markup.fold(
+                "Recipe of the dataset",
+                json.dumps(json.loads(group[0].dataset.recipe), indent=1, sort_keys=True, ensure_ascii=False),
+            )
+        )
+    html.append(
+        markup.paragraph(
+            f"Figures and sounds are of the first checkpoint of each model, tones and samples drawn with seed {seed}. "
+            f"Computed with torch {torch.__version__} and numpy {np.__version__}."
+        )
+    )
     return html
 
 
@@ -248,16 +306,23 @@ def dataset_words(dataset: Dataset) -> str:
             shown = [dataset.level_name(name, value) for value in found[:12]]
             levels.append(f"{name} ({', '.join(shown)}{', ...' if len(found) > 12 else ''})")
         else:
-            levels.append(f"{name} ({len(found)} levels, {found[0]:g} to {found[-1]:g}{' Hz' if name == 'frequency' else ''})")
+            levels.append(
+                f"{name} ({len(found)} levels, {found[0]:g} to {found[-1]:g}{' Hz' if name == 'frequency' else ''})"
+            )
     n, n_samples = dataset.x.shape
     grid = "; every combination once" if n == n_cells == len(np.unique(dataset.factors, axis=0)) else ""
     recipe = json.loads(dataset.recipe)
-    words = (f"{dataset.path.name}: {n:,} sounds of {n_samples / dataset.sample_rate:g} s at {dataset.sample_rate:,} Hz. "
-             f"Factors: {', '.join(levels)}{grid}.")
+    words = (
+        f"{dataset.path.name}: {n:,} sounds of {n_samples / dataset.sample_rate:g} s at {dataset.sample_rate:,} Hz. "
+        f"Factors: {', '.join(levels)}{grid}."
+    )
     if recipe.get("generator") == "create.py":
         recipe = LATER | recipe
-        told = [f"{words} {recipe[key] if isinstance(recipe[key], str) else json.dumps(recipe[key])}"
-                for key, words in OPTIONS.items() if key in ALWAYS_TOLD or recipe[key] != LATER[key]]
+        told = [
+            f"{words} {recipe[key] if isinstance(recipe[key], str) else json.dumps(recipe[key])}"
+            for key, words in OPTIONS.items()
+            if key in ALWAYS_TOLD or recipe[key] != LATER[key]
+        ]
         words += f" Synthesized: {', '.join(told)}."
     return words
 
@@ -269,11 +334,15 @@ def front_end_words(front_end: FrontEnd) -> str:
     if front_end.kind == "logmel":
         level = f"decibels {span}"
     if front_end.kind == "gainshape":
-        level = (f"decibels down to {front_end.range_db:g} dB below each frame's largest band, and {front_end.level_rows} rows that "
-                 f"hold the level, {span}")
+        level = (
+            f"decibels down to {front_end.range_db:g} dB below each frame's largest band, and {front_end.level_rows} rows that "
+            f"hold the level, {span}"
+        )
     skirts = f", filters with skirts that fall by 10 dB in {front_end.smoothing:g} bands" if front_end.smoothing else ""
-    return (f"Models see mel spectrograms ({front_end.kind}: {level}) of {front_end.n_mels} bands{skirts} and "
-            f"{front_end.n_frames} frames, window {front_end.n_fft}, hop {front_end.hop}.")
+    return (
+        f"Models see mel spectrograms ({front_end.kind}: {level}) of {front_end.n_mels} bands{skirts} and "
+        f"{front_end.n_frames} frames, window {front_end.n_fft}, hop {front_end.hop}."
+    )
 
 
 def settings(entries: Sequence[Entry], model: str, *, state: str) -> str:
@@ -285,11 +354,17 @@ def settings(entries: Sequence[Entry], model: str, *, state: str) -> str:
     weights = "weights after the last" if state == "last" else f"weights of the lowest validation loss (epoch {best})"
 
     def listed(options: dict, *, without: Sequence[str]) -> str:
-        return ", ".join(f"{name} {value:g}" if isinstance(value, float) else
-                         f"{name} {' '.join(map(str, value)) if isinstance(value, (tuple, list)) else value}"
-                         for name, value in options.items() if name not in without)
+        return ", ".join(
+            f"{name} {value:g}"
+            if isinstance(value, float)
+            else f"{name} {' '.join(map(str, value)) if isinstance(value, (tuple, list)) else value}"
+            for name, value in options.items()
+            if name not in without
+        )
 
     epochs = f"{first.epoch} epoch{'s' if first.epoch > 1 else ''}"
-    return (f"Training seed{'s' if len(checkpoints) > 1 else ''} {seeds}; {epochs}, {weights}. "
-            f"Model: {listed(first.model_config, without=('input_shape',))}. "
-            f"Training: {listed(first.options, without=('seed',))}.")
+    return (
+        f"Training seed{'s' if len(checkpoints) > 1 else ''} {seeds}; {epochs}, {weights}. "
+        f"Model: {listed(first.model_config, without=('input_shape',))}. "
+        f"Training: {listed(first.options, without=('seed',))}."
+    )

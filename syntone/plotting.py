@@ -65,9 +65,9 @@ def _draw_wave(axes: Axes, sounds: Sequence[Sound], colours: Sequence[str], *, s
     start = (len(sounds[0].wave) - n_shown) // 2
     time = (start + np.arange(n_shown)) / scale.sample_rate * 1000
     for sound, colour in zip(sounds, colours):
-        axes.plot(time, sound.wave[start:start + n_shown], color=colour, linewidth=1.2)
+        axes.plot(time, sound.wave[start : start + n_shown], color=colour, linewidth=1.2)
     axes.set_xlim(time[0], time[-1])
-    peak = max(np.abs(sound.wave[start:start + n_shown]).max() for sound in sounds)
+    peak = max(np.abs(sound.wave[start : start + n_shown]).max() for sound in sounds)
     axes.set_ylim(-1.1 * max(peak, 1e-3), 1.1 * max(peak, 1e-3))
     axes.set_ylabel("amplitude")
     axes.xaxis.set_major_locator(MaxNLocator(4))
@@ -86,8 +86,16 @@ def _draw_spectrum(axes: Axes, sounds: Sequence[Sound], colours: Sequence[str], 
 
 def _draw_mel(axes: Axes, mel: np.ndarray, *, scale: Scale, hz_ticks: bool = True):
     frame = scale.hop / scale.sample_rate  # frame k is centred on k hops
-    image = axes.imshow(mel, origin="lower", aspect="auto", cmap=COLOURS, vmin=scale.db_min, vmax=scale.db_max,
-                        extent=(-0.5 * frame, (mel.shape[1] - 0.5) * frame, -0.5, len(mel) - 0.5), interpolation="nearest")
+    image = axes.imshow(
+        mel,
+        origin="lower",
+        aspect="auto",
+        cmap=COLOURS,
+        vmin=scale.db_min,
+        vmax=scale.db_max,
+        extent=(-0.5 * frame, (mel.shape[1] - 0.5) * frame, -0.5, len(mel) - 0.5),
+        interpolation="nearest",
+    )
     if hz_ticks:
         shown = [hz for hz in TICKS_HZ if scale.band_hz[0] <= hz <= scale.band_hz[-1]]
         axes.set_yticks(np.interp(shown, scale.band_hz, np.arange(len(mel))), [f"{hz}" for hz in shown])
@@ -96,11 +104,14 @@ def _draw_mel(axes: Axes, mel: np.ndarray, *, scale: Scale, hz_ticks: bool = Tru
 
 
 def _colour_bar(figure: Figure, image, axes, *, scale: Scale, fraction: float = 0.03, **shape) -> None:
-    figure.colorbar(image, ax=axes, label=f"mel level (dB, 0 dB: {scale.zero_db})", fraction=fraction, pad=0.02, **shape)
+    figure.colorbar(
+        image, ax=axes, label=f"mel level (dB, 0 dB: {scale.zero_db})", fraction=fraction, pad=0.02, **shape
+    )
 
 
-def reconstruction_figure(path: str | Path, originals: Sequence[Sound], reconstructions: Sequence[Sound], *, scale: Scale,
-                          title: str) -> None:
+def reconstruction_figure(
+    path: str | Path, originals: Sequence[Sound], reconstructions: Sequence[Sound], *, scale: Scale, title: str
+) -> None:
     """Rows of tones: waveform and spectrum of both overlaid, mel spectrogram of each. The phases of a reconstruction are
     its own: a mel spectrogram has none."""
     n_rows = len(originals)
@@ -140,8 +151,9 @@ def sample_figure(path: str | Path, samples: Sequence[Sound], *, scale: Scale, t
     save_figure(path, figure)
 
 
-def traversal_figure(path: str | Path, mels: np.ndarray, *, values: np.ndarray, labels: Sequence[str], scale: Scale,
-                     title: str) -> None:
+def traversal_figure(
+    path: str | Path, mels: np.ndarray, *, values: np.ndarray, labels: Sequence[str], scale: Scale, title: str
+) -> None:
     """One row a latent, one column a value of it.
 
     Parameters
@@ -173,8 +185,9 @@ def traversal_figure(path: str | Path, mels: np.ndarray, *, values: np.ndarray, 
     save_figure(path, figure)
 
 
-def information_figure(path: str | Path, shares: np.ndarray, *, factors: Sequence[str], latents: Sequence[str],
-                       title: str) -> None:
+def information_figure(
+    path: str | Path, shares: np.ndarray, *, factors: Sequence[str], latents: Sequence[str], title: str
+) -> None:
     """Heat map of I_kj / H_k with the two most informative latents of each factor framed and their gap beside the row.
 
     Parameters
@@ -188,13 +201,23 @@ def information_figure(path: str | Path, shares: np.ndarray, *, factors: Sequenc
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for k in range(n_factors):
         for j in range(n_latents):
-            axes.text(j, k, f"{shares[k, j]:.2f}", ha="center", va="center", fontsize=9,
-                      color="white" if shares[k, j] > 0.6 else "black")
+            axes.text(
+                j,
+                k,
+                f"{shares[k, j]:.2f}",
+                ha="center",
+                va="center",
+                fontsize=9,
+                color="white" if shares[k, j] > 0.6 else "black",
+            )
         first, second = np.argsort(-shares[k], kind="stable")[:2] if n_latents > 1 else (0, None)
         for j, style in ((first, "-"), (second, ":")):
             if j is not None:
-                axes.add_patch(Rectangle((j - 0.47, k - 0.46), 0.94, 0.92, fill=False, edgecolor=MODEL, linewidth=2,
-                                         linestyle=style))
+                axes.add_patch(
+                    Rectangle(
+                        (j - 0.47, k - 0.46), 0.94, 0.92, fill=False, edgecolor=MODEL, linewidth=2, linestyle=style
+                    )
+                )
         gap = shares[k, first] - (shares[k, second] if second is not None else 0.0)
         axes.text(n_latents - 0.4, k, f"gap {gap:.3f}", ha="left", va="center", fontsize=9, color=MODEL)
     axes.set_xticks(range(n_latents), latents, fontsize=8)
@@ -223,8 +246,14 @@ def dataset_figure(path: str | Path, rows: Sequence[Sequence[Sound]], *, scale: 
     save_figure(path, figure)
 
 
-def audit_figure(path: str | Path, factors: Sequence[dict], *, resolution_db: float,
-                 shares: tuple[str, dict[str, tuple[np.ndarray, np.ndarray]]], title: str) -> None:
+def audit_figure(
+    path: str | Path,
+    factors: Sequence[dict],
+    *,
+    resolution_db: float,
+    shares: tuple[str, dict[str, tuple[np.ndarray, np.ndarray]]],
+    title: str,
+) -> None:
     """A panel a factor with how far apart its steps are, and one with where the indistinguishable tones lie.
 
     Parameters
@@ -239,7 +268,9 @@ def audit_figure(path: str | Path, factors: Sequence[dict], *, resolution_db: fl
         _draw_steps(axes, factor, resolution_db=resolution_db)
     axes, (label, lines) = panels[-1], shares
     for number, (name, (values, share)) in enumerate(lines.items()):
-        axes.plot(values, 100 * share, linewidth=9.0 * 0.6**number, label=name)  # those that coincide show around another
+        axes.plot(
+            values, 100 * share, linewidth=9.0 * 0.6**number, label=name
+        )  # those that coincide show around another
     axes.set_title("tones indistinguishable from one with other labels", fontsize=9)
     axes.set_xlabel(label)
     axes.set_ylabel("share of tones (%)")
@@ -274,8 +305,9 @@ def _draw_steps(axes: Axes, factor: dict, *, resolution_db: float) -> None:
     axes.legend(fontsize=7)
 
 
-def tone_gif(path: str | Path, frames: Sequence[Sequence[Sound]], *, scale: Scale, title: str,
-             seconds_per_frame: float = 1.0) -> None:
+def tone_gif(
+    path: str | Path, frames: Sequence[Sequence[Sound]], *, scale: Scale, title: str, seconds_per_frame: float = 1.0
+) -> None:
     """An animation with one or two sounds a frame: their spectra overlaid and the mel spectrogram of each."""
     from matplotlib.animation import PillowWriter
 
@@ -325,14 +357,18 @@ def training_curves(path: str | Path, history: dict[str, list[float]], *, title:
         if term in ("loss", "recon") and min(history[f"train_{term}"] + history[f"valid_{term}"]) > 0:
             axes.set_yscale("log")
     grid[0].legend(fontsize=8)
-    for axes in grid[len(terms) + bool(scores):]:
+    for axes in grid[len(terms) + bool(scores) :]:
         axes.set_visible(False)
     if scores:
         axes = grid[len(terms)]
         for name in scores:
             known = np.isfinite(history[name])
-            axes.plot(np.array(history["epoch"])[known], np.array(history[name])[known], marker=".",
-                      label=name.removeprefix("score_"))
+            axes.plot(
+                np.array(history["epoch"])[known],
+                np.array(history[name])[known],
+                marker=".",
+                label=name.removeprefix("score_"),
+            )
         axes.set_title("scores over active latents", fontsize=10)
         axes.set_xlabel("epoch")
         axes.set_ylim(0, 1)

@@ -57,23 +57,35 @@ def read_labels(path: Path) -> Labels:
     except (csv.Error, UnicodeDecodeError) as damage:
         raise InputError(f"--labels: {path} is no CSV file in UTF-8 ({damage}); export it as one") from damage
     if len(rows) < 3 or len(rows[0]) < 2:
-        raise InputError(f"--labels: {path} has {len(rows)} rows and {len(rows[0]) if rows else 0} columns; give a header, "
-                         f"a column of file names, one column a factor, and two files or more")
+        raise InputError(
+            f"--labels: {path} has {len(rows)} rows and {len(rows[0]) if rows else 0} columns; give a header, "
+            f"a column of file names, one column a factor, and two files or more"
+        )
     header, body = rows[0], rows[1:]
     for number, row in enumerate(body, start=2):
         if len(row) != len(header) or not all(row):
-            raise InputError(f"--labels: {path}: row {number} ({', '.join(row)}) does not fill the {len(header)} columns "
-                             f"{', '.join(header)}; complete it")
+            raise InputError(
+                f"--labels: {path}: row {number} ({', '.join(row)}) does not fill the {len(header)} columns "
+                f"{', '.join(header)}; complete it"
+            )
     files, names = [row[0] for row in body], header[1:]
     for words, what in ((files, "file"), (names, "factor")):
         twice = sorted({word for word in words if words.count(word) > 1}) if len(set(words)) < len(words) else []
         if twice or not all(words):
-            raise InputError(f"--labels: {path} names {what} {twice[0]!r} twice; name each once" if twice else
-                             f"--labels: {path} has a column without a name; name it in the header")
+            raise InputError(
+                f"--labels: {path} names {what} {twice[0]!r} twice; name each once"
+                if twice
+                else f"--labels: {path} has a column without a name; name it in the header"
+            )
     columns = [_column([row[k] for row in body]) for k in range(1, len(header))]
-    return Labels(files, names, [kind for kind, *_ in columns], np.stack([levels for _, levels, _, _ in columns], axis=1),
-                  np.stack([values for _, _, values, _ in columns], axis=1),
-                  {name: found for name, (*_, found) in zip(names, columns) if found is not None})
+    return Labels(
+        files,
+        names,
+        [kind for kind, *_ in columns],
+        np.stack([levels for _, levels, _, _ in columns], axis=1),
+        np.stack([values for _, _, values, _ in columns], axis=1),
+        {name: found for name, (*_, found) in zip(names, columns) if found is not None},
+    )
 
 
 def _column(words: list[str]) -> tuple[str, np.ndarray, np.ndarray, list[str] | None]:
@@ -135,13 +147,16 @@ def common_length(lengths: dict[str, int], *, fit: str, duration: float | None, 
         raise InputError(f"--duration: {duration:g} s at {sample_rate} Hz is {wanted} samples; give more")
     short = [name for name, length in lengths.items() if length < wanted]
     if short and fit == "cut":
-        raise InputError(f"--duration: {len(short)} recordings are shorter than {duration:g} s: {_named(short)}; give --fit "
-                         f"pad to fill them with zeros, or less")
+        raise InputError(
+            f"--duration: {len(short)} recordings are shorter than {duration:g} s: {_named(short)}; give --fit "
+            f"pad to fill them with zeros, or less"
+        )
     return wanted
 
 
-def plan_recordings(folder: Path, labels_path: Path, *, fit: str, duration: float | None, hold_out: list,
-                    correlate: list) -> Plan:
+def plan_recordings(
+    folder: Path, labels_path: Path, *, fit: str, duration: float | None, hold_out: list, correlate: list
+) -> Plan:
     """The plan of a dataset of recordings; every file is read once to be checked and once to be written.
 
     The recipe holds digests of the table and the sounds, so that a file made of others is not taken for the same.
@@ -152,7 +167,9 @@ def plan_recordings(folder: Path, labels_path: Path, *, fit: str, duration: floa
         If table, files and flags do not fit together; mixed sample rates are named with their files.
     """
     labels = read_labels(labels_path)
-    levels = {name: (kind, np.unique(column)) for name, kind, column in zip(labels.names, labels.kinds, labels.values.T)}
+    levels = {
+        name: (kind, np.unique(column)) for name, kind, column in zip(labels.names, labels.kinds, labels.values.T)
+    }
     check_hold_outs(hold_out, levels, level_names=labels.level_names)
     check_correlations(correlate, levels)
     rates: dict[int, list[str]] = {}
@@ -163,14 +180,25 @@ def plan_recordings(folder: Path, labels_path: Path, *, fit: str, duration: floa
         lengths[name] = len(wave)
         sounds.update(len(wave).to_bytes(8, "little") + wave.tobytes())
     if len(rates) > 1:
-        found = "; ".join(f"{rate} Hz: {_named(files)}" for rate, files in sorted(rates.items(), key=lambda it: len(it[1])))
+        found = "; ".join(
+            f"{rate} Hz: {_named(files)}" for rate, files in sorted(rates.items(), key=lambda it: len(it[1]))
+        )
         raise InputError(f"--from_wav: the files have {len(rates)} sample rates ({found}); resample them to one")
     sample_rate = next(iter(rates))
     n_samples = common_length(lengths, fit=fit, duration=duration, sample_rate=sample_rate)
-    recipe = {"generator": "create.py --from_wav", "generator_version": 1, "fit": fit, "duration": duration,
-              "sample_rate": sample_rate, "files": len(labels.files), "level_names": labels.level_names,
-              "labels_sha256": _digest(labels_path.read_bytes()), "sounds_sha256": sounds.hexdigest(),
-              "hold_out": hold_out, "correlate": correlate}
+    recipe = {
+        "generator": "create.py --from_wav",
+        "generator_version": 1,
+        "fit": fit,
+        "duration": duration,
+        "sample_rate": sample_rate,
+        "files": len(labels.files),
+        "level_names": labels.level_names,
+        "labels_sha256": _digest(labels_path.read_bytes()),
+        "sounds_sha256": sounds.hexdigest(),
+        "hold_out": hold_out,
+        "correlate": correlate,
+    }
 
     def fitted() -> Iterator[np.ndarray]:
         for name in labels.files:
@@ -179,23 +207,42 @@ def plan_recordings(folder: Path, labels_path: Path, *, fit: str, duration: floa
 
     def members(passed):
         x = Blocks((len(labels.files), n_samples), np.dtype(np.float32), counted(fitted(), passed))
-        return dataset_members(x=x, factors=labels.factors, factor_values=labels.values, factor_names=labels.names,
-                               factor_kinds=labels.kinds, sample_rate=sample_rate, recipe=recipe)
+        return dataset_members(
+            x=x,
+            factors=labels.factors,
+            factor_values=labels.values,
+            factor_names=labels.names,
+            factor_kinds=labels.kinds,
+            sample_rate=sample_rate,
+            recipe=recipe,
+        )
 
     words = ", ".join(f"{name}: {len(values)} {kind} levels" for name, (kind, values) in levels.items())
     longest = max(lengths.values())
-    return Plan(recipe=recipe, n_tones=len(labels.files), n_samples=n_samples, words=f"recordings; {words}",
-                memory_bytes=BASE_BYTES + SCIPY_BYTES + 32 * longest + blocks_bytes(4 * n_samples),
-                warnings=_warnings(labels, lengths, n_samples), members_with=members, watch_level=True)
+    return Plan(
+        recipe=recipe,
+        n_tones=len(labels.files),
+        n_samples=n_samples,
+        words=f"recordings; {words}",
+        memory_bytes=BASE_BYTES + SCIPY_BYTES + 32 * longest + blocks_bytes(4 * n_samples),
+        warnings=_warnings(labels, lengths, n_samples),
+        members_with=members,
+        watch_level=True,
+    )
 
 
 def _warnings(labels: Labels, lengths: dict[str, int], n_samples: int) -> list[str]:
     """What a user should know: factors of one level, and how much was cut or padded."""
-    found = [f"factor {name} has one level, so nothing can be scored about it"
-             for name, column in zip(labels.names, labels.factors.T) if column.max() == 0]
+    found = [
+        f"factor {name} has one level, so nothing can be scored about it"
+        for name, column in zip(labels.names, labels.factors.T)
+        if column.max() == 0
+    ]
     cut = sum(length > n_samples for length in lengths.values())
     padded = sum(length < n_samples for length in lengths.values())
     if cut or padded:
-        found.append(f"{cut} recordings are cut and {padded} padded with zeros to {n_samples} samples; --fit and --duration "
-                     f"change that")
+        found.append(
+            f"{cut} recordings are cut and {padded} padded with zeros to {n_samples} samples; --fit and --duration "
+            f"change that"
+        )
     return found

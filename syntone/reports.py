@@ -27,10 +27,13 @@ def audit(dataset: Dataset, *, figures_dir: Path) -> None:
     write_text(beside, json.dumps(report, indent=1, allow_nan=False) + "\n")
     figure = figures_dir / "Dataset_Audit.png"
     factors = [factor | {"label": axis_label(factor["factor"])} for factor in report["steps"]]
-    title = (f"{dataset.path.name}: {report['tones']:,} tones, {report['indistinguishable']:,} of them indistinguishable from "
-             f"one with other labels; MIG can reach {report['mig_ceiling']:.3f}")
-    plotting.audit_figure(figure, factors, resolution_db=report["resolution_db"], title=title,
-                          shares=confused_shares(dataset, confused))
+    title = (
+        f"{dataset.path.name}: {report['tones']:,} tones, {report['indistinguishable']:,} of them indistinguishable from "
+        f"one with other labels; MIG can reach {report['mig_ceiling']:.3f}"
+    )
+    plotting.audit_figure(
+        figure, factors, resolution_db=report["resolution_db"], title=title, shares=confused_shares(dataset, confused)
+    )
     print(audit_text(report))
     print(f"audit: {beside}; figure: {figure}")
 
@@ -38,21 +41,32 @@ def audit(dataset: Dataset, *, figures_dir: Path) -> None:
 def audit_text(report: dict) -> str:
     """The audit as one paragraph."""
     n, confused, resolution = report["tones"], report["indistinguishable"], report["resolution_db"]
-    words = [f"{report['dataset']}, {n:,} tones, as their log-mel spectrograms show them: {report['silent'] or 'none'} silent, "
-             f"{report['clipped'] or 'none'} beyond full scale, {report['saturated'] or 'none'} above the front end's range."]
+    words = [
+        f"{report['dataset']}, {n:,} tones, as their log-mel spectrograms show them: {report['silent'] or 'none'} silent, "
+        f"{report['clipped'] or 'none'} beyond full scale, {report['saturated'] or 'none'} above the front end's range."
+    ]
     if confused:
-        found = ", ".join(f"{count:,} from one of another {name}" for name, count in report["indistinguishable_in"].items())
-        words.append(f"At a resolution of {resolution:g} dB in every pixel, {confused:,} tones ({100 * confused / n:.1f} %) "
-                     f"cannot be told from a tone with other labels: {found}.")
+        found = ", ".join(
+            f"{count:,} from one of another {name}" for name, count in report["indistinguishable_in"].items()
+        )
+        words.append(
+            f"At a resolution of {resolution:g} dB in every pixel, {confused:,} tones ({100 * confused / n:.1f} %) "
+            f"cannot be told from a tone with other labels: {found}."
+        )
     else:
         words.append(f"At a resolution of {resolution:g} dB in every pixel, every tone can be told from every other.")
     words += [_steps_text(factor) for factor in report["steps"]]
     ceilings = ", ".join(f"{name} {value:.3f}" for name, value in report["mig_ceiling_of"].items())
-    words.append(f"A code that takes indistinguishable tones for one can reach a MIG of {report['mig_ceiling']:.3f} "
-                 f"({ceilings}).")
+    words.append(
+        f"A code that takes indistinguishable tones for one can reach a MIG of {report['mig_ceiling']:.3f} "
+        f"({ceilings})."
+    )
     finer = report["at_resolutions"][:-1]
     if confused:
-        found = [f"{at['resolution_db']:g} dB, {at['indistinguishable']:,} tones, MIG {at['mig_ceiling']:.3f}" for at in finer]
+        found = [
+            f"{at['resolution_db']:g} dB, {at['indistinguishable']:,} tones, MIG {at['mig_ceiling']:.3f}"
+            for at in finer
+        ]
         words.append(f"At finer resolutions: {'; '.join(found)}.")
     return " ".join(words)
 
@@ -88,7 +102,9 @@ def confused_shares(dataset: Dataset, confused: np.ndarray) -> tuple[str, dict[s
     groups = {"all tones": np.ones(len(dataset), bool)}
     if nominal:
         column = dataset.factor_values[:, nominal[0]]
-        groups = {dataset.level_name(dataset.factor_names[nominal[0]], value): column == value for value in np.unique(column)}
+        groups = {
+            dataset.level_name(dataset.factor_names[nominal[0]], value): column == value for value in np.unique(column)
+        }
     lines = {}
     for name, rows in groups.items():
         levels, level = np.unique(values[rows], return_inverse=True)
@@ -110,10 +126,14 @@ def samples(dataset: Dataset, *, figures_dir: Path, audio_dir: Path) -> None:
     features = front_end.features(torch.from_numpy(waves))
     labels = [dataset.describe(row) for row in rows.reshape(-1)]
     sounds = sounds_of(features, front_end=front_end, labels=labels, waves=waves)
-    grid = [sounds[start:start + rows.shape[1]] for start in range(0, len(sounds), rows.shape[1])]
-    plotting.dataset_figure(figures_dir / "Samples.png", grid, scale=scale_of(front_end), title=f"Tones of {dataset.path.name}")
+    grid = [sounds[start : start + rows.shape[1]] for start in range(0, len(sounds), rows.shape[1])]
+    plotting.dataset_figure(
+        figures_dir / "Samples.png", grid, scale=scale_of(front_end), title=f"Tones of {dataset.path.name}"
+    )
     for sound in sounds:
-        name = "".join(letter if letter.isalnum() or letter in ".-" else "_" for letter in sound.label.replace(", ", "_"))
+        name = "".join(
+            letter if letter.isalnum() or letter in ".-" else "_" for letter in sound.label.replace(", ", "_")
+        )
         write_wav(audio_dir / f"{name}.wav", sound.wave, sample_rate=dataset.sample_rate)
     print(f"samples: {figures_dir / 'Samples.png'}; sounds: {audio_dir}")
 
@@ -127,8 +147,13 @@ def sample_rows(dataset: Dataset) -> np.ndarray:
     ordered = [k for k, kind in enumerate(dataset.factor_kinds) if kind == "ordered" and counts[k] > 1]
     named = [k for k in ordered if dataset.factor_names[k] == "frequency"]
     axis = (named or sorted(ordered, key=lambda k: -counts[k]))[:1]
-    levels = np.stack([np.unique(column, return_inverse=True)[1].reshape(-1) / max(count - 1, 1)
-                       for column, count in zip(dataset.factors.T, counts)], axis=1)
+    levels = np.stack(
+        [
+            np.unique(column, return_inverse=True)[1].reshape(-1) / max(count - 1, 1)
+            for column, count in zip(dataset.factors.T, counts)
+        ],
+        axis=1,
+    )
     found = []
     groups = np.unique(dataset.factors[:, nominal[0]])[:MAX_LINES] if nominal else [None]
     for group in groups:

@@ -14,8 +14,10 @@ from scipy.io import wavfile
 from syntone.files import replacing, write_text
 
 CSV_COLUMNS = ("model", "seed", "metric", "factor", "latents", "value", "floor", "ceiling", "adjusted")
-CAPTION = ("score [floor, ceiling] → adjusted, where adjusted is (score - floor) / (ceiling - floor). "
-           "Scores are over active latents. {spread}")
+CAPTION = (
+    "score [floor, ceiling] → adjusted, where adjusted is (score - floor) / (ceiling - floor). "
+    "Scores are over active latents. {spread}"
+)
 COUNTS = ("active latents", ": tones")  # rows that count, shown without decimals
 ONE_SEED = "One training seed; the ± of a floor is the spread of its draws."
 MANY_SEEDS = "The ± of a score is its standard deviation over training seeds."
@@ -83,15 +85,21 @@ def table(rows: Sequence[Row], *, factors_of: Sequence[str] = ("MIG",)) -> list[
     follows the score.
     """
     over_active = {row.metric for row in rows if row.latents == "active"}
-    shown = [row for row in rows if (row.latents == "active" or row.metric not in over_active)
-             and (row.factor == "all" or row.metric.split(": ")[-1] in factors_of)]
+    shown = [
+        row
+        for row in rows
+        if (row.latents == "active" or row.metric not in over_active)
+        and (row.factor == "all" or row.metric.split(": ")[-1] in factors_of)
+    ]
     models = list(dict.fromkeys(row.model for row in shown))
     lines = list(dict.fromkeys((row.metric, row.factor) for row in shown))
     counts = {model: len({row.seed for row in shown if row.model == model}) for model in models}
     cells = [["metric", *models], ["training seeds", *[str(counts[model]) for model in models]]]
     for metric, factor in lines:
         name = metric if factor == "all" else f"{metric}, {factor}"
-        mine = [[row for row in shown if (row.model, row.metric, row.factor) == (model, metric, factor)] for model in models]
+        mine = [
+            [row for row in shown if (row.model, row.metric, row.factor) == (model, metric, factor)] for model in models
+        ]
         cells.append([name, *[_cell(group) if group else "–" for group in mine]])
     return cells
 
@@ -119,8 +127,9 @@ def to_latex(cells: Sequence[Sequence[str]]) -> str:
 
     lines = [" & ".join(map(escape, line)) + r" \\" for line in cells]
     columns = "l" * len(cells[0])
-    body = "\n".join([rf"\begin{{tabular}}{{{columns}}}", r"\hline", lines[0], r"\hline", *lines[1:], r"\hline",
-                      r"\end{tabular}"])
+    body = "\n".join(
+        [rf"\begin{{tabular}}{{{columns}}}", r"\hline", lines[0], r"\hline", *lines[1:], r"\hline", r"\end{tabular}"]
+    )
     return body + "\n"
 
 

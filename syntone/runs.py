@@ -59,9 +59,16 @@ class Run:
 
     def checkpoint(self, progress: Progress) -> Checkpoint:
         return Checkpoint(
-            model_name=self.model_name, model_config=self.model_config, front_end_config=self.front_end.config(),
-            options=self.options, dataset_path=self.dataset_path, recipe=self.recipe, train_rows=self.train_rows,
-            valid_rows=self.valid_rows, **vars(progress))
+            model_name=self.model_name,
+            model_config=self.model_config,
+            front_end_config=self.front_end.config(),
+            options=self.options,
+            dataset_path=self.dataset_path,
+            recipe=self.recipe,
+            train_rows=self.train_rows,
+            valid_rows=self.valid_rows,
+            **vars(progress),
+        )
 
 
 def constructor_parameters(name: str) -> dict[str, inspect.Parameter]:
@@ -96,8 +103,9 @@ def model_config(name: str, *, overrides: dict[str, Any], **known: Any) -> dict[
     return defaults | {key: value for key, value in given.items() if key in parameters}
 
 
-def plan(name: str, seed: int, *, args: argparse.Namespace, dataset: Dataset, front_end: FrontEnd,
-         overrides: dict[str, Any]) -> Run:
+def plan(
+    name: str, seed: int, *, args: argparse.Namespace, dataset: Dataset, front_end: FrontEnd, overrides: dict[str, Any]
+) -> Run:
     """One run as the flags ask for it, resumed from what is there.
 
     Raises
@@ -109,26 +117,48 @@ def plan(name: str, seed: int, *, args: argparse.Namespace, dataset: Dataset, fr
     train_rows, valid_rows, weights = training_split(dataset, seed=seed)
     path = checkpoint_path(args.output_dir, name, seed)
     found = load_checkpoint(path) if path.exists() and not args.overwrite else None
-    options = {"seed": seed, "batch_size": args.batch_size, "lr": args.lr, "precision": args.precision,
-               "anneal_from": args.anneal_from, "anneal_epochs": args.anneal_epochs}
-    run = Run(model_name=name, front_end=front_end, epochs=args.epochs, path=path, options=options,
-              model_config=model_config(name, overrides=overrides, input_shape=front_end.shape, n_data=len(train_rows),
-                                        anneal_from=args.anneal_from),
-              dataset_path=str(args.dataset), recipe=dataset.recipe, train_rows=torch.from_numpy(train_rows),
-              valid_rows=torch.from_numpy(valid_rows), weights=None if weights is None else torch.from_numpy(weights),
-              resume=None)
+    options = {
+        "seed": seed,
+        "batch_size": args.batch_size,
+        "lr": args.lr,
+        "precision": args.precision,
+        "anneal_from": args.anneal_from,
+        "anneal_epochs": args.anneal_epochs,
+    }
+    run = Run(
+        model_name=name,
+        front_end=front_end,
+        epochs=args.epochs,
+        path=path,
+        options=options,
+        model_config=model_config(
+            name, overrides=overrides, input_shape=front_end.shape, n_data=len(train_rows), anneal_from=args.anneal_from
+        ),
+        dataset_path=str(args.dataset),
+        recipe=dataset.recipe,
+        train_rows=torch.from_numpy(train_rows),
+        valid_rows=torch.from_numpy(valid_rows),
+        weights=None if weights is None else torch.from_numpy(weights),
+        resume=None,
+    )
     if found is None:
         return run
     different = _differences(found, run)
     if different:
-        raise InputError(f"{run.path}: was trained with other options ({different}); give --overwrite to start anew or "
-                         f"another --output_dir")
+        raise InputError(
+            f"{run.path}: was trained with other options ({different}); give --overwrite to start anew or "
+            f"another --output_dir"
+        )
     if found.epoch > args.epochs:
-        raise InputError(f"{run.path}: has {found.epoch} epochs, more than --epochs {args.epochs}; give --epochs "
-                         f"{found.epoch} or more, or --overwrite to start anew")
+        raise InputError(
+            f"{run.path}: has {found.epoch} epochs, more than --epochs {args.epochs}; give --epochs "
+            f"{found.epoch} or more, or --overwrite to start anew"
+        )
     if found.epoch < args.epochs and not args.resume:
-        raise InputError(f"{run.path}: has {found.epoch} of {args.epochs} epochs; give --resume to go on or --overwrite to "
-                         f"start anew")
+        raise InputError(
+            f"{run.path}: has {found.epoch} of {args.epochs} epochs; give --resume to go on or --overwrite to "
+            f"start anew"
+        )
     if found.epoch < args.epochs:
         check_resumable(found, path=run.path)
     progress = Progress(**{name: getattr(found, name) for name in Progress.__dataclass_fields__})
@@ -143,20 +173,31 @@ def check_processes(planned: list[Run], processes: Processes, *, batch_size: int
     InputError
         In every process alike.
     """
-    stands = [(str(run.path), run.first_epoch, sum(value.double().sum().item() for value in run.resume.last.values())
-               if run.resume else 0.0) for run in planned]
+    stands = [
+        (
+            str(run.path),
+            run.first_epoch,
+            sum(value.double().sum().item() for value in run.resume.last.values()) if run.resume else 0.0,
+        )
+        for run in planned
+    ]
     if not same_everywhere(stands, processes):
-        raise InputError("--output_dir: the processes do not see the same checkpoints in it; give a folder that all share")
+        raise InputError(
+            "--output_dir: the processes do not see the same checkpoints in it; give a folder that all share"
+        )
     for run in planned:
         smallest = min(batch_sizes(len(run.train_rows), batch_size) + batch_sizes(len(run.valid_rows), batch_size))
         if processes.count > smallest:
-            raise InputError(f"--batch_size: {processes.count} processes cannot share a batch of {smallest} tones; start "
-                             f"fewer processes or give a larger dataset or batch")
+            raise InputError(
+                f"--batch_size: {processes.count} processes cannot share a batch of {smallest} tones; start "
+                f"fewer processes or give a larger dataset or batch"
+            )
 
 
 def save(run: Run, progress: Progress) -> None:
     """Write checkpoint, curves and history. The checkpoint takes its name last: where it is there, the others are at least
     as new. It is the largest, so a full disk shows before any of the three is replaced."""
+
     def beside() -> None:
         training_curves(run.path.with_suffix(".png"), progress.history, title=run.path.stem)
         write_text(run.path.with_suffix(".csv"), history_csv(progress.history))
@@ -164,8 +205,15 @@ def save(run: Run, progress: Progress) -> None:
     save_checkpoint(run.path, run.checkpoint(progress), beside=beside)
 
 
-def features_of(dataset: Dataset, front_end: FrontEnd, *, device: torch.device, memory: float | None, folder: Path,
-                progress: Callable[[int], None]) -> tuple[Tensor, str]:
+def features_of(
+    dataset: Dataset,
+    front_end: FrontEnd,
+    *,
+    device: torch.device,
+    memory: float | None,
+    folder: Path,
+    progress: Callable[[int], None],
+) -> tuple[Tensor, str]:
     """The features of every tone, (N, 1, M, L), and where they are, in words.
 
     They are kept on the device, in main memory or, where they exceed `memory` (GB; None: half of what there is), in a
@@ -190,24 +238,54 @@ def side_by_side(runs: list[Run], *, at_once: int) -> list[list[Run]]:
     for run in runs:
         key = run.model_name, run.first_epoch, len(run.train_rows), len(run.valid_rows)
         alike.setdefault(key if at_once > 1 else (run.path,), []).append(run)
-    return [group[start:start + at_once] for group in alike.values() for start in range(0, len(group), at_once)]
+    return [group[start : start + at_once] for group in alike.values() for start in range(0, len(group), at_once)]
 
 
-def train_group(group: list[Run], features: Tensor, *, args: argparse.Namespace, device: torch.device, processes: Processes,
-                score: Callable | None, **calls: Callable) -> list[Progress]:
+def train_group(
+    group: list[Run],
+    features: Tensor,
+    *,
+    args: argparse.Namespace,
+    device: torch.device,
+    processes: Processes,
+    score: Callable | None,
+    **calls: Callable,
+) -> list[Progress]:
     """Train runs side by side to their last epoch. `score(model, epoch=...)` as in `Learner`, with the model."""
     learners = []
     for run in group:
         torch.manual_seed(run.seed)  # of the weights
         model = build_model(run.model_name, **run.model_config)
-        pressure = functools.partial(annealed_pressure, start=run.options["anneal_from"], epochs=run.options["anneal_epochs"])
-        learners.append(Learner(
-            model=model, train_rows=run.train_rows, valid_rows=run.valid_rows, seed=run.seed, name=str(run.path),
-            weights=run.weights, pressure=pressure, resume=run.resume, save=functools.partial(save, run) if processes.writes else (lambda progress: None),
-            score=None if score is None else lambda epoch, model=model: score(model, epoch=epoch)))
-    return train(learners, features, epochs=args.epochs, batch_size=args.batch_size, lr=args.lr, device=device,
-                 precision=getattr(torch, args.precision), save_seconds=args.save_seconds, processes=processes,
-                 graphs=not args.no_graphs, **calls)
+        pressure = functools.partial(
+            annealed_pressure, start=run.options["anneal_from"], epochs=run.options["anneal_epochs"]
+        )
+        learners.append(
+            Learner(
+                model=model,
+                train_rows=run.train_rows,
+                valid_rows=run.valid_rows,
+                seed=run.seed,
+                name=str(run.path),
+                weights=run.weights,
+                pressure=pressure,
+                resume=run.resume,
+                save=functools.partial(save, run) if processes.writes else (lambda progress: None),
+                score=None if score is None else lambda epoch, model=model: score(model, epoch=epoch),
+            )
+        )
+    return train(
+        learners,
+        features,
+        epochs=args.epochs,
+        batch_size=args.batch_size,
+        lr=args.lr,
+        device=device,
+        precision=getattr(torch, args.precision),
+        save_seconds=args.save_seconds,
+        processes=processes,
+        graphs=not args.no_graphs,
+        **calls,
+    )
 
 
 def _differences(found: Checkpoint, run: Run) -> str:

@@ -49,8 +49,10 @@ def select_device(name: str) -> torch.device:
     if name == "auto":
         name = next(device for device, there in present.items() if there)
     if not present.get(name, False):
-        raise InputError(f"--device: {name!r} is not available here; give one of "
-                         f"{', '.join(device for device, there in present.items() if there)}")
+        raise InputError(
+            f"--device: {name!r} is not available here; give one of "
+            f"{', '.join(device for device, there in present.items() if there)}"
+        )
     if name == "cuda":  # with its number, as tensors on it have
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
     return torch.device(name)
@@ -88,7 +90,7 @@ class _GatherRows(torch.autograd.Function):
     def forward(context, rows: Tensor, sizes: tuple[int, ...], rank: int) -> Tensor:
         context.sizes, context.rank = sizes, rank
         padded = rows.new_zeros((max(sizes), *rows.shape[1:]))  # collectives want equal shapes
-        padded[:len(rows)] = rows
+        padded[: len(rows)] = rows
         parts = [torch.empty_like(padded) for _ in sizes]
         dist.all_gather(parts, padded)
         return torch.cat([part[:size] for part, size in zip(parts, sizes)])
@@ -200,8 +202,14 @@ class Steps:
 
     WARM_UP = 3
 
-    def __init__(self, bodies: Sequence[Callable[[int], None]], generators: Sequence[torch.Generator], device: torch.device,
-                 *, graphs: bool = True) -> None:
+    def __init__(
+        self,
+        bodies: Sequence[Callable[[int], None]],
+        generators: Sequence[torch.Generator],
+        device: torch.device,
+        *,
+        graphs: bool = True,
+    ) -> None:
         self.bodies, self.generators, self.device = bodies, generators, device
         self.captures = graphs and device.type == "cuda"
         self.streams = [torch.cuda.Stream(device) for _ in bodies] if self.captures else []
@@ -215,7 +223,9 @@ class Steps:
             return
         if n not in self.graphs:
             self.taken[n] += 1
-            if self.taken[n] <= self.WARM_UP:  # in turn: what one model makes for all on first use is there for the next
+            if (
+                self.taken[n] <= self.WARM_UP
+            ):  # in turn: what one model makes for all on first use is there for the next
                 return self._side_by_side(n, in_turn=True)
             self.graphs[n] = self._captured(n)
         self.graphs[n].replay()
@@ -240,6 +250,7 @@ class Steps:
             with torch.cuda.graph(graph):
                 self._side_by_side(n)
         except RuntimeError as fault:
-            raise MachineError(f"a training step could not be captured for the GPU ({str(fault).splitlines()[0]}); "
-                               f"give --no_graphs") from fault
+            raise MachineError(
+                f"a training step could not be captured for the GPU ({str(fault).splitlines()[0]}); give --no_graphs"
+            ) from fault
         return graph

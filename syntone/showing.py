@@ -85,24 +85,35 @@ def _check_seeds(checkpoints: list[Checkpoint], paths: list[Path]) -> None:
     seen: set[tuple[str, int]] = set()
     for checkpoint, path in zip(checkpoints, paths):
         other = first.setdefault(checkpoint.model_name, checkpoint)
-        same = (checkpoint.model_config == other.model_config and checkpoint.front_end_config == other.front_end_config
-                and checkpoint.epoch == other.epoch and checkpoint.recipe == other.recipe
-                and checkpoint.options | {"seed": 0} == other.options | {"seed": 0})
+        same = (
+            checkpoint.model_config == other.model_config
+            and checkpoint.front_end_config == other.front_end_config
+            and checkpoint.epoch == other.epoch
+            and checkpoint.recipe == other.recipe
+            and checkpoint.options | {"seed": 0} == other.options | {"seed": 0}
+        )
         if not same:
-            raise InputError(f"{path}: was trained with other options than the {checkpoint.model_name} before it, so the "
-                             f"two are no seeds of one model; evaluate them one at a time")
+            raise InputError(
+                f"{path}: was trained with other options than the {checkpoint.model_name} before it, so the "
+                f"two are no seeds of one model; evaluate them one at a time"
+            )
         if (checkpoint.model_name, checkpoint.seed) in seen:
-            raise InputError(f"{path}: {checkpoint.model_name} with seed {checkpoint.seed} was given before; give each once")
+            raise InputError(
+                f"{path}: {checkpoint.model_name} with seed {checkpoint.seed} was given before; give each once"
+            )
         seen.add((checkpoint.model_name, checkpoint.seed))
 
 
 def warnings_for(entries: list[Entry]) -> list[str]:
     """What a reader of the scores must know, one line each."""
-    return list(dict.fromkeys(f"{entry.mismatch}; its tones are all taken as unseen" for entry in entries if entry.mismatch))
+    return list(
+        dict.fromkeys(f"{entry.mismatch}; its tones are all taken as unseen" for entry in entries if entry.mismatch)
+    )
 
 
-def draw_and_sound(entry: Entry, codes: evaluation.Codes, *, figures_dir: Path, audio_dir: Path, seed: int,
-                   animate: bool) -> None:
+def draw_and_sound(
+    entry: Entry, codes: evaluation.Codes, *, figures_dir: Path, audio_dir: Path, seed: int, animate: bool
+) -> None:
     """Write the figures and sounds of one model; with `animate` the two GIFs too."""
     name, front_end, model = entry.checkpoint.model_name, entry.front_end, entry.model
     scale = evaluation.scale_of(front_end)
@@ -112,19 +123,31 @@ def draw_and_sound(entry: Entry, codes: evaluation.Codes, *, figures_dir: Path, 
     chosen = evaluation.choose_rows(entry.valid_rows, entry.dataset.y, n=N_FRAMES, rng=rng)
     rebuilt = evaluation.reconstruct(model, entry.features[chosen])
     labels = [entry.dataset.describe(row) for row in chosen]
-    originals = evaluation.sounds_of(entry.features[chosen], front_end=front_end, labels=labels,
-                                     waves=np.array(entry.dataset.x[chosen]))
+    originals = evaluation.sounds_of(
+        entry.features[chosen], front_end=front_end, labels=labels, waves=np.array(entry.dataset.x[chosen])
+    )
     decoded = evaluation.sounds_of(rebuilt, front_end=front_end, labels=["reconstruction"] * len(chosen))
     every = max(1, len(chosen) // N_TONES)
     plotting.reconstruction_figure(
-        figures_dir / f"Original_vs_Reconstructed_{name}.png", originals[::every], decoded[::every], scale=scale,
-        title=f"{name}: validation tones and their reconstructions")
+        figures_dir / f"Original_vs_Reconstructed_{name}.png",
+        originals[::every],
+        decoded[::every],
+        scale=scale,
+        title=f"{name}: validation tones and their reconstructions",
+    )
 
     noise = rng.standard_normal((N_FRAMES, codes.codes.shape[1]))
-    samples = evaluation.sounds_of(evaluation.decode(model, noise, device=device), front_end=front_end,
-                                   labels=[f"sample {i + 1} of the prior" for i in range(N_FRAMES)])
-    plotting.sample_figure(figures_dir / f"Generated_sample_{name}.png", samples[:N_SAMPLES], scale=scale,
-                           title=f"{name}: tones decoded from z drawn from N(0, I)")
+    samples = evaluation.sounds_of(
+        evaluation.decode(model, noise, device=device),
+        front_end=front_end,
+        labels=[f"sample {i + 1} of the prior" for i in range(N_FRAMES)],
+    )
+    plotting.sample_figure(
+        figures_dir / f"Generated_sample_{name}.png",
+        samples[:N_SAMPLES],
+        scale=scale,
+        title=f"{name}: tones decoded from z drawn from N(0, I)",
+    )
 
     base_row = int(rng.choice(entry.valid_rows))
     values = evaluation.traversal_values(codes.codes, n_steps=N_STEPS)
@@ -134,34 +157,69 @@ def draw_and_sound(entry: Entry, codes: evaluation.Codes, *, figures_dir: Path, 
     mels = np.stack([walk.mel for walk in walks]).reshape(*moved.shape[:2], *walks[0].mel.shape)
     row_labels = [f"z{j}: {codes.kl[j]:.2f} nats" + ("" if codes.active[j] else "\n(collapsed)") for j in codes.order]
     plotting.traversal_figure(
-        figures_dir / f"{name}_Latent_Space_Interpolation.png", mels, values=values[codes.order], labels=row_labels,
-        scale=scale, title=f"{name}: each row moves one latent between its 2 % and 98 % quantile, from the code of "
-                           f"{entry.dataset.describe(base_row)}; rows by mean KL")
+        figures_dir / f"{name}_Latent_Space_Interpolation.png",
+        mels,
+        values=values[codes.order],
+        labels=row_labels,
+        scale=scale,
+        title=f"{name}: each row moves one latent between its 2 % and 98 % quantile, from the code of "
+        f"{entry.dataset.describe(base_row)}; rows by mean KL",
+    )
 
-    _write_sounds(audio_dir, originals, decoded, samples, np.stack([walk.wave for walk in walks]), codes.order,
-                  sample_rate=front_end.sample_rate)
-    moves = [f"{label}, {steps[0]:+.2f} to {steps[-1]:+.2f}" for label, steps in
-             zip((label.replace("\n", " ") for label in row_labels), values[codes.order])]
+    _write_sounds(
+        audio_dir,
+        originals,
+        decoded,
+        samples,
+        np.stack([walk.wave for walk in walks]),
+        codes.order,
+        sample_rate=front_end.sample_rate,
+    )
+    moves = [
+        f"{label}, {steps[0]:+.2f} to {steps[-1]:+.2f}"
+        for label, steps in zip((label.replace("\n", " ") for label in row_labels), values[codes.order])
+    ]
     _describe_sounds(audio_dir, labels, [sample.label for sample in samples], dict(zip(codes.order, moves)))
     if animate:
-        plotting.tone_gif(figures_dir / "Original_vs_Reconstructed.gif", list(zip(originals, decoded)), scale=scale,
-                          title=f"{name}: validation tones and their reconstructions")
-        plotting.tone_gif(figures_dir / "Generated_Samples.gif", [[sample] for sample in samples], scale=scale,
-                          title=f"{name}: tones decoded from N(0, I)")
+        plotting.tone_gif(
+            figures_dir / "Original_vs_Reconstructed.gif",
+            list(zip(originals, decoded)),
+            scale=scale,
+            title=f"{name}: validation tones and their reconstructions",
+        )
+        plotting.tone_gif(
+            figures_dir / "Generated_Samples.gif",
+            [[sample] for sample in samples],
+            scale=scale,
+            title=f"{name}: tones decoded from N(0, I)",
+        )
 
 
-def draw_information(entry: Entry, codes: evaluation.Codes, shares: np.ndarray, *, factors: Sequence[str],
-                     figures_dir: Path) -> None:
+def draw_information(
+    entry: Entry, codes: evaluation.Codes, shares: np.ndarray, *, factors: Sequence[str], figures_dir: Path
+) -> None:
     """Write the heat map of shares (K, D), mutual information in units of the factors' entropies."""
     name, order = entry.checkpoint.model_name, codes.order
     labels = [f"z{j}\n{codes.kl[j]:.2f}" + ("" if codes.active[j] else "\n(collapsed)") for j in order]
-    plotting.information_figure(figures_dir / f"{name}_Mutual_Information.png", shares[:, order], factors=factors,
-                                latents=labels, title=f"{name}: share of each factor's entropy that each latent knows; "
-                                                      f"framed the two that MIG compares")
+    plotting.information_figure(
+        figures_dir / f"{name}_Mutual_Information.png",
+        shares[:, order],
+        factors=factors,
+        latents=labels,
+        title=f"{name}: share of each factor's entropy that each latent knows; framed the two that MIG compares",
+    )
 
 
-def _write_sounds(directory: Path, originals: list, decoded: list, samples: list, walks: np.ndarray, order: np.ndarray, *,
-                  sample_rate: int) -> None:
+def _write_sounds(
+    directory: Path,
+    originals: list,
+    decoded: list,
+    samples: list,
+    walks: np.ndarray,
+    order: np.ndarray,
+    *,
+    sample_rate: int,
+) -> None:
     """WAVs at their true level; a traversal row is one file, its steps after one another with a pause between."""
     for kind, sounds in (("original", originals), ("reconstruction", decoded), ("sample", samples)):
         for number, sound in enumerate(sounds, start=1):
@@ -174,11 +232,18 @@ def _write_sounds(directory: Path, originals: list, decoded: list, samples: list
 
 def _describe_sounds(directory: Path, tones: Sequence[str], samples: Sequence[str], moves: dict[int, str]) -> None:
     """sounds.csv, which says of every WAV beside it what it is."""
-    named = [(f"{kind}_{number}.wav", kind, words) for kind, described in
-             (("original", tones), ("reconstruction", tones), ("sample", samples))
-             for number, words in enumerate(described, start=1)]
+    named = [
+        (f"{kind}_{number}.wav", kind, words)
+        for kind, described in (("original", tones), ("reconstruction", tones), ("sample", samples))
+        for number, words in enumerate(described, start=1)
+    ]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([("file", "kind", "description"), *named,
-                      *[(f"traversal_z{latent}.wav", "traversal", words) for latent, words in moves.items()]])
+    writer.writerows(
+        [
+            ("file", "kind", "description"),
+            *named,
+            *[(f"traversal_z{latent}.wav", "traversal", words) for latent, words in moves.items()],
+        ]
+    )
     write_text(directory / "sounds.csv", text.getvalue())

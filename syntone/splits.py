@@ -18,7 +18,9 @@ from syntone.data import Dataset
 Levels = Mapping[str, tuple[str, np.ndarray]]  # factor -> its kind, and its values or class indices
 
 
-def parse_condition(condition: str, *, levels: Levels, level_names: Mapping[str, Sequence[str]]) -> tuple[str, np.ndarray]:
+def parse_condition(
+    condition: str, *, levels: Levels, level_names: Mapping[str, Sequence[str]]
+) -> tuple[str, np.ndarray]:
     """`NAME=VALUE[,VALUE...]` or `NAME=LOW:HIGH` (both included, in the factor's unit): its factor, and which of the
     factor's levels meet it, bool.
 
@@ -45,23 +47,30 @@ def parse_condition(condition: str, *, levels: Levels, level_names: Mapping[str,
         try:
             low, high = float(low), float(high if colon else low)
         except ValueError:
-            raise InputError(f"--hold_out: {condition!r}: {word!r} is no number; write {name}=VALUE or {name}=LOW:HIGH "
-                             f"in the factor's unit") from None
+            raise InputError(
+                f"--hold_out: {condition!r}: {word!r} is no number; write {name}=VALUE or {name}=LOW:HIGH "
+                f"in the factor's unit"
+            ) from None
         slack = 1e-9 * np.abs(values)  # a value is typed with fewer digits than it has
         met |= (values >= low - slack) & (values <= high + slack)
     if not met.any():
-        raise InputError(f"--hold_out: no level of {name} meets {condition!r}; its levels run from {values.min():g} to "
-                         f"{values.max():g}")
+        raise InputError(
+            f"--hold_out: no level of {name} meets {condition!r}; its levels run from {values.min():g} to "
+            f"{values.max():g}"
+        )
     return name, met
 
 
-def check_hold_outs(hold_outs: Sequence[Sequence[str]], levels: Levels, *, level_names: Mapping[str, Sequence[str]]) -> None:
+def check_hold_outs(
+    hold_outs: Sequence[Sequence[str]], levels: Levels, *, level_names: Mapping[str, Sequence[str]]
+) -> None:
     """Refuse hold-outs that name what is not there, or that alone keep every tone out."""
     for conditions in hold_outs:
         met = [parse_condition(condition, levels=levels, level_names=level_names)[1] for condition in conditions]
         if all(mask.all() for mask in met):
-            raise InputError(f"--hold_out: every tone meets {' '.join(conditions)}, so none is left to train on; hold out "
-                             f"less")
+            raise InputError(
+                f"--hold_out: every tone meets {' '.join(conditions)}, so none is left to train on; hold out less"
+            )
 
 
 def check_correlations(correlations: Sequence[tuple[str, str, float]], levels: Levels) -> None:
@@ -72,8 +81,10 @@ def check_correlations(correlations: Sequence[tuple[str, str, float]], levels: L
                 raise InputError(f"--correlate: {name!r} is no factor here; choose from {', '.join(levels)}")
             kind, values = levels[name]
             if kind != "ordered" or len(values) < 2:
-                raise InputError(f"--correlate: {name} is {kind} with {len(values)} levels; choose ordered factors of two "
-                                 f"levels or more")
+                raise InputError(
+                    f"--correlate: {name} is {kind} with {len(values)} levels; choose ordered factors of two "
+                    f"levels or more"
+                )
         if one == other:
             raise InputError(f"--correlate: {one} with itself; name two factors")
 
@@ -94,11 +105,16 @@ def held_out(dataset: Dataset) -> np.ndarray:
     hold_outs = _options(dataset, "hold_out")
     if not hold_outs:
         return found
-    columns = {name: np.unique(column, return_inverse=True) for name, column in
-               zip(dataset.factor_names, dataset.factor_values.T)}
+    columns = {
+        name: np.unique(column, return_inverse=True)
+        for name, column in zip(dataset.factor_names, dataset.factor_values.T)
+    }
     levels = {name: (kind, columns[name][0]) for name, kind in zip(dataset.factor_names, dataset.factor_kinds)}
-    level_names = {name: [dataset.level_name(name, value) for value in values]
-                   for name, (kind, values) in levels.items() if kind == "nominal"}
+    level_names = {
+        name: [dataset.level_name(name, value) for value in values]
+        for name, (kind, values) in levels.items()
+        if kind == "nominal"
+    }
     for conditions in hold_outs:
         meets_all = np.ones(len(dataset), bool)
         for condition in conditions:
@@ -123,7 +139,9 @@ def correlation_weights(dataset: Dataset) -> np.ndarray | None:
 def _scaled_levels(dataset: Dataset, name: str) -> np.ndarray:
     """Level indices scaled to [0, 1]: equal steps whatever the unit, so a log-spaced factor is as evenly spread."""
     if name not in dataset.factor_names:
-        raise InputError(f"{dataset.path}: its recipe correlates {name!r}, which is no factor of it; re-create the file")
+        raise InputError(
+            f"{dataset.path}: its recipe correlates {name!r}, which is no factor of it; re-create the file"
+        )
     levels = dataset.factors[:, dataset.factor_names.index(name)].astype(np.float64)
     return (levels - levels.min()) / max(levels.max() - levels.min(), 1)
 
@@ -138,7 +156,9 @@ def split(n: int, *, seed: int, validation: float = 0.2) -> tuple[np.ndarray, np
     """
     n_valid = max(2, round(validation * n))
     if n - n_valid < 2:
-        raise InputError(f"{n} tones cannot be split into at least 2 for training and 2 for validation; make more tones")
+        raise InputError(
+            f"{n} tones cannot be split into at least 2 for training and 2 for validation; make more tones"
+        )
     order = np.random.default_rng(seed).permutation(n)
     return np.sort(order[n_valid:]), np.sort(order[:n_valid])
 
@@ -153,13 +173,17 @@ def training_split(dataset: Dataset, *, seed: int) -> tuple[np.ndarray, np.ndarr
     """
     kept = np.flatnonzero(~held_out(dataset))
     if len(kept) < 4:
-        raise InputError(f"{dataset.path}: --hold_out leaves {len(kept)} of {len(dataset)} tones to train and validate on; "
-                         f"make the dataset again with less held out")
+        raise InputError(
+            f"{dataset.path}: --hold_out leaves {len(kept)} of {len(dataset)} tones to train and validate on; "
+            f"make the dataset again with less held out"
+        )
     train, valid = (kept[rows] for rows in split(len(kept), seed=seed))
     weights = correlation_weights(dataset)
     if weights is not None and (weights[train] > 1e-6 * weights[train].max(initial=1e-300)).sum() < 2:
-        raise InputError(f"{dataset.path}: --correlate leaves fewer than two tones that are ever trained on; make the "
-                         f"dataset again with a larger sigma")
+        raise InputError(
+            f"{dataset.path}: --correlate leaves fewer than two tones that are ever trained on; make the "
+            f"dataset again with a larger sigma"
+        )
     return train, valid, None if weights is None else weights[train]
 
 

@@ -83,8 +83,12 @@ class Grid:
     @cached_property
     def values(self) -> tuple[np.ndarray, ...]:
         """The levels of every factor in physical units (timbre: class index), in the order of `factor_names`."""
-        return (np.arange(len(self.waveforms), dtype=float), np.array(self.amps), np.array(self.freqs),
-                *(np.array(levels) for _, levels in self.further))
+        return (
+            np.arange(len(self.waveforms), dtype=float),
+            np.array(self.amps),
+            np.array(self.freqs),
+            *(np.array(levels) for _, levels in self.further),
+        )
 
     def levels(self, rows: np.ndarray) -> np.ndarray:
         """Level index of every factor for the given rows: int32 (len(rows), K), in the order of `factor_names`."""
@@ -99,8 +103,13 @@ class Grid:
     @property
     def draws(self) -> bool:
         """Whether a tone holds anything random, so that no two tones share a unit tone."""
-        return (self.random_phase or self.onset_jitter > 0 or self.detune_cents > 0 or self.snr_db is not None
-                or "noise" in self.factor_names)
+        return (
+            self.random_phase
+            or self.onset_jitter > 0
+            or self.detune_cents > 0
+            or self.snr_db is not None
+            or "noise" in self.factor_names
+        )
 
     @property
     def may_clip(self) -> bool:
@@ -118,12 +127,25 @@ def render_tone(grid: Grid, row: int, *, unit=unit_tone) -> np.ndarray:
     generator = tone_generator(grid.seed, row) if grid.draws else None
     phase, onset, detune = further.get("phase", 0.0), 0.0, 0.0
     if generator is not None:
-        drawn = draw_nuisance(random_phase=grid.random_phase, onset_jitter=grid.onset_jitter,
-                              detune_cents=grid.detune_cents, generator=generator)
+        drawn = draw_nuisance(
+            random_phase=grid.random_phase,
+            onset_jitter=grid.onset_jitter,
+            detune_cents=grid.detune_cents,
+            generator=generator,
+        )
         phase, onset, detune = phase + drawn.phase, drawn.onset, drawn.detune
-    tone = unit(grid.waveforms[timbre], grid.freqs[frequency] * 2 ** (detune / 1200), sample_rate=grid.sample_rate,
-                n_samples=grid.n_samples, oscillator=grid.oscillator, level=grid.level, phase=phase, onset=onset,
-                vibrato=further.get("vibrato", 0.0), brightness=further.get("brightness", 0.0))
+    tone = unit(
+        grid.waveforms[timbre],
+        grid.freqs[frequency] * 2 ** (detune / 1200),
+        sample_rate=grid.sample_rate,
+        n_samples=grid.n_samples,
+        oscillator=grid.oscillator,
+        level=grid.level,
+        phase=phase,
+        onset=onset,
+        vibrato=further.get("vibrato", 0.0),
+        brightness=further.get("brightness", 0.0),
+    )
     tone = np.float32(grid.amps[amplitude]) * tone
     attack = further.get("attack", 0.0)
     if onset or attack:
@@ -150,13 +172,14 @@ def render(grid: Grid, *, block_bytes: int = BLOCK_BYTES) -> Iterator[np.ndarray
         yield from _render_by_row(grid, block_bytes=block_bytes)
         return
     amps = np.array(grid.amps, dtype=np.float32)
-    tone = functools.partial(unit_tone, sample_rate=grid.sample_rate, n_samples=grid.n_samples, oscillator=grid.oscillator,
-                             level=grid.level)
+    tone = functools.partial(
+        unit_tone, sample_rate=grid.sample_rate, n_samples=grid.n_samples, oscillator=grid.oscillator, level=grid.level
+    )
     amps_per_block = max(1, block_bytes // (4 * len(grid.waveforms) * grid.n_samples))
     for freq in grid.freqs:
         units = np.stack([tone(waveform, freq) for waveform in grid.waveforms])
         for start in range(0, len(amps), amps_per_block):
-            block = amps[start:start + amps_per_block, None, None] * units
+            block = amps[start : start + amps_per_block, None, None] * units
             yield block.reshape(-1, grid.n_samples)
 
 
@@ -180,10 +203,15 @@ def twins(grid: Grid) -> list[tuple[str, str, float]]:
         if grid.sample_rate / freq not in (2, 3, 4):
             continue
         period = round(grid.sample_rate / freq)
-        spectra = {waveform: np.abs(np.fft.rfft(unit_tone(waveform, freq, sample_rate=grid.sample_rate, n_samples=period)))
-                   for waveform in grid.waveforms}
-        found += [(one, other, freq) for one, other in itertools.combinations(grid.waveforms, 2)
-                  if np.allclose(spectra[one], spectra[other], atol=1e-5)]
+        spectra = {
+            waveform: np.abs(np.fft.rfft(unit_tone(waveform, freq, sample_rate=grid.sample_rate, n_samples=period)))
+            for waveform in grid.waveforms
+        }
+        found += [
+            (one, other, freq)
+            for one, other in itertools.combinations(grid.waveforms, 2)
+            if np.allclose(spectra[one], spectra[other], atol=1e-5)
+        ]
     return found
 
 
@@ -191,8 +219,11 @@ def single_partials(grid: Grid) -> list[tuple[str, int]]:
     """Waveforms other than the sine that are band-limited down to their fundamental, and at how many frequencies."""
     if grid.oscillator == "naive":
         return []
-    counts = [(waveform, sum(n_partials(waveform, freq, sample_rate=grid.sample_rate) == 1 for freq in grid.freqs))
-              for waveform in grid.waveforms if waveform != "sine"]
+    counts = [
+        (waveform, sum(n_partials(waveform, freq, sample_rate=grid.sample_rate) == 1 for freq in grid.freqs))
+        for waveform in grid.waveforms
+        if waveform != "sine"
+    ]
     return [(waveform, count) for waveform, count in counts if count]
 
 
@@ -205,20 +236,28 @@ def warnings_for(grid: Grid) -> list[str]:
     # Only a tone whose every sample falls on a zero of its waveform is silent; that needs few samples per period or
     # very few samples at all, so the ends of the grid are enough to look at.
     varied = grid.random_phase or grid.detune_cents or {"phase", "vibrato"} & set(grid.factor_names)
-    silent = [(waveform, freq) for freq in sorted({grid.freqs[0], grid.freqs[-1]}) for waveform in grid.waveforms
-              if not varied and np.abs(unit_tone(waveform, freq, **shape)).max() < 1e-6]
+    silent = [
+        (waveform, freq)
+        for freq in sorted({grid.freqs[0], grid.freqs[-1]})
+        for waveform in grid.waveforms
+        if not varied and np.abs(unit_tone(waveform, freq, **shape)).max() < 1e-6
+    ]
     for waveform, freq in silent:
         count = grid.n_tones // (len(grid.freqs) * len(grid.waveforms))
         messages.append(f"{count} {waveform} tones at {freq:g} Hz are silent: every sample falls on a zero")
     if grid.freqs[-1] >= nyquist:
-        messages.append(f"frequency {grid.freqs[-1]:g} Hz is half the sample rate, where a tone has no partial but its "
-                        f"fundamental; a --freq_end below {nyquist:g} avoids it")
+        messages.append(
+            f"frequency {grid.freqs[-1]:g} Hz is half the sample rate, where a tone has no partial but its "
+            f"fundamental; a --freq_end below {nyquist:g} avoids it"
+        )
     for one, other, freq in twins(grid) if grid.oscillator == "naive" and not varied else []:
         messages.append(f"{one} and {other} tones at {freq:g} Hz have the same spectrum and cannot be told apart")
     for waveform, count in single_partials(grid):
-        messages.append(f"band-limited {waveform} tones keep no partial but the fundamental at {count} of "
-                        f"{len(grid.freqs)} frequencies, where they differ from sines in level alone; a lower --freq_end "
-                        f"avoids it")
+        messages.append(
+            f"band-limited {waveform} tones keep no partial but the fundamental at {count} of "
+            f"{len(grid.freqs)} frequencies, where they differ from sines in level alone; a lower --freq_end "
+            f"avoids it"
+        )
     if "brightness" in grid.factor_names and "sine" in grid.waveforms:
         messages.append("a sine has one partial, so brightness changes nothing in it; leave it out of --waveforms")
     return messages

@@ -19,7 +19,17 @@ from torch import Tensor, nn
 
 from syntone.cli import MachineError, Terminated
 from syntone.guards import spoilt_state, spoilt_term
-from syntone.runtime import ALONE, Processes, Steps, adopt_state, autocast, average_gradients, build_optimizer, place, spread
+from syntone.runtime import (
+    ALONE,
+    Processes,
+    Steps,
+    adopt_state,
+    autocast,
+    average_gradients,
+    build_optimizer,
+    place,
+    spread,
+)
 
 SHUFFLE, NOISE, VALIDATION, VALIDATION_ORDER = range(4)
 
@@ -81,9 +91,17 @@ class Pass:
     """A model's way through as many rows, time and again: the order, the place in it and the sums of the terms stay where
     they are in memory, so that a step can be captured once and replayed, and nothing waits for the device before the end."""
 
-    def __init__(self, model: nn.Module, features: Tensor, n_rows: int, *, device: torch.device,
-                 optimizer: torch.optim.Optimizer | None = None, processes: Processes = ALONE,
-                 precision: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        features: Tensor,
+        n_rows: int,
+        *,
+        device: torch.device,
+        optimizer: torch.optim.Optimizer | None = None,
+        processes: Processes = ALONE,
+        precision: torch.dtype = torch.float32,
+    ) -> None:
         self.model, self.features, self.optimizer = model, features, optimizer
         self.device, self.processes, self.precision = device, processes, precision
         self.generator = torch.Generator(device)
@@ -167,8 +185,11 @@ class _Training:
     def finish_epoch(self, epoch: int) -> None:
         """Note the epoch's terms, or stop where one is not finite: what stands then is the epoch before."""
         trained, validated = self.training.terms(), self.validation.terms()
-        problem = (spoilt_term(trained, phase="training") or spoilt_term(validated, phase="validation")
-                   or spoilt_state(self.learner.model, self.optimizer))
+        problem = (
+            spoilt_term(trained, phase="training")
+            or spoilt_term(validated, phase="validation")
+            or spoilt_state(self.learner.model, self.optimizer)
+        )
         if problem:
             self.save()  # the epoch before was good
             raise MachineError(f"{problem} in epoch {epoch}; {self.what_is_saved()}; try a smaller --lr")
@@ -182,8 +203,14 @@ class _Training:
         last = _copied(self.learner.model.state_dict())
         if validated["loss"] < self.best_loss:
             self.best_loss, self.best_epoch, self.best = validated["loss"], epoch, last
-        self.stands = Progress(epoch, self.best_epoch, last, self.best, _copied(self.optimizer.state_dict()),
-                               {name: list(column) for name, column in self.history.items()})
+        self.stands = Progress(
+            epoch,
+            self.best_epoch,
+            last,
+            self.best,
+            _copied(self.optimizer.state_dict()),
+            {name: list(column) for name, column in self.history.items()},
+        )
         self.epoch = epoch
 
     def what_is_saved(self) -> str:
@@ -224,10 +251,21 @@ def draw_order(n_rows: int, weights: Tensor | None, *, generator: torch.Generato
     return torch.searchsorted(edges, drawn, right=True).clamp_max(n_rows - 1)
 
 
-def train(learners: Sequence[Learner], features: Tensor, *, epochs: int, batch_size: int, lr: float,
-          device: torch.device | None = None, precision: torch.dtype = torch.float32, save_seconds: float = 20.0,
-          processes: Processes = ALONE, graphs: bool = True, on_epoch: Callable[[int, float], None] | None = None,
-          progress: Callable[[int], None] | None = None) -> list[Progress]:
+def train(
+    learners: Sequence[Learner],
+    features: Tensor,
+    *,
+    epochs: int,
+    batch_size: int,
+    lr: float,
+    device: torch.device | None = None,
+    precision: torch.dtype = torch.float32,
+    save_seconds: float = 20.0,
+    processes: Processes = ALONE,
+    graphs: bool = True,
+    on_epoch: Callable[[int, float], None] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> list[Progress]:
     """Train up to `epochs` epochs and return where each run stands.
 
     Parameters
@@ -256,9 +294,12 @@ def train(learners: Sequence[Learner], features: Tensor, *, epochs: int, batch_s
     how = {"device": device, "processes": processes, "precision": precision}
     work = [_Training(learner, features, lr=lr, **how) for learner in learners]
     graphs = graphs and features.device.type == device.type and processes.count == 1
-    training_steps = Steps([one.training.step for one in work], [one.training.generator for one in work], device, graphs=graphs)
-    validation_steps = Steps([one.validation.step for one in work], [one.validation.generator for one in work], device,
-                             graphs=graphs)
+    training_steps = Steps(
+        [one.training.step for one in work], [one.training.generator for one in work], device, graphs=graphs
+    )
+    validation_steps = Steps(
+        [one.validation.step for one in work], [one.validation.generator for one in work], device, graphs=graphs
+    )
     epoch, saved_at = work[0].epoch, time.monotonic()
     try:
         for epoch in range(work[0].epoch + 1, epochs + 1):

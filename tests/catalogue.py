@@ -18,7 +18,7 @@ MAINS = {"create.py": create.main, "trainvae.py": trainvae.main, "eval.py": eval
 # Commands that succeed in the world as it is; a case adds what spoils them, and of a flag given twice the last counts.
 GOOD = {
     "create.py": "--sample_rate 8000 --duration 0.25 --freq_start 500 --freq_end 3000 --num_freqs 2 --num_amps 2 "
-                 "--file_path new.npz",
+    "--file_path new.npz",
     "trainvae.py": "--dataset tones.npz --model VAE --epochs 1 --output_dir new --device cpu",
     "eval.py": "--model checkpoints/VAE_seed0.pt --metrics mig --no_figures --output_dir new --device cpu",
 }
@@ -40,8 +40,10 @@ def copy_stock(stock: Path, world: Path) -> Path:
 
 def contents(folder: Path) -> dict[str, int | None]:
     """Every file by its checksum, and every folder."""
-    return {str(path.relative_to(folder)): None if path.is_dir() else zlib.crc32(path.read_bytes())
-            for path in sorted(folder.rglob("*"))}
+    return {
+        str(path.relative_to(folder)): None if path.is_dir() else zlib.crc32(path.read_bytes())
+        for path in sorted(folder.rglob("*"))
+    }
 
 
 def in_process(script: str, argv: list[str], capfd) -> Outcome:
@@ -52,8 +54,11 @@ def in_process(script: str, argv: list[str], capfd) -> Outcome:
 
 def as_process(script: str, argv: list[str | bytes], **how) -> Outcome:
     """Run a script by its command line in the current folder, as a user does."""
-    found = subprocess.run([sys.executable, str(ROOT / script), *argv], stderr=subprocess.PIPE,
-                           **{"stdout": subprocess.DEVNULL, "timeout": 120} | how)
+    found = subprocess.run(
+        [sys.executable, str(ROOT / script), *argv],
+        stderr=subprocess.PIPE,
+        **{"stdout": subprocess.DEVNULL, "timeout": 120} | how,
+    )
     return found.returncode, found.stderr.decode(errors="backslashreplace")
 
 

@@ -9,11 +9,25 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a shell's background job, whose children would ignore Ctrl-C as well
+if (
+    signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+):  # a shell's background job, whose children would ignore Ctrl-C as well
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-GRID = ["--sample_rate", "8000", "--duration", "0.5", "--freq_start", "500", "--freq_end", "3000", "--num_freqs", "6",
-        "--num_amps", "3"]
+GRID = [
+    "--sample_rate",
+    "8000",
+    "--duration",
+    "0.5",
+    "--freq_start",
+    "500",
+    "--freq_end",
+    "3000",
+    "--num_freqs",
+    "6",
+    "--num_amps",
+    "3",
+]
 
 
 @pytest.fixture(scope="session")
@@ -102,4 +116,5 @@ def pytest_terminal_summary(terminalreporter):
     if passed or any(counted.values()):
         terminalreporter.write_line(
             f"reliability: {len(passed)} bad inputs refused in one line each; {counted['fuzz']:,} damaged files read exactly "
-            f"or refused; {counted['kills']} kills recovered to the same bytes")
+            f"or refused; {counted['kills']} kills recovered to the same bytes"
+        )

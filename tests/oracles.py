@@ -9,8 +9,23 @@ from syntone import control, matching
 from syntone.data import load_npz
 from syntone.mel import FrontEnd, compute_features
 
-GRID = ["--sample_rate", "8000", "--duration", "0.5", "--freq_start", "430", "--freq_end", "1030", "--num_freqs", "7",
-        "--num_amps", "4", "--waveforms", "sine", "sawtooth"]
+GRID = [
+    "--sample_rate",
+    "8000",
+    "--duration",
+    "0.5",
+    "--freq_start",
+    "430",
+    "--freq_end",
+    "1030",
+    "--num_freqs",
+    "7",
+    "--num_amps",
+    "4",
+    "--waveforms",
+    "sine",
+    "sawtooth",
+]
 CPU = torch.device("cpu")
 
 
@@ -51,6 +66,12 @@ def grid_oracle(templates, levels, to_levels=lambda z: z):
 
 
 def run(measure, codes, templates, *, latents=None, bases=8, **more):
-    return control.controllability(measure, codes=codes, latents=range(codes.shape[1]) if latents is None else latents,
-                                   bases=np.arange(0, len(codes), len(codes) // bases)[:bases], templates=templates,
-                                   generator=np.random.default_rng(0), **{"n_steps": 13, "n_floor": 0, "limit": 0.3} | more)
+    return control.controllability(
+        measure,
+        codes=codes,
+        latents=range(codes.shape[1]) if latents is None else latents,
+        bases=np.arange(0, len(codes), len(codes) // bases)[:bases],
+        templates=templates,
+        generator=np.random.default_rng(0),
+        **{"n_steps": 13, "n_floor": 0, "limit": 0.3} | more,
+    )

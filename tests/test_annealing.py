@@ -15,7 +15,9 @@ def test_pressure_falls_by_one_ratio_from_its_start_to_one():
     seen = [annealed_pressure(epoch, start=256.0, epochs=8) for epoch in range(1, 12)]
     assert seen == pytest.approx([256, 128, 64, 32, 16, 8, 4, 2, 1, 1, 1])
     assert [annealed_pressure(epoch, start=1.0, epochs=8) for epoch in (1, 5, 9)] == [1, 1, 1]
-    assert annealed_pressure(1, start=1 / 16, epochs=4) == 1 / 16 and annealed_pressure(3, start=1 / 16, epochs=4) == 1 / 4
+    assert (
+        annealed_pressure(1, start=1 / 16, epochs=4) == 1 / 16 and annealed_pressure(3, start=1 / 16, epochs=4) == 1 / 4
+    )
 
 
 @pytest.mark.parametrize("name", [name for name in MODELS if name != "CapacityVAE"])
@@ -54,7 +56,18 @@ def test_capacity_grows_by_the_same_number_of_nats_every_epoch(anneal_from):
 
 def test_capacity_follows_the_schedule_of_the_command(tmp_path, dataset_path):
     """The constructor is told where the pressure begins: in the first epoch the capacity is 0 and the gap the KL itself."""
-    argv = ["--dataset", dataset_path, "--model", "CapacityVAE", "--anneal_from", 20, "--epochs", 1, "--output_dir", tmp_path]
+    argv = [
+        "--dataset",
+        dataset_path,
+        "--model",
+        "CapacityVAE",
+        "--anneal_from",
+        20,
+        "--epochs",
+        1,
+        "--output_dir",
+        tmp_path,
+    ]
     assert trainvae.main([str(word) for word in argv]) == 0
     found = load_checkpoint(tmp_path / "CapacityVAE_seed0.pt")
     assert found.model_config["anneal_from"] == 20
@@ -80,7 +93,9 @@ def train(tmp_path, dataset_path):
 def test_history_holds_the_pressure_and_training_feels_it(train):
     annealed = train("annealed", "--epochs", 4, "--anneal_from", 100, "--anneal_epochs", 2)
     assert annealed["pressure"] == pytest.approx([100, 10, 1, 1])
-    for loss, recon, kl, pressure in zip(*(annealed[key] for key in ("train_loss", "train_recon", "train_kl", "pressure"))):
+    for loss, recon, kl, pressure in zip(
+        *(annealed[key] for key in ("train_loss", "train_recon", "train_kl", "pressure"))
+    ):
         assert loss == pytest.approx(recon + pressure * 4 * kl, rel=1e-5)
     for loss, recon, kl in zip(*(annealed[key] for key in ("valid_loss", "valid_recon", "valid_kl"))):
         assert loss == pytest.approx(recon + 4 * kl, rel=1e-5)
@@ -103,8 +118,25 @@ def test_a_run_that_goes_on_keeps_its_schedule(train, tmp_path):
 
 def test_another_schedule_is_another_run(train, tmp_path, dataset_path, refused):
     train("one", "--epochs", 1, "--anneal_from", 9, "--anneal_epochs", 2)
-    refused(trainvae.main, ["--dataset", dataset_path, "--model", "BetaVAE", "--output_dir", tmp_path / "one", "--epochs", 2,
-                            "--anneal_from", 9, "--anneal_epochs", 3, "--resume"], "anneal_epochs 2, now 3")
+    refused(
+        trainvae.main,
+        [
+            "--dataset",
+            dataset_path,
+            "--model",
+            "BetaVAE",
+            "--output_dir",
+            tmp_path / "one",
+            "--epochs",
+            2,
+            "--anneal_from",
+            9,
+            "--anneal_epochs",
+            3,
+            "--resume",
+        ],
+        "anneal_epochs 2, now 3",
+    )
 
 
 def test_a_run_that_ends_under_pressure_says_so(train, capsys):

@@ -5,9 +5,9 @@ import math
 
 import numpy as np
 import pytest
+from conftest import GRID
 
 import create
-from conftest import GRID
 from metrics.estimation import bin_levels as scored_levels
 from syntone import audit
 from syntone.data import load_npz, save_npz
@@ -44,7 +44,9 @@ def test_equal_rows_are_joined_without_all_their_pairs():
 def test_confusions_count_every_tone_that_has_one_of_another_level():
     """Rows 0 to 3 are equal to the bit, row 4 is near them, 5 and 6 are near each other and have equal labels."""
     factors = np.array([[0, 0], [0, 1], [1, 0], [0, 0], [0, 0], [2, 2], [2, 2]])
-    found = audit.confusions(factors, np.array([[0, 4], [0, 1], [0, 2], [0, 3], [5, 6]]), np.array([0, 0, 0, 0, 4, 5, 6]))
+    found = audit.confusions(
+        factors, np.array([[0, 4], [0, 1], [0, 2], [0, 3], [5, 6]]), np.array([0, 0, 0, 0, 4, 5, 6])
+    )
     assert found.tolist() == [[True, True]] * 5 + [[False, False]] * 2
     alone = audit.confusions(factors, np.empty((0, 2), int), np.arange(7))
     assert not alone.any()
@@ -63,7 +65,9 @@ def test_ceiling_where_three_of_four_timbres_collapse_above_a_frequency():
     """4 timbres, 10 frequencies, of which the upper 4 let three timbres fall together: timbre loses ln 3 of its ln 4 in
     three quarters of 40 % of the tones, frequency nothing."""
     factors = grid_factors(4, 10)
-    classes = np.where((factors[:, 1] >= 6) & (factors[:, 0] < 3), 100 + factors[:, 1], factors[:, 0] * 10 + factors[:, 1])
+    classes = np.where(
+        (factors[:, 1] >= 6) & (factors[:, 0] < 3), 100 + factors[:, 1], factors[:, 0] * 10 + factors[:, 1]
+    )
     timbre, frequency = audit.mig_ceilings(factors, ["nominal", "ordered"], classes)
     assert abs(timbre - (1 - 0.4 * 0.75 * math.log(3) / math.log(4))) < 1e-12 and abs(frequency - 1) < 1e-12
 
@@ -110,14 +114,28 @@ def test_band_limited_waves_of_equal_energy_collapse_where_they_are_sines(tmp_pa
     report, confused = audit.audit(make(tmp_path, *flags))
     lost = (1 / 6 * 2 / 3 * math.log(2) + 3 / 6 * math.log(3)) / math.log(3)
     assert abs(report["mig_ceiling_of"]["timbre"] - (1 - lost)) < 1e-9
-    assert report["mig_ceiling_of"]["amplitude"] == pytest.approx(1) and report["mig_ceiling_of"]["frequency"] == pytest.approx(1)
+    assert report["mig_ceiling_of"]["amplitude"] == pytest.approx(1) and report["mig_ceiling_of"][
+        "frequency"
+    ] == pytest.approx(1)
     assert confused.sum() == report["indistinguishable"] == 3 * (2 + 3 * 3)
     assert report["indistinguishable_in"] == {"timbre": 33, "amplitude": 0, "frequency": 0}
 
 
 def test_silent_and_clipped_tones_and_small_steps_are_counted(tmp_path):
-    flags = ["--waveforms", "sine", "--freq_end", "4000", "--num_freqs", "8", "--amp_start", "1.0", "--amp_end", "1.1",
-             "--num_amps", "3"]
+    flags = [
+        "--waveforms",
+        "sine",
+        "--freq_end",
+        "4000",
+        "--num_freqs",
+        "8",
+        "--amp_start",
+        "1.0",
+        "--amp_end",
+        "1.1",
+        "--num_amps",
+        "3",
+    ]
     report, _ = audit.audit(make(tmp_path, *flags))
     assert report["silent"] == 3 and report["clipped"] == 2 * 7  # the sines at half the sample rate
     amplitude, frequency = report["steps"]
@@ -158,7 +176,10 @@ def test_a_bare_audit_reports_on_the_file_made_and_a_path_makes_nothing(tmp_path
     flags = [*GRID, "--file_path", "tones.npz"]
     assert create.main([*flags, "--audit"]) == 0
     out = capsys.readouterr().out
-    assert "tones.npz, 72 tones, as their log-mel spectrograms show them: none silent" in out and "can reach a MIG of" in out
+    assert (
+        "tones.npz, 72 tones, as their log-mel spectrograms show them: none silent" in out
+        and "can reach a MIG of" in out
+    )
     report = json.loads((tmp_path / "tones.audit.json").read_text())
     assert report["tones"] == 72 and {"steps", "mig_ceiling", "at_resolutions"} <= set(report)
     assert (tmp_path / "Figures" / "Dataset_Audit.png").read_bytes()[:4] == b"\x89PNG"
@@ -173,8 +194,16 @@ def test_data_without_ordered_factors_or_pairs_is_audited(tmp_path):
     """Five sounds with two nominal labels, no two of which differ in one alone."""
     path = tmp_path / "mine.npz"
     noise = np.random.default_rng(0).normal(size=(5, 2048)) * 0.1
-    save_npz(path, x=noise, factors=[[k, k] for k in range(5)], factor_values=[[k, k] for k in range(5)],
-             factor_names=["who", "where"], factor_kinds=["nominal"] * 2, sample_rate=8000, recipe={})
+    save_npz(
+        path,
+        x=noise,
+        factors=[[k, k] for k in range(5)],
+        factor_values=[[k, k] for k in range(5)],
+        factor_names=["who", "where"],
+        factor_kinds=["nominal"] * 2,
+        sample_rate=8000,
+        recipe={},
+    )
     assert create.main(["--audit", str(path), "--figures_dir", str(tmp_path)]) == 0
     report = json.loads(path.with_suffix(".audit.json").read_text())
     assert report["mig_ceiling"] == pytest.approx(1) and [factor["steps"] for factor in report["steps"]] == [[], []]
@@ -185,16 +214,20 @@ def test_spectrograms_are_the_front_ends(dataset_path):
     front_end = FrontEnd("logmel", sample_rate=8000, n_samples=4000)
     spectra = audit.spectrograms(data, front_end)
     import torch
+
     expected = front_end.to_db(front_end.features(torch.from_numpy(np.array(data.x[:5]))))
     np.testing.assert_allclose(spectra.db[:5], expected.flatten(1).numpy(), atol=1e-4)  # blocks round differently
     assert spectra.coarse.shape == (72, 24)
-    np.testing.assert_allclose(spectra.coarse[0, :2], [expected[0, 0, 16 * k:16 * k + 16, :2].mean() for k in range(2)],
-                               atol=1e-3)
+    np.testing.assert_allclose(
+        spectra.coarse[0, :2], [expected[0, 0, 16 * k : 16 * k + 16, :2].mean() for k in range(2)], atol=1e-3
+    )
 
 
 def test_steps_of_several_takes_are_all_compared():
     """Three instruments, two pitches, three takes of each: three pairs of instruments at each pitch, one step of pitch."""
     factors = np.stack([np.repeat([0, 1, 2], 6), np.tile(np.repeat([0, 1], 3), 3)], axis=1)
     instruments = audit.step_pairs(factors, 0, kind="nominal")
-    assert {tuple(sorted(factors[pair, 0])) for pair in instruments} == {(0, 1), (0, 2), (1, 2)} and len(instruments) == 6
+    assert {tuple(sorted(factors[pair, 0])) for pair in instruments} == {(0, 1), (0, 2), (1, 2)} and len(
+        instruments
+    ) == 6
     assert len(audit.step_pairs(factors, 1, kind="ordered")) == 3

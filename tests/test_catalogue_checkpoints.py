@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
 from catalogue import GOOD, check_refused, in_process
 
 pytestmark = pytest.mark.catalogue
@@ -34,6 +33,7 @@ def check_checkpoint_refused(pattern: str, capfd, *more: str) -> None:
 
 
 # ---- whole files ----
+
 
 def saved(content: object, **how) -> bytes:
     buffer = BytesIO()
@@ -66,20 +66,39 @@ FILES = {
     "empty": (lambda: b"", UNSAFE),
     "text": (lambda: b"no weights", UNSAFE),
     "a pickle with code": (lambda: pickle.dumps(Bomb()), UNSAFE),
-    "the format of before 2020, with code": (lambda: saved({"a": Bomb()}, _use_new_zipfile_serialization=False), UNSAFE),
+    "the format of before 2020, with code": (
+        lambda: saved({"a": Bomb()}, _use_new_zipfile_serialization=False),
+        UNSAFE,
+    ),
     "the format of before 2020": (lambda: saved({"a": torch.ones(3)}, _use_new_zipfile_serialization=False), UNSAFE),
     "code": (lambda: saved({"model_name": Bomb()}), f"{UNSAFE}: it names io open, which is no tensor"),
-    "code in a protocol of later": (lambda: saved({"model_name": Bomb()}, pickle_protocol=4), f"{UNSAFE}: it names STACK_GLOBAL"),
+    "code in a protocol of later": (
+        lambda: saved({"model_name": Bomb()}, pickle_protocol=4),
+        f"{UNSAFE}: it names STACK_GLOBAL",
+    ),
     "a class": (lambda: saved(torch.nn.Linear(2, 2)), f"{UNSAFE}: it names torch.nn.modules.linear Linear"),
     "a petabyte in a pickle": (lambda: with_pickle(HUGE), f"{UNSAFE}: it names __builtin__ bytearray"),
     "half a pickle": (lambda: with_pickle(b"\x80\x02}q\x00("), UNSAFE),
     "no pickle": (lambda: rewritten(lambda name, old: b"" if name.endswith("data.pkl") else old), UNSAFE),
     "short tensor": (lambda: rewritten(lambda name, old: old[:8] if name.endswith("/data/0") else old), UNSAFE),
-    "compressed": (lambda: rewritten(lambda name, old: old, compression=zipfile.ZIP_DEFLATED), f"{UNSAFE}: .* is compressed"),
-    "zip bomb": (lambda: rewritten(lambda name, old: bytes(50_000_000) if name.endswith("/data/0") else old,
-                                   compression=zipfile.ZIP_DEFLATED), f"{UNSAFE}: .* is compressed"),
-    "a bit of a weight": (lambda: flipped(lambda content: content.find(b"/data/0") + 300), f"{UNSAFE}: .*checksum of .* is wrong"),
-    "a bit of the pickle": (lambda: flipped(lambda content: content.find(b"model_name")), f"{UNSAFE}: .*checksum of .*data.pkl"),
+    "compressed": (
+        lambda: rewritten(lambda name, old: old, compression=zipfile.ZIP_DEFLATED),
+        f"{UNSAFE}: .* is compressed",
+    ),
+    "zip bomb": (
+        lambda: rewritten(
+            lambda name, old: bytes(50_000_000) if name.endswith("/data/0") else old, compression=zipfile.ZIP_DEFLATED
+        ),
+        f"{UNSAFE}: .* is compressed",
+    ),
+    "a bit of a weight": (
+        lambda: flipped(lambda content: content.find(b"/data/0") + 300),
+        f"{UNSAFE}: .*checksum of .* is wrong",
+    ),
+    "a bit of the pickle": (
+        lambda: flipped(lambda content: content.find(b"model_name")),
+        f"{UNSAFE}: .*checksum of .*data.pkl",
+    ),
     "a bit of a name": (lambda: flipped(lambda content: content.rfind(b"data.pkl")), f"{UNSAFE}: .*another name"),
     "a dataset": (lambda: Path("tones.npz").read_bytes(), UNSAFE),
     "a tensor": (lambda: saved(torch.zeros(3)), "bad.pt: format version None, this program reads 1"),
@@ -97,16 +116,18 @@ def test_made_up_file_is_refused(world, capfd, name):
 @pytest.mark.parametrize("share", TRUNCATED)
 def test_truncated_file_is_refused(world, capfd, share):
     whole = Path(GOOD_ONE).read_bytes()
-    Path(NAME).write_bytes(whole[:int(share * len(whole))])
+    Path(NAME).write_bytes(whole[: int(share * len(whole))])
     check_checkpoint_refused(UNSAFE, capfd)
 
 
 # ---- fields that are changed ----
 
+
 def first_weight(change: Callable[[torch.Tensor], torch.Tensor]):
     def make(weights: dict) -> dict:
         name = next(iter(weights))
         return weights | {name: change(weights[name])}
+
     return make
 
 
@@ -119,9 +140,25 @@ FIELDS = [
     ("format_version", lambda old: 2, "bad.pt: format version 2, this program reads 1"),
     ("format_version", lambda old: "1", "bad.pt: format version 1, this program reads 1"),
     ("format_version", lambda old: True, "bad.pt: format version True, this program reads 1"),
-    *[(name, None, f"bad.pt: '{name}' is NoneType, expected") for name in
-      ("model_name", "model_config", "front_end_config", "options", "epoch", "best_epoch", "last", "best", "optimizer",
-       "history", "dataset_path", "recipe", "train_rows", "valid_rows")],
+    *[
+        (name, None, f"bad.pt: '{name}' is NoneType, expected")
+        for name in (
+            "model_name",
+            "model_config",
+            "front_end_config",
+            "options",
+            "epoch",
+            "best_epoch",
+            "last",
+            "best",
+            "optimizer",
+            "history",
+            "dataset_path",
+            "recipe",
+            "train_rows",
+            "valid_rows",
+        )
+    ],
     ("comment", lambda old: "hello", "bad.pt: 'comment' is not known"),
     ("epoch", lambda old: "many", "bad.pt: 'epoch' is str, expected int"),
     ("epoch", lambda old: 0, "bad.pt: epoch 0, best epoch 1 and the history do not fit"),
@@ -158,7 +195,11 @@ FIELDS = [
     ("valid_rows", lambda old: -old - 1, "bad.pt: 'train_rows' and 'valid_rows' do not take a row at most once"),
     ("valid_rows", lambda old: old.float(), "bad.pt: 'train_rows' and 'valid_rows' are not lists of row numbers"),
     ("valid_rows", lambda old: old[:, None], "bad.pt: 'train_rows' and 'valid_rows' are not lists of row numbers"),
-    ("valid_rows", lambda old: torch.zeros(1, dtype=torch.int64).expand(10**15), "bad.pt: .* are not lists of row numbers"),
+    (
+        "valid_rows",
+        lambda old: torch.zeros(1, dtype=torch.int64).expand(10**15),
+        "bad.pt: .* are not lists of row numbers",
+    ),
     ("train_rows", lambda old: old[:0], "bad.pt: 'train_rows' and 'valid_rows' are not lists of row numbers"),
     ("dataset_path", lambda old: "moved.npz", "bad.pt: was trained on moved.npz, which is not there"),
     ("dataset_path", lambda old: "text.txt", "text.txt: not a whole .txt file"),
@@ -187,6 +228,7 @@ def test_weights_of_another_shape_are_refused_in_the_best_state_too(world, capfd
 
 # ---- what a training would go on from ----
 
+
 def spoilt_moment(old: dict) -> dict:
     state = dict(old["state"])
     state[0] = state[0] | {"exp_avg": torch.zeros(3)}
@@ -210,7 +252,9 @@ RESUMED = [
 def test_training_does_not_go_on_from_what_does_not_fit(world, capfd, field, make, pattern):
     change_field(GOOD_ONE, GOOD_ONE, field, make)
     argv = [*GOOD["trainvae.py"].split(), "--output_dir", "checkpoints", "--epochs", "3", "--resume"]
-    check_refused(lambda: in_process("trainvae.py", argv, capfd), script="trainvae.py", pattern=f"{GOOD_ONE}: {pattern}")
+    check_refused(
+        lambda: in_process("trainvae.py", argv, capfd), script="trainvae.py", pattern=f"{GOOD_ONE}: {pattern}"
+    )
 
 
 @pytest.mark.parametrize("content", [b"", b"no weights", pickle.dumps(Bomb())])
@@ -219,12 +263,16 @@ def test_training_does_not_go_on_from_a_damaged_file(world, capfd, content, flag
     Path(GOOD_ONE).unlink()
     Path(GOOD_ONE).write_bytes(content)
     argv = [*GOOD["trainvae.py"].split(), "--output_dir", "checkpoints", flag]
-    check_refused(lambda: in_process("trainvae.py", argv, capfd), script="trainvae.py",
-                  pattern=f"{GOOD_ONE}: not a checkpoint that can be read safely")
+    check_refused(
+        lambda: in_process("trainvae.py", argv, capfd),
+        script="trainvae.py",
+        pattern=f"{GOOD_ONE}: not a checkpoint that can be read safely",
+    )
     assert not Path("marker").exists()
 
 
 # ---- dataset and checkpoint that do not belong together ----
+
 
 def other_dataset(*more: str, capfd) -> str:
     status, err = in_process("create.py", [*GOOD["create.py"].split(), *more, "--file_path", "other.npz"], capfd)
@@ -232,10 +280,16 @@ def other_dataset(*more: str, capfd) -> str:
     return "other.npz"
 
 
-@pytest.mark.parametrize("more, pattern", [
-    (["--duration", "0.5"], "other.npz: 4000 samples at 8000 Hz, the checkpoint was trained on 2000 at 8000 Hz"),
-    (["--sample_rate", "16000", "--duration", "0.125"], "other.npz: 2000 samples at 16000 Hz, the checkpoint was trained on"),
-])
+@pytest.mark.parametrize(
+    "more, pattern",
+    [
+        (["--duration", "0.5"], "other.npz: 4000 samples at 8000 Hz, the checkpoint was trained on 2000 at 8000 Hz"),
+        (
+            ["--sample_rate", "16000", "--duration", "0.125"],
+            "other.npz: 2000 samples at 16000 Hz, the checkpoint was trained on",
+        ),
+    ],
+)
 def test_tones_that_do_not_fit_the_model_are_refused(world, capfd, more, pattern):
     other_dataset(*more, capfd=capfd)
     argv = [*GOOD["eval.py"].split(), "--dataset", "other.npz"]
@@ -245,11 +299,17 @@ def test_tones_that_do_not_fit_the_model_are_refused(world, capfd, more, pattern
 def test_another_dataset_under_the_old_name_is_refused(world, capfd):
     Path(other_dataset("--amp_start", "0.5", capfd=capfd)).replace("tones.npz")
     argv = GOOD["eval.py"].split()
-    check_refused(lambda: in_process("eval.py", argv, capfd), script="eval.py",
-                  pattern=f"{GOOD_ONE}: tones.npz was made by another recipe")
+    check_refused(
+        lambda: in_process("eval.py", argv, capfd),
+        script="eval.py",
+        pattern=f"{GOOD_ONE}: tones.npz was made by another recipe",
+    )
     argv = [*GOOD["trainvae.py"].split(), "--output_dir", "checkpoints", "--epochs", "2", "--resume"]
-    check_refused(lambda: in_process("trainvae.py", argv, capfd), script="trainvae.py",
-                  pattern=f"{GOOD_ONE}: was trained with other options .another dataset, tones.npz")
+    check_refused(
+        lambda: in_process("trainvae.py", argv, capfd),
+        script="trainvae.py",
+        pattern=f"{GOOD_ONE}: was trained with other options .another dataset, tones.npz",
+    )
 
 
 def test_a_dataset_of_the_same_recipe_and_other_length_is_refused(world, capfd):
@@ -257,15 +317,21 @@ def test_a_dataset_of_the_same_recipe_and_other_length_is_refused(world, capfd):
         held = {key: array[:12] if array.shape[:1] == (16,) else array for key, array in dict(data).items()}
     Path("tones.npz").unlink()
     np.savez("tones.npz", **held)
-    check_refused(lambda: in_process("eval.py", GOOD["eval.py"].split(), capfd), script="eval.py",
-                  pattern=f"{GOOD_ONE}: tones.npz has 12 tones, VAE was trained on a split of 16")
+    check_refused(
+        lambda: in_process("eval.py", GOOD["eval.py"].split(), capfd),
+        script="eval.py",
+        pattern=f"{GOOD_ONE}: tones.npz has 12 tones, VAE was trained on a split of 16",
+    )
 
 
 def test_checkpoints_that_are_no_seeds_of_one_model_are_refused(world, capfd):
     change_field(GOOD_ONE, NAME, "options", lambda old: old | {"seed": 1, "lr": 0.5})
     argv = [*GOOD["eval.py"].split(), "--model", GOOD_ONE, NAME]
-    check_refused(lambda: in_process("eval.py", argv, capfd), script="eval.py",
-                  pattern="bad.pt: was trained with other options than the VAE before it")
+    check_refused(
+        lambda: in_process("eval.py", argv, capfd),
+        script="eval.py",
+        pattern="bad.pt: was trained with other options than the VAE before it",
+    )
 
 
 def test_a_checkpoint_that_diverged_stops_before_others_are_drawn(world, capfd):
@@ -274,8 +340,9 @@ def test_a_checkpoint_that_diverged_stops_before_others_are_drawn(world, capfd):
     torch.save(fields | {"last": spoilt, "model_name": "BetaVAE"}, NAME)
     argv = [word for word in GOOD["eval.py"].split() if word != "--no_figures"]
     argv += ["--model", GOOD_ONE, NAME, "--figures_dir", "Figures"]
-    check_refused(lambda: in_process("eval.py", argv, capfd), script="eval.py",
-                  pattern="bad.pt: the model's codes are not finite")
+    check_refused(
+        lambda: in_process("eval.py", argv, capfd), script="eval.py", pattern="bad.pt: the model's codes are not finite"
+    )
 
 
 def test_scores_of_factors_that_do_not_vary_are_refused(world, capfd):
@@ -283,5 +350,8 @@ def test_scores_of_factors_that_do_not_vary_are_refused(world, capfd):
         held = dict(data) | {"factors": np.zeros((16, 3), np.int32)}
     Path("tones.npz").unlink()
     np.savez("tones.npz", **held)
-    check_refused(lambda: in_process("eval.py", GOOD["eval.py"].split(), capfd), script="eval.py",
-                  pattern="tones.npz: no factor has two levels")
+    check_refused(
+        lambda: in_process("eval.py", GOOD["eval.py"].split(), capfd),
+        script="eval.py",
+        pattern="tones.npz: no factor has two levels",
+    )

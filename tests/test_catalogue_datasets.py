@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from catalogue import GOOD, check_refused, in_process
+
 from syntone.archive import MAX_MEMBERS
 from syntone.cli import InputError
 from syntone.data import save_npz
@@ -37,6 +37,7 @@ def objects(value: object) -> np.ndarray:
 
 # ---- members that are changed: a function of the member, or None to leave it out ----
 
+
 def recipe(**more):
     return lambda old: np.array(json.dumps(json.loads(str(old)) | more))
 
@@ -46,12 +47,15 @@ def spoilt(row: int, value: float):
         new = old.copy()
         new.reshape(len(new), -1)[row, -1] = value
         return new
+
     return change
 
 
 CHANGED = [
-    *[({key: None}, f"bad.npz: '{key}' missing") for key in
-      ("x", "factors", "factor_values", "factor_names", "factor_kinds", "sample_rate", "recipe")],
+    *[
+        ({key: None}, f"bad.npz: '{key}' missing")
+        for key in ("x", "factors", "factor_values", "factor_names", "factor_kinds", "sample_rate", "recipe")
+    ],
     ({"x": lambda x: x.astype(np.float64)}, "bad.npz: 'x' is float64, expected float32"),
     ({"x": lambda x: (32767 * x).astype(np.int16)}, "bad.npz: 'x' is int16 with 2 dimensions, expected floating"),
     ({"x": lambda x: x.astype(np.complex64)}, "bad.npz: 'x' is complex64"),
@@ -76,7 +80,10 @@ CHANGED = [
     ({"factor_values": lambda v: v + 4}, "bad.npz: a tone's class is none of the 4 in 'classes'"),
     ({"factor_names": lambda n: n[:2]}, r"bad.npz: 'factors' has shape \(16, 3\), expected \(16, 2\)"),
     ({"factor_names": lambda n: n.astype("S")}, "bad.npz: 'factor_names' is "),
-    ({"factor_kinds": lambda k: np.array(["nominal", "ordered", "cardinal"])}, "bad.npz: 'factor_kinds' has 'cardinal'"),
+    (
+        {"factor_kinds": lambda k: np.array(["nominal", "ordered", "cardinal"])},
+        "bad.npz: 'factor_kinds' has 'cardinal'",
+    ),
     ({"factor_kinds": lambda k: k[:1]}, r"bad.npz: 'factor_kinds' has shape \(1,\), expected \(3,\)"),
     ({"sample_rate": lambda r: np.array(0)}, "bad.npz: 'sample_rate' is 0 Hz"),
     ({"sample_rate": lambda r: np.array(-8000)}, "bad.npz: 'sample_rate' is -8000 Hz"),
@@ -93,14 +100,18 @@ CHANGED = [
     ({"recipe": lambda r: np.array("[1]")}, "bad.npz: 'recipe' is not a JSON object"),
     ({"recipe": lambda r: np.array("[" * 100_000)}, "bad.npz: 'recipe' is not a JSON object"),
     ({"recipe": lambda r: np.array("\ud800")}, "bad.npz: '.*' has letters that there are not"),
-    ({"factor_names": lambda n: np.frombuffer(struct.pack("<3I", 0x110000, 0x61, 0x62), "<U1")},
-     "bad.npz: '.*' has letters that there are not"),
+    (
+        {"factor_names": lambda n: np.frombuffer(struct.pack("<3I", 0x110000, 0x61, 0x62), "<U1")},
+        "bad.npz: '.*' has letters that there are not",
+    ),
     ({"recipe": recipe(format_version=0)}, "bad.npz: format version 0, this program reads 1"),
     ({"recipe": recipe(format_version=2)}, "bad.npz: format version 2, this program reads 1"),
     ({"recipe": recipe(format_version="1")}, "bad.npz: format version 1, this program reads 1"),
     ({"recipe": recipe(format_version=True)}, "bad.npz: format version True, this program reads 1"),
-    *[({key: lambda old: objects(Bomb())}, f"bad.npz: '{key}' holds pickled objects, which are never opened")
-      for key in ("x", "factors", "recipe", "classes")],
+    *[
+        ({key: lambda old: objects(Bomb())}, f"bad.npz: '{key}' holds pickled objects, which are never opened")
+        for key in ("x", "factors", "recipe", "classes")
+    ],
 ]
 
 
@@ -124,6 +135,7 @@ def check_dataset_refused(pattern: str, capfd) -> None:
 
 # ---- whole files ----
 
+
 def header(text: str) -> bytes:
     """The start of a .npy file with that text as its description."""
     content = text.encode("latin1").ljust(118 - 1) + b"\n"
@@ -135,8 +147,11 @@ def with_member(name: str, content: bytes, *, compression: int = zipfile.ZIP_STO
     buffer = BytesIO()
     with zipfile.ZipFile("tones.npz") as old, zipfile.ZipFile(buffer, "w") as new:
         for key in old.namelist():
-            new.writestr(key, content if key == name else old.read(key),
-                         compress_type=compression if key == name else zipfile.ZIP_STORED)
+            new.writestr(
+                key,
+                content if key == name else old.read(key),
+                compress_type=compression if key == name else zipfile.ZIP_STORED,
+            )
     return buffer.getvalue()
 
 
@@ -156,7 +171,7 @@ def stating(name: str, n_bytes: int, content: bytes) -> bytes:
     """The good dataset with one member replaced, of which the directory states another length."""
     whole = bytearray(with_member(name, content))
     entry = whole.rfind(b"PK\x01\x02", 0, whole.rfind(name.encode()))
-    whole[entry + 20:entry + 28] = struct.pack("<II", n_bytes, n_bytes)
+    whole[entry + 20 : entry + 28] = struct.pack("<II", n_bytes, n_bytes)
     return bytes(whole)
 
 
@@ -168,9 +183,15 @@ def overlapping() -> bytes:
     starts = [32 * number for number in range(100)]
     directory = b""
     for name, start in zip(names, starts):
-        content = body[start + 32:]
-        directory += (b"PK\x01\x02" + bytes(12) + struct.pack("<III", zlib.crc32(content), len(content), len(content))
-                      + struct.pack("<HHHHHI", 2, 0, 0, 0, 0, 0) + struct.pack("<I", start) + name.encode())
+        content = body[start + 32 :]
+        directory += (
+            b"PK\x01\x02"
+            + bytes(12)
+            + struct.pack("<III", zlib.crc32(content), len(content), len(content))
+            + struct.pack("<HHHHHI", 2, 0, 0, 0, 0, 0)
+            + struct.pack("<I", start)
+            + name.encode()
+        )
     return body + directory + b"PK\x05\x06" + struct.pack("<HHHHIIH", 0, 0, 100, 100, len(directory), len(body), 0)
 
 
@@ -214,35 +235,61 @@ FILES = {
     "gzip": (lambda: gzip.compress(b"these are no tones"), NOT_WHOLE),
     "npy": (lambda: header("{'descr': '<f4', 'fortran_order': False, 'shape': (1,), }") + bytes(4), NOT_WHOLE),
     "a pickle": (lambda: pickle.dumps(Bomb()), NOT_WHOLE),
-    "a pickle in a zip's member": (lambda: with_member("x.npy", pickle.dumps(Bomb())), f"{NOT_WHOLE} .*'x' is no array"),
+    "a pickle in a zip's member": (
+        lambda: with_member("x.npy", pickle.dumps(Bomb())),
+        f"{NOT_WHOLE} .*'x' is no array",
+    ),
     "zip without members": (lambda: b"PK\x05\x06" + bytes(18), "bad.npz: 'x', .* missing"),
     "a bit of a sample": (lambda: flipped(b"x.npy", by=100_000), f"{NOT_WHOLE} .*checksum of 'x.npy' is wrong"),
     "a bit of a level": (lambda: flipped(b"factors.npy", by=300), f"{NOT_WHOLE} .*checksum of 'factors.npy' is wrong"),
     "a bit of a name": (lambda: flipped(b"amps.npy", by=0), f"{NOT_WHOLE} .*another name in the directory"),
     "a bit of a name in the directory": (lambda: flipped(b"amps.npy", by=0, last=True), f"{NOT_WHOLE} .*another name"),
-    "a bit of an offset": (lambda: flipped(b"PK\x01\x02", by=42, last=True), f"{NOT_WHOLE} .*not where the directory says"),
+    "a bit of an offset": (
+        lambda: flipped(b"PK\x01\x02", by=42, last=True),
+        f"{NOT_WHOLE} .*not where the directory says",
+    ),
     "two of one name": (twice_one_name, f"{NOT_WHOLE} .*two members have one name"),
-    "compressed": (lambda: with_member("x.npy", member("x.npy"), compression=zipfile.ZIP_DEFLATED),
-                   "bad.npz: 'x.npy' is compressed, so it could unpack to any size"),
-    "zip bomb": (lambda: with_member("x.npy", bytes(50_000_000), compression=zipfile.ZIP_DEFLATED),
-                 "bad.npz: 'x.npy' is compressed, so it could unpack to any size"),
-    "zip bomb beside the data": (lambda: with_member("amps.npy", bytes(50_000_000), compression=zipfile.ZIP_BZIP2),
-                                 "bad.npz: 'amps.npy' is compressed"),
+    "compressed": (
+        lambda: with_member("x.npy", member("x.npy"), compression=zipfile.ZIP_DEFLATED),
+        "bad.npz: 'x.npy' is compressed, so it could unpack to any size",
+    ),
+    "zip bomb": (
+        lambda: with_member("x.npy", bytes(50_000_000), compression=zipfile.ZIP_DEFLATED),
+        "bad.npz: 'x.npy' is compressed, so it could unpack to any size",
+    ),
+    "zip bomb beside the data": (
+        lambda: with_member("amps.npy", bytes(50_000_000), compression=zipfile.ZIP_BZIP2),
+        "bad.npz: 'amps.npy' is compressed",
+    ),
     "terminal codes in a name": (terminal_codes, r"bad.npz: '\\x1b\[2J create.py: all is well' is compressed"),
     "many members": (many_members, f"{NOT_WHOLE} .*20,001 members"),
     "members in members": (overlapping, f"{NOT_WHOLE} .*its members overlap"),
-    "longer than the file": (lambda: stating("x.npy", 128 + 64_000_000, header(
-        "{'descr': '<f4', 'fortran_order': False, 'shape': (16, 1000000), }") + bytes(64)),
-        f"{NOT_WHOLE} .*'x.npy' should hold 64000128 bytes and does not"),
-    "petabytes announced": (lambda: with_member("x.npy", header(
-        "{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000, 1000000), }") + bytes(64)),
-        f"{NOT_WHOLE} .*'x' of shape .* does not fill its place"),
-    "negative shape": (lambda: with_member("x.npy", header(
-        "{'descr': '<f4', 'fortran_order': False, 'shape': (-4, -4), }") + bytes(64)), f"{NOT_WHOLE} .*does not fill its place"),
+    "longer than the file": (
+        lambda: stating(
+            "x.npy",
+            128 + 64_000_000,
+            header("{'descr': '<f4', 'fortran_order': False, 'shape': (16, 1000000), }") + bytes(64),
+        ),
+        f"{NOT_WHOLE} .*'x.npy' should hold 64000128 bytes and does not",
+    ),
+    "petabytes announced": (
+        lambda: with_member(
+            "x.npy", header("{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000, 1000000), }") + bytes(64)
+        ),
+        f"{NOT_WHOLE} .*'x' of shape .* does not fill its place",
+    ),
+    "negative shape": (
+        lambda: with_member(
+            "x.npy", header("{'descr': '<f4', 'fortran_order': False, 'shape': (-4, -4), }") + bytes(64)
+        ),
+        f"{NOT_WHOLE} .*does not fill its place",
+    ),
     "nested header": (lambda: with_member("x.npy", header("(" * 110)), f"{NOT_WHOLE} .*'x' is no array"),
     "code in a header": (lambda: with_member("x.npy", header("open('marker', 'w')")), f"{NOT_WHOLE} .*'x' is no array"),
-    "unknown type": (lambda: with_member("x.npy", header(
-        "{'descr': 'z9', 'fortran_order': False, 'shape': (2, 2), }")), f"{NOT_WHOLE} .*'x' is no array"),
+    "unknown type": (
+        lambda: with_member("x.npy", header("{'descr': 'z9', 'fortran_order': False, 'shape': (2, 2), }")),
+        f"{NOT_WHOLE} .*'x' is no array",
+    ),
     "header of a later version": (lambda: with_member("x.npy", b"\x93NUMPY\x09\x00" + bytes(64)), f"{NOT_WHOLE} .*'x'"),
 }
 
@@ -259,7 +306,7 @@ def test_made_up_file_is_refused(world, capfd, name):
 @pytest.mark.parametrize("share", TRUNCATED)
 def test_truncated_file_is_refused(world, capfd, share):
     whole = Path("tones.npz").read_bytes()
-    Path(NAME).write_bytes(whole[:int(share * len(whole))])
+    Path(NAME).write_bytes(whole[: int(share * len(whole))])
     check_dataset_refused(NOT_WHOLE, capfd)
 
 
@@ -271,29 +318,49 @@ def test_create_does_not_take_a_damaged_file_for_its_own(world, capfd, name):
     Path("tones.npz").unlink()
     Path("tones.npz").write_bytes(content)
     argv = [*GOOD["create.py"].split(), "--file_path", "tones.npz"]
-    check_refused(lambda: in_process("create.py", argv, capfd), script="create.py",
-                  pattern="--file_path: tones.npz exists and is no whole dataset; give --overwrite")
+    check_refused(
+        lambda: in_process("create.py", argv, capfd),
+        script="create.py",
+        pattern="--file_path: tones.npz exists and is no whole dataset; give --overwrite",
+    )
 
 
 @pytest.mark.catalogue
 def test_features_larger_than_memory_are_refused_before_it_is_taken(world, capfd, monkeypatch):
     monkeypatch.setattr("syntone.mel.memory_bytes", lambda device: 30_000)
-    check_refused(lambda: in_process("trainvae.py", GOOD["trainvae.py"].split(), capfd), script="trainvae.py", status=1,
-                  pattern="the features of 16 tones would take 32,768 bytes, and cpu has 30,000")
+    check_refused(
+        lambda: in_process("trainvae.py", GOOD["trainvae.py"].split(), capfd),
+        script="trainvae.py",
+        status=1,
+        pattern="the features of 16 tones would take 32,768 bytes, and cpu has 30,000",
+    )
 
 
 @pytest.mark.catalogue
-@pytest.mark.parametrize("change, pattern", [
-    ({"x": np.full((4, 16), 1000, np.int16)}, r"'x' is int16, expected floating-point .* divide 16-bit PCM by 32768"),
-    ({"x": np.full((4, 16), 1000.0)}, r"'x' reaches 1000 in tone 0, .* divide 16-bit PCM by 32768"),
-    ({"x": np.full((4, 16), np.nan)}, "'x' has samples that are not finite, in tone 0"),
-    ({"x": np.zeros((4, 16), complex)}, "'x' is complex128"),
-    ({"factors": np.zeros((4, 1))}, "'factors' is float64, expected level indices"),
-    ({"factor_values": np.full((4, 1), np.inf)}, ".*'factor_values' has values that are not finite"),
-])
+@pytest.mark.parametrize(
+    "change, pattern",
+    [
+        (
+            {"x": np.full((4, 16), 1000, np.int16)},
+            r"'x' is int16, expected floating-point .* divide 16-bit PCM by 32768",
+        ),
+        ({"x": np.full((4, 16), 1000.0)}, r"'x' reaches 1000 in tone 0, .* divide 16-bit PCM by 32768"),
+        ({"x": np.full((4, 16), np.nan)}, "'x' has samples that are not finite, in tone 0"),
+        ({"x": np.zeros((4, 16), complex)}, "'x' is complex128"),
+        ({"factors": np.zeros((4, 1))}, "'factors' is float64, expected level indices"),
+        ({"factor_values": np.full((4, 1), np.inf)}, ".*'factor_values' has values that are not finite"),
+    ],
+)
 def test_saving_refuses_what_would_not_be_read(tmp_path, change, pattern):
-    good = {"x": np.zeros((4, 16)), "factors": np.arange(4)[:, None], "factor_values": np.zeros((4, 1)),
-            "factor_names": ["depth"], "factor_kinds": ["ordered"], "sample_rate": 8000, "recipe": {}}
+    good = {
+        "x": np.zeros((4, 16)),
+        "factors": np.arange(4)[:, None],
+        "factor_values": np.zeros((4, 1)),
+        "factor_names": ["depth"],
+        "factor_kinds": ["ordered"],
+        "sample_rate": 8000,
+        "recipe": {},
+    }
     save_npz(tmp_path / "good.npz", **good)
     with pytest.raises(InputError, match=pattern):
         save_npz(tmp_path / NAME, **good | change)

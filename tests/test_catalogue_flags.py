@@ -5,26 +5,48 @@ import io
 import re
 
 import pytest
-
 from catalogue import GOOD, MAINS, check_refused, in_process
 
 NO_WHOLE = ["text", "nan", "inf", "2.5", "-3", "2147483648", "9" * 500]
 NO_NUMBER = ["text", "nan", "inf", "-inf", "1e400"]
-COUNTS = {"create.py": ["sample_rate", "num_freqs", "num_amps"],
-          "trainvae.py": ["epochs", "batch_size", "latent_dim", "eval_every", "at_once", "n_mels", "level_rows", "anneal_epochs",
-                          "hidden", "channels"]}
-SIZES = {"create.py": ["duration", "freq_start", "freq_end", "amp_start", "amp_end"],
-         "trainvae.py": ["lr", "sigma", "memory", "anneal_from", "range_db"]}
-WEIGHTS = {"create.py": ["onset_jitter", "detune_cents"], "trainvae.py": ["beta", "gamma", "alpha", "lambda_od", "lambda_d", "capacity", "save_seconds",
-                                                                               "smoothing"]}
+COUNTS = {
+    "create.py": ["sample_rate", "num_freqs", "num_amps"],
+    "trainvae.py": [
+        "epochs",
+        "batch_size",
+        "latent_dim",
+        "eval_every",
+        "at_once",
+        "n_mels",
+        "level_rows",
+        "anneal_epochs",
+        "hidden",
+        "channels",
+    ],
+}
+SIZES = {
+    "create.py": ["duration", "freq_start", "freq_end", "amp_start", "amp_end"],
+    "trainvae.py": ["lr", "sigma", "memory", "anneal_from", "range_db"],
+}
+WEIGHTS = {
+    "create.py": ["onset_jitter", "detune_cents"],
+    "trainvae.py": ["beta", "gamma", "alpha", "lambda_od", "lambda_d", "capacity", "save_seconds", "smoothing"],
+}
 SEEDS = {"create.py": ["seed"], "trainvae.py": ["seeds"], "eval.py": ["seed"]}
-CHOICES = {"create.py": ["preset", "waveforms", "oscillator", "level", "freq_scale", "amp_scale", "phase", "fit"],
-           "trainvae.py": ["features", "estimator", "device", "metrics", "precision"], "eval.py": ["state", "device", "metrics"]}
+CHOICES = {
+    "create.py": ["preset", "waveforms", "oscillator", "level", "freq_scale", "amp_scale", "phase", "fit"],
+    "trainvae.py": ["features", "estimator", "device", "metrics", "precision"],
+    "eval.py": ["state", "device", "metrics"],
+}
 
 
 def cases_of(flags: dict[str, list[str]], values: list[str], wanted: str):
-    return [(script, f"--{flag}={value}", f"--{flag}: expected {wanted}") for script, names in flags.items()
-            for flag in names for value in values]
+    return [
+        (script, f"--{flag}={value}", f"--{flag}: expected {wanted}")
+        for script, names in flags.items()
+        for flag in names
+        for value in values
+    ]
 
 
 ONE_BY_ONE = [
@@ -34,10 +56,17 @@ ONE_BY_ONE = [
     *cases_of(WEIGHTS, [*NO_NUMBER, "-1e-9"], "a finite number from 0 up"),
     *[(script, "--no_such_flag 1", "unrecognized arguments: --no_such_flag") for script in GOOD],
     *[(script, "positional", "unrecognized arguments: positional") for script in GOOD],
-    *[(script, f"--{flag} wrong", f"--{flag}: invalid choice: 'wrong'") for script, flags in CHOICES.items() for flag in flags],
+    *[
+        (script, f"--{flag} wrong", f"--{flag}: invalid choice: 'wrong'")
+        for script, flags in CHOICES.items()
+        for flag in flags
+    ],
     *[("create.py", f"--snr_db={value}", "--snr_db: expected a finite number") for value in NO_NUMBER],
-    *[("trainvae.py", f"--{flag}={value}", f"--{flag}: expected a finite number") for flag in ("db_min", "db_max")
-      for value in NO_NUMBER],
+    *[
+        ("trainvae.py", f"--{flag}={value}", f"--{flag}: expected a finite number")
+        for flag in ("db_min", "db_max")
+        for value in NO_NUMBER
+    ],
     ("create.py", "--overwrite=1", "--overwrite: ignored explicit argument '1'"),
     ("trainvae.py", "--no_graphs=1", "--no_graphs: ignored explicit argument '1'"),
     ("eval.py", "--no_figures=1", "--no_figures: ignored explicit argument '1'"),
@@ -134,7 +163,11 @@ TOGETHER = [
     ("eval.py", "--model checkpoints", "--model: checkpoints is no file"),
     ("eval.py", "--model tones.npz", "tones.npz: not a checkpoint that can be read safely"),
     ("eval.py", "--model text.txt", "text.txt: not a checkpoint that can be read safely"),
-    ("eval.py", "--model checkpoints/VAE_seed0.pt checkpoints/VAE_seed0.pt", "checkpoints/VAE_seed0.pt: VAE with seed 0 was"),
+    (
+        "eval.py",
+        "--model checkpoints/VAE_seed0.pt checkpoints/VAE_seed0.pt",
+        "checkpoints/VAE_seed0.pt: VAE with seed 0 was",
+    ),
     ("eval.py", "--dataset nowhere.npz", "checkpoints/VAE_seed0.pt: was trained on nowhere.npz, which is not there"),
     ("eval.py", "--dataset text.txt", "text.txt: not a whole .txt file"),
 ]
@@ -145,17 +178,43 @@ TOO_LARGE = [
     ("create.py", "--sample_rate 2147483647", r"--duration: .* would take 4,294,967,29. bytes", 2),
     ("create.py", "--num_freqs 2000000000", "--num_freqs: 2000000000 levels; give at most 1000000", 2),
     ("create.py", "--num_amps 2000000000", "--num_amps: 2000000000 levels; give at most 1000000", 2),
-    ("create.py", "--num_freqs 1000000 --num_amps 1000000", r"--file_path: new.npz would take 3\d,\d{3},\d{3},\d{3},\d{3},\d{3} b", 1),
-    ("trainvae.py", "--latent_dim 2147483647", r"--latent_dim, --hidden, --channels, --batch_size: VAE would take [\d,]{17,} bytes", 2),
-    ("trainvae.py", "--hidden 2147483647", r"--latent_dim, --hidden, --channels, --batch_size: VAE would take [\d,]{15,} bytes", 2),
-    ("trainvae.py", "--channels 100000000 8", r"--latent_dim, --hidden, --channels, --batch_size: VAE would take [\d,]{12,} bytes", 2),
-    ("trainvae.py", "--latent_dim 100000000 --model FactorVAE --batch_size 2147483647",
-     r"--latent_dim, --hidden, --channels, --batch_size: FactorVAE would take [\d,]{17,} bytes", 2),
+    (
+        "create.py",
+        "--num_freqs 1000000 --num_amps 1000000",
+        r"--file_path: new.npz would take 3\d,\d{3},\d{3},\d{3},\d{3},\d{3} b",
+        1,
+    ),
+    (
+        "trainvae.py",
+        "--latent_dim 2147483647",
+        r"--latent_dim, --hidden, --channels, --batch_size: VAE would take [\d,]{17,} bytes",
+        2,
+    ),
+    (
+        "trainvae.py",
+        "--hidden 2147483647",
+        r"--latent_dim, --hidden, --channels, --batch_size: VAE would take [\d,]{15,} bytes",
+        2,
+    ),
+    (
+        "trainvae.py",
+        "--channels 100000000 8",
+        r"--latent_dim, --hidden, --channels, --batch_size: VAE would take [\d,]{12,} bytes",
+        2,
+    ),
+    (
+        "trainvae.py",
+        "--latent_dim 100000000 --model FactorVAE --batch_size 2147483647",
+        r"--latent_dim, --hidden, --channels, --batch_size: FactorVAE would take [\d,]{17,} bytes",
+        2,
+    ),
 ]
 
 
 @pytest.mark.catalogue
-@pytest.mark.parametrize("script, more, pattern, status", [*((*case, 2) for case in [*ONE_BY_ONE, *TOGETHER]), *TOO_LARGE])
+@pytest.mark.parametrize(
+    "script, more, pattern, status", [*((*case, 2) for case in [*ONE_BY_ONE, *TOGETHER]), *TOO_LARGE]
+)
 def test_flag_is_refused(world, capfd, script, more, pattern, status):
     argv = [*GOOD[script].split(), *more.split()]
     check_refused(lambda: in_process(script, argv, capfd), script=script, pattern=pattern, status=status)

@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 import pytest
-
 from catalogue import GOOD, ROOT, as_process, check_refused, in_process
 
 FLAG = {"create.py": "--file_path", "trainvae.py": "--output_dir", "eval.py": "--output_dir"}
@@ -39,7 +38,9 @@ PLACES = [
 
 
 @pytest.mark.catalogue
-@pytest.mark.parametrize("script, place, pattern", [case for case in PLACES if "/proc" not in case[1] or Path("/proc").exists()])
+@pytest.mark.parametrize(
+    "script, place, pattern", [case for case in PLACES if "/proc" not in case[1] or Path("/proc").exists()]
+)
 def test_place_is_refused(world, capfd, script, place, pattern):
     check_refused(lambda: in_process(script, good(script, FLAG[script], place), capfd), script=script, pattern=pattern)
 
@@ -47,44 +48,62 @@ def test_place_is_refused(world, capfd, script, place, pattern):
 @pytest.mark.catalogue
 def test_a_file_as_the_folder_of_figures_is_refused(world, capfd):
     argv = [word for word in good("eval.py", "--figures_dir", "text.txt") if word != "--no_figures"]
-    check_refused(lambda: in_process("eval.py", argv, capfd), script="eval.py", pattern="--figures_dir: text.txt is a file")
+    check_refused(
+        lambda: in_process("eval.py", argv, capfd), script="eval.py", pattern="--figures_dir: text.txt is a file"
+    )
 
 
 @pytest.mark.catalogue
 def test_overwriting_spares_what_is_no_dataset(world, capfd):
-    check_refused(lambda: in_process("create.py", good("create.py", "--file_path", "text.txt", "--overwrite"), capfd),
-                  script="create.py", pattern="--file_path: text.txt does not end in .npz")
+    check_refused(
+        lambda: in_process("create.py", good("create.py", "--file_path", "text.txt", "--overwrite"), capfd),
+        script="create.py",
+        pattern="--file_path: text.txt does not end in .npz",
+    )
 
 
 @pytest.mark.catalogue
 def test_a_dataset_of_other_options_is_not_replaced(world, capfd):
-    check_refused(lambda: in_process("create.py", good("create.py", "--file_path", "tones.npz", "--amp_end", "0.5"), capfd),
-                  script="create.py", pattern="--file_path: tones.npz exists and was made with other options")
+    check_refused(
+        lambda: in_process("create.py", good("create.py", "--file_path", "tones.npz", "--amp_end", "0.5"), capfd),
+        script="create.py",
+        pattern="--file_path: tones.npz exists and was made with other options",
+    )
 
 
 @pytest.mark.catalogue
-@pytest.mark.parametrize("more, pattern", [
-    (["--epochs", "3"], "has 1 of 3 epochs; give --resume"),
-    (["--lr", "0.5"], "was trained with other options .lr 0.001, now 0.5."),
-    (["--lr", "0.5", "--resume"], "was trained with other options .lr 0.001, now 0.5."),
-    (["--features", "paper"], "was trained with other options .kind logmel, now paper."),
-])
+@pytest.mark.parametrize(
+    "more, pattern",
+    [
+        (["--epochs", "3"], "has 1 of 3 epochs; give --resume"),
+        (["--lr", "0.5"], "was trained with other options .lr 0.001, now 0.5."),
+        (["--lr", "0.5", "--resume"], "was trained with other options .lr 0.001, now 0.5."),
+        (["--features", "paper"], "was trained with other options .kind logmel, now paper."),
+    ],
+)
 def test_a_checkpoint_of_other_options_is_not_replaced(world, capfd, more, pattern):
     argv = good("trainvae.py", "--output_dir", "checkpoints", *more)
-    check_refused(lambda: in_process("trainvae.py", argv, capfd), script="trainvae.py",
-                  pattern=f"checkpoints/VAE_seed0.pt: {pattern}")
+    check_refused(
+        lambda: in_process("trainvae.py", argv, capfd),
+        script="trainvae.py",
+        pattern=f"checkpoints/VAE_seed0.pt: {pattern}",
+    )
 
 
 # ---- as real processes ----
 
+
 @pytest.mark.catalogue
-@pytest.mark.parametrize("script, more, pattern", [
-    ("create.py", ["--num_freqs", "-1"], "--num_freqs: expected a whole number"),
-    ("trainvae.py", ["--lr", "nan"], "--lr: expected a finite number"),
-    ("trainvae.py", ["--device", "cuda:99"], "--device: invalid choice"),
-    ("eval.py", ["--model", "text.txt"], "text.txt: not a checkpoint that can be read safely"),
-    ("create.py", ["--file_path", b"\xff\xfe"], r"--file_path: \\udcff\\udcfe does not end in .npz"),
-])
+@pytest.mark.parametrize(
+    "script, more, pattern",
+    [
+        ("create.py", ["--num_freqs", "-1"], "--num_freqs: expected a whole number"),
+        ("trainvae.py", ["--lr", "nan"], "--lr: expected a finite number"),
+        ("trainvae.py", ["--device", "cuda:99"], "--device: invalid choice"),
+        ("eval.py", ["--model", "text.txt"], "text.txt: not a checkpoint that can be read safely"),
+        ("create.py", ["--file_path", b"\xff\xfe"], r"--file_path: \\udcff\\udcfe does not end in .npz"),
+    ],
+)
 def test_a_process_refuses_as_main_does(world, script, more, pattern):
     check_refused(lambda: as_process(script, good(script, *more)), script=script, pattern=pattern)
 
@@ -103,13 +122,28 @@ WITH_FIGURES = [word for word in good("eval.py", "--figures_dir", "Figures") if 
 FULL = [
     (as_process, "create.py", good("create.py"), 0, "new.npz: File too large"),
     (as_process, "create.py", good("create.py"), 100_000, "new.npz: File too large"),
-    (as_process, "create.py", good("create.py", "--file_path", "tones.npz", "--amp_end", "0.5", "--overwrite"), 100_000,
-     "tones.npz: File too large"),
+    (
+        as_process,
+        "create.py",
+        good("create.py", "--file_path", "tones.npz", "--amp_end", "0.5", "--overwrite"),
+        100_000,
+        "tones.npz: File too large",
+    ),
     (as_process, "trainvae.py", good("trainvae.py"), 1_000_000, "new/VAE_seed0.pt: File too large"),
-    (in_process, "trainvae.py", good("trainvae.py", "--epochs", "2", "--resume", "--output_dir", "checkpoints"), 1_000_000,
-     "checkpoints/VAE_seed0.pt: File too large"),
-    (in_process, "trainvae.py", good("trainvae.py", "--overwrite", "--lr", "0.1", "--output_dir", "checkpoints"), 20_000,
-     "checkpoints/VAE_seed0.pt: File too large"),
+    (
+        in_process,
+        "trainvae.py",
+        good("trainvae.py", "--epochs", "2", "--resume", "--output_dir", "checkpoints"),
+        1_000_000,
+        "checkpoints/VAE_seed0.pt: File too large",
+    ),
+    (
+        in_process,
+        "trainvae.py",
+        good("trainvae.py", "--overwrite", "--lr", "0.1", "--output_dir", "checkpoints"),
+        20_000,
+        "checkpoints/VAE_seed0.pt: File too large",
+    ),
     (in_process, "eval.py", good("eval.py"), 1000, "new/metrics.json: File too large"),
     (in_process, "eval.py", WITH_FIGURES, 50_000, r"Figures/.*\.png: File too large"),
 ]
@@ -137,20 +171,28 @@ def test_a_full_disk_is_one_line_and_leaves_everything(world, capfd, how, script
 def test_a_full_standard_output_is_one_line(world, name):
     buffered = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
     with open("/dev/full", "wb") as full:
-        check_refused(lambda: as_process("create.py", good("create.py", "--file_path", name), stdout=full, env=buffered),
-                      script="create.py", pattern="standard output: No space left on device", status=1)
+        check_refused(
+            lambda: as_process("create.py", good("create.py", "--file_path", name), stdout=full, env=buffered),
+            script="create.py",
+            pattern="standard output: No space left on device",
+            status=1,
+        )
 
 
 @pytest.mark.catalogue
 @pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("script, argv, moments", [
-    ("create.py", ["--file_path", "new.npz"], (0.0, 0.3)),
-    ("trainvae.py", good("trainvae.py", "--epochs", "100000"), (0.0, 1.0)),
-])
+@pytest.mark.parametrize(
+    "script, argv, moments",
+    [
+        ("create.py", ["--file_path", "new.npz"], (0.0, 0.3)),
+        ("trainvae.py", good("trainvae.py", "--epochs", "100000"), (0.0, 1.0)),
+    ],
+)
 def test_a_signal_is_one_line_while_python_still_imports_too(world, script, argv, moments, number, status):
     def run(after: float) -> tuple[int, str]:
-        process = subprocess.Popen([sys.executable, str(ROOT / script), *argv], stdout=subprocess.DEVNULL,
-                                   stderr=subprocess.PIPE)
+        process = subprocess.Popen(
+            [sys.executable, str(ROOT / script), *argv], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
         wait_until(lambda: answers_signals(process.pid), process)
         time.sleep(after)
         process.send_signal(number)
@@ -184,16 +226,36 @@ def wait_until(seen, process: subprocess.Popen) -> None:
 
 
 @pytest.mark.catalogue
-@pytest.mark.parametrize("script, first, trace, second, pattern", [
-    ("create.py", ["--file_path", "new.npz"], ".new.npz.*.tmp", good("create.py"),
-     "--file_path: another run is writing new.npz"),
-    ("trainvae.py", good("trainvae.py", "--epochs", "100000", "--save_seconds", "0"), "new/VAE_seed0.pt", good("trainvae.py"),
-     "--output_dir: another run is writing new/VAE_seed0.pt"),
-    ("eval.py", good("eval.py"), "new/.results.*.tmp", good("eval.py"), "--output_dir: another run is writing new/results"),
-])
+@pytest.mark.parametrize(
+    "script, first, trace, second, pattern",
+    [
+        (
+            "create.py",
+            ["--file_path", "new.npz"],
+            ".new.npz.*.tmp",
+            good("create.py"),
+            "--file_path: another run is writing new.npz",
+        ),
+        (
+            "trainvae.py",
+            good("trainvae.py", "--epochs", "100000", "--save_seconds", "0"),
+            "new/VAE_seed0.pt",
+            good("trainvae.py"),
+            "--output_dir: another run is writing new/VAE_seed0.pt",
+        ),
+        (
+            "eval.py",
+            good("eval.py"),
+            "new/.results.*.tmp",
+            good("eval.py"),
+            "--output_dir: another run is writing new/results",
+        ),
+    ],
+)
 def test_the_second_of_two_runs_is_refused_and_the_first_goes_on(world, capfd, script, first, trace, second, pattern):
-    process = subprocess.Popen([sys.executable, str(ROOT / script), *first], stdout=subprocess.DEVNULL,
-                               stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / script), *first], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
         wait_until(lambda: any(Path().glob(trace)), process)
         process.send_signal(signal.SIGSTOP)  # so that what it writes meanwhile is not taken for the second's
@@ -202,19 +264,28 @@ def test_the_second_of_two_runs_is_refused_and_the_first_goes_on(world, capfd, s
         if script == "eval.py":
             assert process.wait(timeout=120) == 0
             assert sorted(path.name for path in Path("new").iterdir()) == [
-                "metrics.csv", "metrics.json", "report.html", "table.md", "table.tex"]
+                "metrics.csv",
+                "metrics.json",
+                "report.html",
+                "table.md",
+                "table.tex",
+            ]
     finally:
         process.kill()
         process.wait()
-    assert in_process(script, [*second, "--overwrite"] if script != "eval.py" else second, capfd)[0] == 0  # a dead run's lock
+    assert (
+        in_process(script, [*second, "--overwrite"] if script != "eval.py" else second, capfd)[0] == 0
+    )  # a dead run's lock
     assert not [path for path in Path().rglob(".*") if path.suffix in (".lock", ".tmp")]
 
 
 @pytest.mark.parametrize("two", [["VAE", "BetaVAE"]])
 def test_two_runs_of_different_models_share_a_folder(world, capfd, two):
-    process = subprocess.Popen([sys.executable, str(ROOT / "trainvae.py"), *good("trainvae.py", "--model", two[0])],
-                               stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "trainvae.py"), *good("trainvae.py", "--model", two[0])], stdout=subprocess.DEVNULL
+    )
     assert in_process("trainvae.py", good("trainvae.py", "--model", two[1]), capfd)[0] == 0
     assert process.wait(timeout=120) == 0
     assert sorted(path.name for path in Path("new").iterdir()) == sorted(
-        f"{name}_seed0.{ending}" for name in two for ending in ("pt", "csv", "png"))
+        f"{name}_seed0.{ending}" for name in two for ending in ("pt", "csv", "png")
+    )

@@ -12,24 +12,30 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import GRID
 
 import create
-from conftest import GRID
 from syntone.cli import InputError
 from syntone.data import LATER, Blocks, load_npz, recipe_text, same_recipe, save_npz, write_members
-from syntone.splits import split
 from syntone.files import WriteBehind
 from syntone.options import recipe_of
 from syntone.oscillators import unit_tone
+from syntone.splits import split
 
 
 def test_file_holds_what_the_contract_says(dataset_path):
     with np.load(dataset_path, allow_pickle=False) as data:
         held = {key: data[key] for key in data}
     n, k, t = 6 * 3 * 4, 3, 4000
-    expected = {"x": ("float32", (n, t)), "factors": ("int32", (n, k)), "factor_values": ("float64", (n, k)),
-                "y": ("int64", (n,)), "freqs": ("float64", (n,)), "amps": ("float64", (n,)),
-                "sample_rate": ("int64", ())}
+    expected = {
+        "x": ("float32", (n, t)),
+        "factors": ("int32", (n, k)),
+        "factor_values": ("float64", (n, k)),
+        "y": ("int64", (n,)),
+        "freqs": ("float64", (n,)),
+        "amps": ("float64", (n,)),
+        "sample_rate": ("int64", ()),
+    }
     for key, (dtype, shape) in expected.items():
         assert held[key].dtype == dtype and held[key].shape == shape, key
     assert held["factor_names"].tolist() == ["timbre", "amplitude", "frequency"]
@@ -41,7 +47,9 @@ def test_file_holds_what_the_contract_says(dataset_path):
     assert held["factors"][row].tolist() == [2, 1, 2]
     assert held["factor_values"][row].tolist() == [2.0, 0.55, 1500.0]
     assert (held["y"][row], held["amps"][row], held["freqs"][row]) == (2, 0.55, 1500.0)
-    np.testing.assert_array_equal(held["x"][row], np.float32(0.55) * unit_tone("square", 1500.0, sample_rate=8000, n_samples=t))
+    np.testing.assert_array_equal(
+        held["x"][row], np.float32(0.55) * unit_tone("square", 1500.0, sample_rate=8000, n_samples=t)
+    )
 
 
 def test_every_combination_is_there_once(dataset_path):
@@ -89,27 +97,32 @@ def test_size_is_printed_before_writing(tmp_path, capsys):
     create.main([*GRID, "--file_path", str(path)])
     out = capsys.readouterr().out
     said = float(re.search(r"72 tones .* ([0-9.]+) GB", out).group(1))
-    assert abs(said * 1e9 / path.stat().st_size - 1) < 0.01  # three digits are printed, the zip's directory is estimated
+    assert (
+        abs(said * 1e9 / path.stat().st_size - 1) < 0.01
+    )  # three digits are printed, the zip's directory is estimated
 
 
-@pytest.mark.parametrize("flags, pattern", [
-    (["--freq_end", "4001"], "--freq_end: 4001 Hz is above half the sample rate"),
-    (["--freq_start", "3500"], "--freq_start: 3500 is above --freq_end 3000"),
-    (["--freq_start", "0"], "--freq_start: expected a finite number above 0, got '0'"),
-    (["--freq_start", "nan"], "--freq_start: expected a finite number"),
-    (["--freq_end", "inf"], "--freq_end: expected a finite number"),
-    (["--freq_start", "3000"], "--num_freqs: 6 levels from 3000 to 3000 are all the same"),
-    (["--amp_start", "2"], "--amp_start: 2 is above --amp_end 1"),
-    (["--amp_start", "-0.5"], "--amp_start: expected a finite number above 0"),
-    (["--num_amps", "0"], "--num_amps: expected a whole number from 1 up"),
-    (["--num_amps", "2.5"], "--num_amps: expected a whole number"),
-    (["--num_freqs", "2000000"], "--num_freqs: 2000000 levels; give at most"),
-    (["--duration", "0.0001"], "--duration: 0.0001 s at 8000 Hz is 0.8 samples"),
-    (["--duration", "1e9"], "--duration: .* samples; give 2 to"),
-    (["--waveforms", "sine", "sine"], "--waveforms: a waveform is named twice"),
-    (["--waveforms", "cosine"], "--waveforms: invalid choice: 'cosine'"),
-    (["--num_freq", "5"], "unrecognized arguments: --num_freq"),
-])
+@pytest.mark.parametrize(
+    "flags, pattern",
+    [
+        (["--freq_end", "4001"], "--freq_end: 4001 Hz is above half the sample rate"),
+        (["--freq_start", "3500"], "--freq_start: 3500 is above --freq_end 3000"),
+        (["--freq_start", "0"], "--freq_start: expected a finite number above 0, got '0'"),
+        (["--freq_start", "nan"], "--freq_start: expected a finite number"),
+        (["--freq_end", "inf"], "--freq_end: expected a finite number"),
+        (["--freq_start", "3000"], "--num_freqs: 6 levels from 3000 to 3000 are all the same"),
+        (["--amp_start", "2"], "--amp_start: 2 is above --amp_end 1"),
+        (["--amp_start", "-0.5"], "--amp_start: expected a finite number above 0"),
+        (["--num_amps", "0"], "--num_amps: expected a whole number from 1 up"),
+        (["--num_amps", "2.5"], "--num_amps: expected a whole number"),
+        (["--num_freqs", "2000000"], "--num_freqs: 2000000 levels; give at most"),
+        (["--duration", "0.0001"], "--duration: 0.0001 s at 8000 Hz is 0.8 samples"),
+        (["--duration", "1e9"], "--duration: .* samples; give 2 to"),
+        (["--waveforms", "sine", "sine"], "--waveforms: a waveform is named twice"),
+        (["--waveforms", "cosine"], "--waveforms: invalid choice: 'cosine'"),
+        (["--num_freq", "5"], "unrecognized arguments: --num_freq"),
+    ],
+)
 def test_wrong_flags_are_refused_in_one_line(tmp_path, refused, flags, pattern):
     path = tmp_path / "tones.npz"
     refused(create.main, [*GRID, "--file_path", path, *flags], pattern)
@@ -126,8 +139,12 @@ def test_wrong_places_are_refused(tmp_path, refused):
 
 
 def test_a_grid_larger_than_the_disk_is_refused_before_any_work(tmp_path, refused):
-    refused(create.main, ["--num_freqs", "1000000", "--num_amps", "1000000", "--file_path", tmp_path / "tones.npz"],
-            "would take .* bytes", status=1)
+    refused(
+        create.main,
+        ["--num_freqs", "1000000", "--num_amps", "1000000", "--file_path", tmp_path / "tones.npz"],
+        "would take .* bytes",
+        status=1,
+    )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -143,10 +160,17 @@ def test_an_interrupted_creation_leaves_nothing(tmp_path):
 
 # ---- reading ----
 
+
 def valid_arrays() -> dict:
-    return {"x": np.random.default_rng(0).normal(size=(4, 16)), "factors": [[0], [1], [0], [1]],
-            "factor_values": [[0.0], [0.5], [0.0], [0.5]], "factor_names": ["depth"], "factor_kinds": ["ordered"],
-            "sample_rate": 8000, "recipe": {"made": "by hand"}}
+    return {
+        "x": np.random.default_rng(0).normal(size=(4, 16)),
+        "factors": [[0], [1], [0], [1]],
+        "factor_values": [[0.0], [0.5], [0.0], [0.5]],
+        "factor_names": ["depth"],
+        "factor_kinds": ["ordered"],
+        "sample_rate": 8000,
+        "recipe": {"made": "by hand"},
+    }
 
 
 def test_round_trip_of_other_sounds(tmp_path):
@@ -169,30 +193,36 @@ def test_plain_savez_is_read_and_unknown_keys_are_ignored(tmp_path):
     np.testing.assert_array_equal(load_npz(path).x, held["x"])
 
 
-@pytest.mark.parametrize("change, pattern", [
-    ({"factors": [[0.2], [0.9], [1.7], [2.2]]}, "'factors' is float64, expected level indices"),
-    ({"factors": [[0], [2**32], [0], [1]]}, "'factors' is int64, expected level indices that fit into int32"),
-    ({"factors": [[0], [1], [0]]}, r"'factors' has shape \(3, 1\), expected \(4, 1\)"),
-    ({"factor_kinds": ["cardinal"]}, "'factor_kinds' has 'cardinal'"),
-    ({"x": np.full((4, 16), np.nan)}, "'x' has samples that are not finite"),
-])
+@pytest.mark.parametrize(
+    "change, pattern",
+    [
+        ({"factors": [[0.2], [0.9], [1.7], [2.2]]}, "'factors' is float64, expected level indices"),
+        ({"factors": [[0], [2**32], [0], [1]]}, "'factors' is int64, expected level indices that fit into int32"),
+        ({"factors": [[0], [1], [0]]}, r"'factors' has shape \(3, 1\), expected \(4, 1\)"),
+        ({"factor_kinds": ["cardinal"]}, "'factor_kinds' has 'cardinal'"),
+        ({"x": np.full((4, 16), np.nan)}, "'x' has samples that are not finite"),
+    ],
+)
 def test_arrays_that_do_not_fit_are_not_written(tmp_path, change, pattern):
     with pytest.raises(InputError, match=pattern):
         save_npz(tmp_path / "mine.npz", **valid_arrays() | change)
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("change, pattern", [
-    ({"x": None}, "'x' missing"),
-    ({"x": np.zeros((4, 16))}, "'x' is float64, expected float32"),
-    ({"x": np.zeros((3, 16), np.float32)}, "'factors' has shape"),
-    ({"factors": np.zeros((4, 1))}, "'factors' is float64"),
-    ({"factor_kinds": np.array(["cardinal"])}, "'factor_kinds' has 'cardinal'"),
-    ({"sample_rate": np.array(0)}, "'sample_rate' is 0 Hz"),
-    ({"recipe": np.array("no json")}, "'recipe' is not a JSON object"),
-    ({"recipe": np.array('{"format_version": 99}')}, "format version 99, this program reads 1"),
-    ({"factors": np.array([[None]] * 4, dtype=object)}, "pickled objects, which are never opened"),
-])
+@pytest.mark.parametrize(
+    "change, pattern",
+    [
+        ({"x": None}, "'x' missing"),
+        ({"x": np.zeros((4, 16))}, "'x' is float64, expected float32"),
+        ({"x": np.zeros((3, 16), np.float32)}, "'factors' has shape"),
+        ({"factors": np.zeros((4, 1))}, "'factors' is float64"),
+        ({"factor_kinds": np.array(["cardinal"])}, "'factor_kinds' has 'cardinal'"),
+        ({"sample_rate": np.array(0)}, "'sample_rate' is 0 Hz"),
+        ({"recipe": np.array("no json")}, "'recipe' is not a JSON object"),
+        ({"recipe": np.array('{"format_version": 99}')}, "format version 99, this program reads 1"),
+        ({"factors": np.array([[None]] * 4, dtype=object)}, "pickled objects, which are never opened"),
+    ],
+)
 def test_files_that_do_not_fit_are_refused(tmp_path, change, pattern):
     path = tmp_path / "mine.npz"
     save_npz(path, **valid_arrays())
@@ -207,7 +237,7 @@ def test_files_that_do_not_fit_are_refused(tmp_path, change, pattern):
 def test_truncated_files_are_refused(tmp_path, dataset_path, share):
     whole = dataset_path.read_bytes()
     path = tmp_path / "cut.npz"
-    path.write_bytes(whole[:int(share * len(whole))])
+    path.write_bytes(whole[: int(share * len(whole))])
     with pytest.raises(InputError, match="not a whole .npz file"):
         load_npz(path)
 
@@ -230,25 +260,55 @@ def test_split_is_by_seed_and_takes_every_tone_once():
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the process's peak memory from Linux's /proc")
 def test_memory_stays_small_however_large_the_grid(tmp_path):
     """The README's grid is a file of 256 MB; python and numpy alone take about 40."""
-    flags = ["--freq_start", "400", "--num_freqs", "100", "--num_amps", "10", "--file_path", str(tmp_path / "tones.npz")]
+    flags = [
+        "--freq_start",
+        "400",
+        "--num_freqs",
+        "100",
+        "--num_amps",
+        "10",
+        "--file_path",
+        str(tmp_path / "tones.npz"),
+    ]
     code = f"import create\nassert create.main({flags!r}) == 0\nprint(open('/proc/self/status').read())"
-    found = subprocess.run([sys.executable, "-c", code], cwd=Path(create.__file__).parent, text=True, capture_output=True,
-                           check=True)
+    found = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(create.__file__).parent, text=True, capture_output=True, check=True
+    )
     peak_kilobytes = int(re.search(r"VmHWM:\s+(\d+) kB", found.stdout).group(1))
     assert (tmp_path / "tones.npz").stat().st_size > 256e6 and peak_kilobytes < 128 * 1024
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a limit on address space is not enforced")
-@pytest.mark.parametrize("flags", [[], ["--oscillator", "bandlimited", "--factor", "attack", "0", "0.2", "2", "--num_amps", "5"]])
+@pytest.mark.parametrize(
+    "flags", [[], ["--oscillator", "bandlimited", "--factor", "attack", "0", "0.2", "2", "--num_amps", "5"]]
+)
 def test_a_dataset_larger_than_memory_is_created_within_the_memory_that_is_printed(tmp_path, flags):
     """410 MB under an enforced limit of 352 MiB (369 MB) on the whole address space, most of which are libraries; what is resident
     stays within what create.py says before it writes."""
     path = tmp_path / "tones.npz"
-    grid = ["--freq_start", "400", "--freq_end", "7000", "--num_freqs", "160", "--num_amps", "10", "--file_path", str(path)]
-    code = ("import resource; resource.setrlimit(resource.RLIMIT_AS, (352 * 2**20,) * 2)\n"
-            f"import create\nassert create.main({[*grid, *flags]!r}) == 0\nprint(open('/proc/self/status').read())")
-    found = subprocess.run([sys.executable, "-c", code], cwd=Path(create.__file__).parent, text=True, capture_output=True,
-                           env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"})
+    grid = [
+        "--freq_start",
+        "400",
+        "--freq_end",
+        "7000",
+        "--num_freqs",
+        "160",
+        "--num_amps",
+        "10",
+        "--file_path",
+        str(path),
+    ]
+    code = (
+        "import resource; resource.setrlimit(resource.RLIMIT_AS, (352 * 2**20,) * 2)\n"
+        f"import create\nassert create.main({[*grid, *flags]!r}) == 0\nprint(open('/proc/self/status').read())"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(create.__file__).parent,
+        text=True,
+        capture_output=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+    )
     assert found.returncode == 0, found.stderr
     said = int(re.search(r"within (\d+) MiB of memory", found.stdout).group(1)) * 2**20
     resident = int(re.search(r"VmHWM:\s+(\d+) kB", found.stdout).group(1)) * 1024
@@ -258,6 +318,7 @@ def test_a_dataset_larger_than_memory_is_created_within_the_memory_that_is_print
 
 def test_a_fault_while_writing_behind_is_raised_and_nothing_is_left(tmp_path, monkeypatch):
     """The disk fills up while the next rows are computed."""
+
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -306,28 +367,64 @@ def test_a_file_of_the_first_version_is_left_alone(tmp_path, capsys):
 
 # ---- presets, further factors, nuisances ----
 
+
 def test_presets_set_defaults_only():
     assert vars(create.parse_flags(["--preset", "paper"])) == vars(create.parse_flags([]))
     clean = create.parse_flags(["--preset", "clean"])
     assert (clean.oscillator, clean.freq_scale, clean.amp_scale, clean.level) == ("bandlimited", "log", "db", "rms")
-    assert clean.freq_end == 2600 and create.parse_flags(["--preset", "clean", "--sample_rate", "8000"]).freq_end == 1300
+    assert (
+        clean.freq_end == 2600 and create.parse_flags(["--preset", "clean", "--sample_rate", "8000"]).freq_end == 1300
+    )
     mixed = create.parse_flags(["--num_freqs", "7", "--preset", "clean", "--oscillator", "naive", "--freq_end", "2000"])
     assert (mixed.num_freqs, mixed.oscillator, mixed.freq_end, mixed.level) == (7, "naive", 2000.0, "rms")
-    assert create.parse_flags(["--num_freqs", "400", "--preset", "clean"]).num_freqs == 400  # a flag wins, also by its default
+    assert (
+        create.parse_flags(["--num_freqs", "400", "--preset", "clean"]).num_freqs == 400
+    )  # a flag wins, also by its default
     assert "preset" not in json.loads(recipe_text(recipe_of(clean)))
 
 
 def test_scales_are_even_in_ratios():
-    grid = create.build_grid(create.parse_flags(["--freq_scale", "log", "--freq_end", "7040", "--num_freqs", "5", "--amp_scale",
-                                                 "db", "--amp_start", "0.01", "--num_amps", "3"]))
+    grid = create.build_grid(
+        create.parse_flags(
+            [
+                "--freq_scale",
+                "log",
+                "--freq_end",
+                "7040",
+                "--num_freqs",
+                "5",
+                "--amp_scale",
+                "db",
+                "--amp_start",
+                "0.01",
+                "--num_amps",
+                "3",
+            ]
+        )
+    )
     np.testing.assert_allclose(grid.freqs, [440, 880, 1760, 3520, 7040])
     np.testing.assert_allclose(grid.amps, [0.01, 0.1, 1.0])
 
 
 def test_further_factors_are_in_the_file(tmp_path):
     path = tmp_path / "tones.npz"
-    flags = ["--waveforms", "square", "sawtooth", "--oscillator", "bandlimited", "--factor", "brightness", "-12", "0", "3",
-             "--factor", "noise", "-60", "-20", "2"]
+    flags = [
+        "--waveforms",
+        "square",
+        "sawtooth",
+        "--oscillator",
+        "bandlimited",
+        "--factor",
+        "brightness",
+        "-12",
+        "0",
+        "3",
+        "--factor",
+        "noise",
+        "-60",
+        "-20",
+        "2",
+    ]
     assert create.main([*GRID, *flags, "--file_path", str(path)]) == 0
     data = load_npz(path)
     assert data.factor_names == ("timbre", "amplitude", "frequency", "brightness", "noise")
@@ -356,29 +453,38 @@ def test_tones_beyond_full_scale_are_named(tmp_path, capsys):
     assert warned("--snr_db", "0")
 
 
-@pytest.mark.parametrize("flags, pattern", [
-    (["--factor", "colour", "0", "1", "2"], "--factor: 'colour' is unknown; choose from phase, attack"),
-    (["--factor", "attack", "0", "x", "2"], "--factor attack: expected two numbers and a count"),
-    (["--factor", "attack", "0", "nan", "2"], "--factor attack: from 0 to nan; give START <= END"),
-    (["--factor", "attack", "0.2", "0.1", "2"], "give START <= END between 0 and 60 s"),
-    (["--factor", "attack", "0", "0.6", "2"], "does not end within --duration 0.5"),
-    (["--factor", "attack", "0.1", "0.1", "2"], "--factor attack: 2 levels from 0.1 to 0.1 are all the same"),
-    (["--factor", "attack", "0", "0.1", "0"], "--factor attack: 0 levels"),
-    (["--factor", "attack", "0", "0.1"], "--factor: expected 4 arguments"),
-    (["--factor", "noise", "-9", "0", "2", "--factor", "noise", "-9", "0", "2"], "--factor: a factor is named twice"),
-    (["--factor", "phase", "0", "1", "4"], "0 and 1 cycles are the same phase; give an END below 1, for example 0.75"),
-    (["--factor", "phase", "0", "0.5", "2", "--phase", "random"], "--phase, --factor phase"),
-    (["--factor", "noise", "-9", "0", "2", "--snr_db", "9"], "--snr_db, --factor noise"),
-    (["--factor", "brightness", "-9", "0", "2"], "--factor brightness: .* give --oscillator bandlimited"),
-    (["--freq_end", "4000", "--factor", "vibrato", "0", "100", "2"], "reaches 4237.85 Hz .* give 3775.5"),
-    (["--freq_end", "4000", "--detune_cents", "100"], "reaches 4237.85 Hz with its detuning"),
-    (["--detune_cents", "2000"], "more than an octave"),
-    (["--onset_jitter", "0.5"], "--onset_jitter: 0.5 s leaves nothing"),
-    (["--snr_db", "inf"], "--snr_db: expected a finite number"),
-    (["--snr_db", "1000"], "--snr_db: 1000 dB is beyond"),
-    (["--labels", "labels.csv"], "--labels: names the factors of --from_wav"),
-    (["--preset", "best"], "--preset: invalid choice"),
-])
+@pytest.mark.parametrize(
+    "flags, pattern",
+    [
+        (["--factor", "colour", "0", "1", "2"], "--factor: 'colour' is unknown; choose from phase, attack"),
+        (["--factor", "attack", "0", "x", "2"], "--factor attack: expected two numbers and a count"),
+        (["--factor", "attack", "0", "nan", "2"], "--factor attack: from 0 to nan; give START <= END"),
+        (["--factor", "attack", "0.2", "0.1", "2"], "give START <= END between 0 and 60 s"),
+        (["--factor", "attack", "0", "0.6", "2"], "does not end within --duration 0.5"),
+        (["--factor", "attack", "0.1", "0.1", "2"], "--factor attack: 2 levels from 0.1 to 0.1 are all the same"),
+        (["--factor", "attack", "0", "0.1", "0"], "--factor attack: 0 levels"),
+        (["--factor", "attack", "0", "0.1"], "--factor: expected 4 arguments"),
+        (
+            ["--factor", "noise", "-9", "0", "2", "--factor", "noise", "-9", "0", "2"],
+            "--factor: a factor is named twice",
+        ),
+        (
+            ["--factor", "phase", "0", "1", "4"],
+            "0 and 1 cycles are the same phase; give an END below 1, for example 0.75",
+        ),
+        (["--factor", "phase", "0", "0.5", "2", "--phase", "random"], "--phase, --factor phase"),
+        (["--factor", "noise", "-9", "0", "2", "--snr_db", "9"], "--snr_db, --factor noise"),
+        (["--factor", "brightness", "-9", "0", "2"], "--factor brightness: .* give --oscillator bandlimited"),
+        (["--freq_end", "4000", "--factor", "vibrato", "0", "100", "2"], "reaches 4237.85 Hz .* give 3775.5"),
+        (["--freq_end", "4000", "--detune_cents", "100"], "reaches 4237.85 Hz with its detuning"),
+        (["--detune_cents", "2000"], "more than an octave"),
+        (["--onset_jitter", "0.5"], "--onset_jitter: 0.5 s leaves nothing"),
+        (["--snr_db", "inf"], "--snr_db: expected a finite number"),
+        (["--snr_db", "1000"], "--snr_db: 1000 dB is beyond"),
+        (["--labels", "labels.csv"], "--labels: names the factors of --from_wav"),
+        (["--preset", "best"], "--preset: invalid choice"),
+    ],
+)
 def test_wrong_options_are_refused_in_one_line(tmp_path, refused, flags, pattern):
     refused(create.main, [*GRID, "--file_path", tmp_path / "tones.npz", *flags], pattern)
     assert list(tmp_path.iterdir()) == []

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from catalogue import GOOD, as_process, contents
 
 import create
 import eval as evaluate_script
 import trainvae
-from catalogue import GOOD, as_process, contents
 from models import MODELS
 from syntone import showing
 
@@ -24,16 +24,40 @@ def test_training_and_evaluation_are_equal_to_the_byte(world, name):
     """Checkpoint, history, curves and scores; the generator of torch stands elsewhere the second time."""
     found = []
     for folder in ("one", "two"):
-        argv = [*GOOD["trainvae.py"].split(), "--model", name, "--epochs", "2", "--batch_size", "5", "--output_dir", "new"]
+        argv = [
+            *GOOD["trainvae.py"].split(),
+            "--model",
+            name,
+            "--epochs",
+            "2",
+            "--batch_size",
+            "5",
+            "--output_dir",
+            "new",
+        ]
         assert trainvae.main(argv) == 0
-        argv = [*GOOD["eval.py"].split(), "--model", f"new/{name}_seed0.pt", "--metrics", "mig", "sap", "--output_dir", "new"]
+        argv = [
+            *GOOD["eval.py"].split(),
+            "--model",
+            f"new/{name}_seed0.pt",
+            "--metrics",
+            "mig",
+            "sap",
+            "--output_dir",
+            "new",
+        ]
         assert evaluate_script.main(argv) == 0
         found.append(contents(Path("new")))
         Path("new").rename(folder)
         torch.rand(3)
     assert found[0] == found[1]
     assert found[0].keys() == {f"{name}_seed0.{ending}" for ending in ("pt", "csv", "png")} | {
-        "metrics.csv", "metrics.json", "table.md", "table.tex", "report.html"}
+        "metrics.csv",
+        "metrics.json",
+        "table.md",
+        "table.tex",
+        "report.html",
+    }
 
 
 def test_another_process_trains_the_same(world):

@@ -78,6 +78,7 @@ def test_rows_to_show_come_in_turn_from_every_group():
 
 # ---- the table ----
 
+
 def rows(model: str, values: list[float], **more) -> list[results.Row]:
     return [results.Row(model, seed, "MIG", "all", "active", value, **more) for seed, value in enumerate(values)]
 
@@ -97,8 +98,10 @@ def test_missing_ceiling_is_a_dash_and_all_latents_stay_out_of_the_table():
     given.append(results.Row("VAE", 0, "MIG", "all", "all", 0.9))
     given.append(results.Row("VAE", 0, "reconstruction error (dB)", "all", "all", 2.5))
     cells = results.table(given)
-    assert cells[2:] == [["MIG", "0.300 [0.100 ± 0.000, –] → –", "0.500 [0.100 ± 0.000, 0.110] → –"],
-                         ["reconstruction error (dB)", "2.500", "–"]]
+    assert cells[2:] == [
+        ["MIG", "0.300 [0.100 ± 0.000, –] → –", "0.500 [0.100 ± 0.000, 0.110] → –"],
+        ["reconstruction error (dB)", "2.500", "–"],
+    ]
 
 
 def test_four_formats(tmp_path):
@@ -106,8 +109,11 @@ def test_four_formats(tmp_path):
     given.append(results.Row("A_B", 0, "MIG", "timbre", "active", 0.5))
     results.write_scores(tmp_path, given, details={"seed": 0})
     lines = (tmp_path / "metrics.csv").read_text().splitlines()
-    assert lines == ["model,seed,metric,factor,latents,value,floor,ceiling,adjusted",
-                     f"A_B,0,MIG,all,active,0.25,0.125,1.0,{1 / 7!r}", "A_B,0,MIG,timbre,active,0.5,,,"]
+    assert lines == [
+        "model,seed,metric,factor,latents,value,floor,ceiling,adjusted",
+        f"A_B,0,MIG,all,active,0.25,0.125,1.0,{1 / 7!r}",
+        "A_B,0,MIG,timbre,active,0.5,,,",
+    ]
     assert json.loads((tmp_path / "metrics.json").read_text())["scores"][1]["factor"] == "timbre"
     assert "| MIG, timbre    | 0.500 " in (tmp_path / "table.md").read_text()
     tex = (tmp_path / "table.tex").read_text()
@@ -115,6 +121,7 @@ def test_four_formats(tmp_path):
 
 
 # ---- sounds and figures ----
+
 
 def test_wav_keeps_a_level_above_full_scale(tmp_path):
     wave = 1.7 * np.sin(2 * np.pi * 440 * np.arange(8000) / 8000)
@@ -152,8 +159,12 @@ def test_traversal_figure_shares_one_colour_scale(tmp_path):
 
 def test_gif_has_a_frame_a_tone(tmp_path):
     scale = evaluation.scale_of(FRONT_END)
-    plotting.tone_gif(tmp_path / "a.gif", [(sound(0.2), sound(0.3)), (sound(0.8), sound(0.9)), (sound(0.1), sound(1.0))],
-                      scale=scale, title="t")
+    plotting.tone_gif(
+        tmp_path / "a.gif",
+        [(sound(0.2), sound(0.3)), (sound(0.8), sound(0.9)), (sound(0.1), sound(1.0))],
+        scale=scale,
+        title="t",
+    )
     with Image.open(tmp_path / "a.gif") as image:
         assert image.n_frames == 3
     assert [path.name for path in tmp_path.iterdir()] == ["a.gif"]
@@ -164,6 +175,7 @@ def test_drawing_draws_no_random_number(tmp_path):
     scale = evaluation.scale_of(FRONT_END)
     plotting.reconstruction_figure(tmp_path / "a.png", [sound(0.5)], [sound(0.4)], scale=scale, title="t")
     plotting.sample_figure(tmp_path / "b.png", [sound(0.5)], scale=scale, title="t")
-    plotting.training_curves(tmp_path / "c.png", {"epoch": [1, 2], "train_loss": [2.0, 1.0], "valid_loss": [2.0, 1.5]},
-                             title="t")
+    plotting.training_curves(
+        tmp_path / "c.png", {"epoch": [1, 2], "train_loss": [2.0, 1.0], "valid_loss": [2.0, 1.5]}, title="t"
+    )
     assert (np.random.get_state()[1] == before).all() and torch.equal(torch.get_rng_state(), torch_before)

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import counted
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from conftest import counted
 from models import build_model
 from syntone.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from syntone.cli import InputError
@@ -26,9 +26,20 @@ N_SHORT, N_LONG = 50, 1000  # cases of each reader and kind of damage
 def write_dataset(path: Path) -> None:
     rng = np.random.default_rng(0)
     levels = np.arange(4)[:, None] % 2
-    save_npz(path, x=0.1 * rng.normal(size=(4, 16)), factors=levels, factor_values=levels, factor_names=["timbre"],
-             factor_kinds=["nominal"], sample_rate=8000, recipe={"made": "for the fuzz"}, y=levels[:, 0],
-             classes=["sine", "square"], freqs=np.full(4, 440.0), amps=np.full(4, 0.1))
+    save_npz(
+        path,
+        x=0.1 * rng.normal(size=(4, 16)),
+        factors=levels,
+        factor_values=levels,
+        factor_names=["timbre"],
+        factor_kinds=["nominal"],
+        sample_rate=8000,
+        recipe={"made": "for the fuzz"},
+        y=levels[:, 0],
+        classes=["sine", "square"],
+        freqs=np.full(4, 440.0),
+        amps=np.full(4, 0.1),
+    )
 
 
 def write_checkpoint(path: Path) -> None:
@@ -36,12 +47,25 @@ def write_checkpoint(path: Path) -> None:
     config = {"input_shape": front_end.shape, "latent_dim": 1, "channels": (1,), "hidden": 1, "sigma": 0.1}
     torch.manual_seed(0)
     model = build_model("VAE", **config)
-    save_checkpoint(path, Checkpoint(
-        model_name="VAE", model_config=config, front_end_config=front_end.config(),
-        options={"seed": 0, "batch_size": 2, "lr": 0.001}, epoch=1, best_epoch=1, last=model.state_dict(),
-        best=model.state_dict(), optimizer=torch.optim.Adam(model.parameters()).state_dict(),
-        history={"epoch": [1], "valid_loss": [0.5]}, dataset_path="tones.npz", recipe="{}",
-        train_rows=torch.arange(2), valid_rows=torch.arange(2, 4)))
+    save_checkpoint(
+        path,
+        Checkpoint(
+            model_name="VAE",
+            model_config=config,
+            front_end_config=front_end.config(),
+            options={"seed": 0, "batch_size": 2, "lr": 0.001},
+            epoch=1,
+            best_epoch=1,
+            last=model.state_dict(),
+            best=model.state_dict(),
+            optimizer=torch.optim.Adam(model.parameters()).state_dict(),
+            history={"epoch": [1], "valid_loss": [0.5]},
+            dataset_path="tones.npz",
+            recipe="{}",
+            train_rows=torch.arange(2),
+            valid_rows=torch.arange(2, 4),
+        ),
+    )
 
 
 def same(one, other) -> bool:
@@ -53,8 +77,11 @@ def same(one, other) -> bool:
     if isinstance(one, torch.Tensor):
         return isinstance(other, torch.Tensor) and same(one.numpy(), other.numpy())
     if isinstance(one, np.ndarray):
-        return (isinstance(other, np.ndarray) and (one.dtype, one.shape) == (other.dtype, other.shape)
-                and one.tobytes() == other.tobytes())
+        return (
+            isinstance(other, np.ndarray)
+            and (one.dtype, one.shape) == (other.dtype, other.shape)
+            and one.tobytes() == other.tobytes()
+        )
     return type(one) is type(other) and one == other
 
 
@@ -80,13 +107,16 @@ def random_bytes(content: bytes) -> st.SearchStrategy[bytes]:
 def truncations(content: bytes) -> st.SearchStrategy[bytes]:
     """A beginning of the good file, an end of it, or all but a part in the middle."""
     cuts = st.lists(st.integers(0, len(content)), min_size=2, max_size=2).map(sorted)
-    return st.one_of(st.integers(0, len(content) - 1).map(lambda n: content[:n]),
-                     st.integers(1, len(content) - 1).map(lambda n: content[n:]),
-                     cuts.map(lambda cut: content[:cut[0]] + content[cut[1]:]))
+    return st.one_of(
+        st.integers(0, len(content) - 1).map(lambda n: content[:n]),
+        st.integers(1, len(content) - 1).map(lambda n: content[n:]),
+        cuts.map(lambda cut: content[: cut[0]] + content[cut[1] :]),
+    )
 
 
 def bit_flips(content: bytes) -> st.SearchStrategy[bytes]:
     """One to eight bits changed, anywhere, or in the directory at the end, where each means something."""
+
     def flip(places: list[int]) -> bytes:
         damaged = bytearray(content)
         for place in places:
@@ -99,7 +129,9 @@ def bit_flips(content: bytes) -> st.SearchStrategy[bytes]:
 
 
 DAMAGES = {"random bytes": random_bytes, "truncation": truncations, "bit flips": bit_flips}
-every_reader_and_damage = pytest.mark.parametrize("kind, damage", [(kind, name) for kind in READERS for name in DAMAGES])
+every_reader_and_damage = pytest.mark.parametrize(
+    "kind, damage", [(kind, name) for kind in READERS for name in DAMAGES]
+)
 
 
 def fuzz(good: dict, kind: str, damage: str, *, n: int, derandomize: bool) -> None:
@@ -107,8 +139,13 @@ def fuzz(good: dict, kind: str, damage: str, *, n: int, derandomize: bool) -> No
     read: Callable = READERS[kind][1]
     seen = 0
 
-    @settings(max_examples=n, derandomize=derandomize, database=None, deadline=None,
-              suppress_health_check=[HealthCheck.too_slow])
+    @settings(
+        max_examples=n,
+        derandomize=derandomize,
+        database=None,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
     @given(DAMAGES[damage](content))
     def exact_or_refused(damaged: bytes) -> None:
         nonlocal seen
@@ -147,7 +184,9 @@ def test_harmless_damage_is_not_refused(good, kind):
     damaged[10] ^= 1  # the first member's time, in its local header
     path.unlink(missing_ok=True)
     path.write_bytes(bytes(damaged))
-    assert all(same(getattr(expected, field.name), getattr(READERS[kind][1](path), field.name)) for field in fields(expected))
+    assert all(
+        same(getattr(expected, field.name), getattr(READERS[kind][1](path), field.name)) for field in fields(expected)
+    )
 
 
 def test_a_bit_that_makes_a_tensor_a_folder_to_torch_changes_nothing(good):

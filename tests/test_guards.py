@@ -4,9 +4,9 @@ import math
 
 import pytest
 import torch
+from catalogue import GOOD
 
 import trainvae
-from catalogue import GOOD
 from models import MODELS, build_model
 from models.objectives import LOGVAR_RANGE, bounded_logvar, kl_per_latent
 from syntone.checkpoint import load_checkpoint
@@ -41,8 +41,11 @@ def fit(model, *, epochs=5, save_seconds=1e9, saved=None):
 
 def test_a_gradient_whose_square_overflows_is_seen_though_every_loss_is_finite():
     """1e25 is a float32; its square is not, and Adam would divide by it from then on."""
-    with pytest.raises(MachineError, match=r"gradients of 'level' \(Adam's exp_avg_sq\) overflowed in epoch 3; the last good "
-                                           r"checkpoint is a\.pt of epoch 2; try a smaller --lr"):
+    with pytest.raises(
+        MachineError,
+        match=r"gradients of 'level' \(Adam's exp_avg_sq\) overflowed in epoch 3; the last good "
+        r"checkpoint is a\.pt of epoch 2; try a smaller --lr",
+    ):
         fit(Line(1e25, epoch=3))
 
 
@@ -97,7 +100,9 @@ def test_a_run_that_diverges_leaves_its_last_good_checkpoint(world, capsys, monk
     capsys.readouterr()
     assert trainvae.main([*argv, "--epochs", "5"]) == 1
     err = capsys.readouterr().err
-    assert f"in epoch 3; the last good checkpoint is new/{name}_seed0.pt of epoch 2" in err and len(err.splitlines()) == 1
+    assert (
+        f"in epoch 3; the last good checkpoint is new/{name}_seed0.pt of epoch 2" in err and len(err.splitlines()) == 1
+    )
     good, left = (load_checkpoint(f"{folder}/{name}_seed0.pt") for folder in ("good", "new"))
     assert left.epoch == 2 and all(torch.equal(value, left.last[key]) for key, value in good.last.items())
 
@@ -108,6 +113,7 @@ def test_too_large_a_learning_rate_is_seen(world, capsys):
 
 
 # ---- the bound on logvar ----
+
 
 def test_ordinary_log_variances_are_unchanged_to_the_bit():
     logvar = torch.cat([torch.linspace(*LOGVAR_RANGE, 100_001), torch.tensor([-0.1, 1e-30, 0.0])])
@@ -131,7 +137,9 @@ def test_an_overflow_is_not_hidden_by_the_bound():
 @pytest.mark.parametrize("level", [-1e3, 1e3])
 def test_a_model_whose_log_variances_ran_away_has_finite_losses_and_gradients(name, level):
     torch.manual_seed(0)
-    model = build_model(name, **{"input_shape": (1, 16, 16), "latent_dim": 2} | ({"n_data": 50} if name == "BTCVAE" else {}))
+    model = build_model(
+        name, **{"input_shape": (1, 16, 16), "latent_dim": 2} | ({"n_data": 50} if name == "BTCVAE" else {})
+    )
     last = model.encoder.head[-1]
     last.bias.data[2:] = level
     losses = model.losses(torch.rand(4, 1, 16, 16))

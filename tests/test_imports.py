@@ -37,14 +37,22 @@ def test_metrics_do_not_know_torch():
 
 @pytest.mark.parametrize("path", [*(ROOT / "models").rglob("*.py")], ids=lambda path: path.name)
 def test_models_never_touch_disk(path):
-    calls = {node.func.id for node in ast.walk(ast.parse(path.read_text()))
-             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+    calls = {
+        node.func.id
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    }
     assert "open" not in calls and not imported(path) & {"pathlib", "os", "io", "shutil"}
 
 
 def modules_after(code: str) -> set[str]:
-    found = subprocess.run([sys.executable, "-c", f"import sys\n{code}\nprint(*sys.modules)"], cwd=ROOT, text=True,
-                           capture_output=True, check=True)
+    found = subprocess.run(
+        [sys.executable, "-c", f"import sys\n{code}\nprint(*sys.modules)"],
+        cwd=ROOT,
+        text=True,
+        capture_output=True,
+        check=True,
+    )
     return set(found.stdout.split())
 
 
@@ -53,8 +61,9 @@ def test_create_starts_without_torch_and_scipy():
     assert "numpy" in loaded and not loaded & {"torch", "scipy", "scipy.signal", "matplotlib"}
 
 
-@pytest.mark.parametrize("script, wrong_flag", [("trainvae", ["--epochs", "-1"]),
-                                                ("eval", ["--model", "a.pt", "--state", "worst"])])
+@pytest.mark.parametrize(
+    "script, wrong_flag", [("trainvae", ["--epochs", "-1"]), ("eval", ["--model", "a.pt", "--state", "worst"])]
+)
 def test_flags_are_checked_before_torch_is_imported(script, wrong_flag):
     loaded = modules_after(f"import {script}; assert {script}.main({wrong_flag!r}) == 2")
     assert "torch" not in loaded

@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 
 import pytest
-
 from catalogue import GOOD, ROOT, contents
 from conftest import counted
 
@@ -27,8 +26,12 @@ LONG = {"create.py": 10, "trainvae.py": 8, "eval.py": 6}
 
 def start(name: str, folder: Path) -> subprocess.Popen:
     script = name.split(",")[0]
-    return subprocess.Popen([sys.executable, str(ROOT / script), *COMMANDS[name].split()], cwd=folder,
-                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / script), *COMMANDS[name].split()],
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
 
 
 def check_kills(world: Path, name: str, *, n_kills: int, seed: int) -> None:
@@ -41,7 +44,9 @@ def check_kills(world: Path, name: str, *, n_kills: int, seed: int) -> None:
     draw, landed = random.Random(seed), 0
     while landed < n_kills:
         process = start(name, world)
-        time.sleep(seconds * (landed + draw.random()) / n_kills)  # one moment in each n-th, so that no phase is left out
+        time.sleep(
+            seconds * (landed + draw.random()) / n_kills
+        )  # one moment in each n-th, so that no phase is left out
         process.kill()
         if process.wait() == 0:  # it was faster than the first time
             seconds *= 0.9

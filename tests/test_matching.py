@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from oracles import dataset, patterns_of, templates  # noqa: F401 (fixtures)
 
 import create
-from oracles import dataset, patterns_of, templates  # noqa: F401 (fixtures)
 from syntone import control, matching
 from syntone.data import load_npz
 from syntone.mel import FrontEnd
@@ -43,18 +43,44 @@ def test_a_blend_of_two_neighbours_measures_the_blend(dataset, templates, factor
 
 def test_real_tones_between_the_levels_measure_what_lies_between(tmp_path):
     """Steps of 26 Hz, about a mel band: a tone in the middle of two levels is a quarter of a step off at most, and 1 dB."""
-    grid = ["--sample_rate", "8000", "--duration", "0.5", "--freq_start", "500", "--freq_end", "1000", "--num_freqs", "20",
-            "--num_amps", "5", "--amp_scale", "db", "--waveforms", "sine", "sawtooth", "--oscillator", "bandlimited"]
+    grid = [
+        "--sample_rate",
+        "8000",
+        "--duration",
+        "0.5",
+        "--freq_start",
+        "500",
+        "--freq_end",
+        "1000",
+        "--num_freqs",
+        "20",
+        "--num_amps",
+        "5",
+        "--amp_scale",
+        "db",
+        "--waveforms",
+        "sine",
+        "sawtooth",
+        "--oscillator",
+        "bandlimited",
+    ]
     assert create.main([*grid, "--file_path", str(tmp_path / "a.npz")]) == 0
     dataset = load_npz(tmp_path / "a.npz")
     levels = np.unique(dataset.freqs)
     between = (levels[1:] + levels[:-1]) / 2
     level = 0.4
-    waves = np.stack([level * unit_tone(name, hz, sample_rate=8000, n_samples=4000, oscillator="bandlimited")
-                      for name in ("sine", "sawtooth") for hz in between])
+    waves = np.stack(
+        [
+            level * unit_tone(name, hz, sample_rate=8000, n_samples=4000, oscillator="bandlimited")
+            for name in ("sine", "sawtooth")
+            for hz in between
+        ]
+    )
     front_end = FrontEnd("logmel", sample_rate=8000, n_samples=4000)
     templates = matching.make_templates(patterns_of(dataset), factor_values=dataset.factor_values, **dataset.labels())
-    found = matching.match(matching.loudness_patterns(front_end.features(torch.from_numpy(waves)), front_end), templates)
+    found = matching.match(
+        matching.loudness_patterns(front_end.features(torch.from_numpy(waves)), front_end), templates
+    )
     step = levels[1] - levels[0]
     hz = 2 ** (found.measured[2] / 1200)
     assert np.abs(hz - np.tile(between, 2)).max() < step / 4
@@ -66,23 +92,34 @@ def test_real_tones_between_the_levels_measure_what_lies_between(tmp_path):
 
 def test_the_nearest_rows_are_those_of_all_tones_in_blocks_too(templates, monkeypatch):
     queries = templates.patterns[::5] + 0.01
-    expected = torch.cdist(queries.double(), templates.patterns.double()).argsort(dim=1)[:, :matching.N_CANDIDATES].numpy()
+    expected = (
+        torch.cdist(queries.double(), templates.patterns.double()).argsort(dim=1)[:, : matching.N_CANDIDATES].numpy()
+    )
     monkeypatch.setattr(matching, "REFERENCE_ROWS", 9)
     np.testing.assert_array_equal(matching.nearest_rows(queries, templates), expected)
 
 
 def test_neighbours_differ_in_one_factor_alone_also_without_a_full_grid():
     factors = np.array([[0, 0], [0, 3], [1, 0], [2, 3], [0, 1], [0, 0]])  # the last is another take of the first
-    assert matching.neighbours_in(factors, 1, nominal=False).tolist() == [[-1, 4], [4, -1], [-1, -1], [-1, -1], [0, 1], [-1, 4]]
+    assert matching.neighbours_in(factors, 1, nominal=False).tolist() == [
+        [-1, 4],
+        [4, -1],
+        [-1, -1],
+        [-1, -1],
+        [0, 1],
+        [-1, 4],
+    ]
     near = matching.neighbours_in(factors, 0, nominal=True)  # the other two classes in turn, from one's own
     assert near.tolist() == [[2, -1], [-1, 3], [-1, 0], [1, -1], [-1, -1], [2, -1]]
 
 
 def test_shares_stay_in_their_simplices_and_solve_what_can_be_solved_by_hand():
     eye = np.eye(3)[None]
-    for slope, groups, expected in [([0.3, -1.0, 0.5], [0, 0, 1], [0.3, 0.0, 0.5]),
-                                    ([2.0, 2.0, 3.0], [0, 0, 1], [0.5, 0.5, 1.0]),
-                                    ([1.5, 0.7, 0.2], [0, 0, 0], [0.9, 0.1, 0.0])]:
+    for slope, groups, expected in [
+        ([0.3, -1.0, 0.5], [0, 0, 1], [0.3, 0.0, 0.5]),
+        ([2.0, 2.0, 3.0], [0, 0, 1], [0.5, 0.5, 1.0]),
+        ([1.5, 0.7, 0.2], [0, 0, 0], [0.9, 0.1, 0.0]),
+    ]:
         found = matching.blend(eye, np.array([slope]), np.array(groups), n_iter=300)
         np.testing.assert_allclose(found[0], expected, atol=1e-9)
     gram = np.array([[[4.0, 1.9], [1.9, 1.0]]])  # nearly parallel, of unlike size: G a = s has the solution (0.2, 0.4)
@@ -93,10 +130,16 @@ def test_shares_stay_in_their_simplices_and_solve_what_can_be_solved_by_hand():
 def test_many_classes_are_matched_among_the_nearest(monkeypatch):
     """Twelve classes one tone each, on a line: a blend of two is found although not all neighbours are looked at."""
     patterns = torch.eye(12)
-    templates = matching.make_templates(patterns, factors=np.arange(12)[:, None], factor_values=np.arange(12.0)[:, None],
-                                        factor_names=["kind"], factor_kinds=["nominal"])
+    templates = matching.make_templates(
+        patterns,
+        factors=np.arange(12)[:, None],
+        factor_values=np.arange(12.0)[:, None],
+        factor_names=["kind"],
+        factor_kinds=["nominal"],
+    )
     found = matching.match(patterns, templates)
     np.testing.assert_allclose(found.measured[0], np.eye(12), atol=1e-9)
     monkeypatch.setattr(matching, "MAX_CLASSES", 12)
-    np.testing.assert_allclose(matching.match(0.5 * patterns[:1] + 0.5 * patterns[7:8], templates).measured[0][0, [0, 7]], 0.5,
-                               atol=1e-6)
+    np.testing.assert_allclose(
+        matching.match(0.5 * patterns[:1] + 0.5 * patterns[7:8], templates).measured[0][0, [0, 7]], 0.5, atol=1e-6
+    )

@@ -24,8 +24,9 @@ def test_mel_is_librosas(sample_rate, duration):
     found = front_end.mel(torch.from_numpy(waves)).squeeze(1).numpy()
     assert found.shape[1:] == front_end.shape[1:]
     for wave, mel in zip(waves, found):
-        expected = librosa.feature.melspectrogram(y=wave.astype(np.float64), sr=sample_rate, n_fft=2048, hop_length=512,
-                                                  n_mels=128, pad_mode="constant")
+        expected = librosa.feature.melspectrogram(
+            y=wave.astype(np.float64), sr=sample_rate, n_fft=2048, hop_length=512, n_mels=128, pad_mode="constant"
+        )
         assert np.abs(mel - expected).max() <= 1e-5 * expected.max()
         loud = expected > 1e-8 * expected.max()  # within 80 dB
         assert np.abs(10 * np.log10(mel[loud] / expected[loud])).max() <= 0.05
@@ -81,15 +82,18 @@ def test_features_are_a_function_of_each_tone_alone():
     whole = compute_features(waves, front_end, device=torch.device("cpu"), rows=5, progress=seen.append)
     assert sum(seen) == len(waves)
     for row in range(len(waves)):
-        torch.testing.assert_close(whole[row:row + 1], front_end.features(torch.from_numpy(waves[row:row + 1])),
-                                   atol=1e-6, rtol=0)
+        torch.testing.assert_close(
+            whole[row : row + 1], front_end.features(torch.from_numpy(waves[row : row + 1])), atol=1e-6, rtol=0
+        )
 
 
 def test_samples_that_are_not_finite_are_refused():
     waves = tones(8000, 0.5).astype(np.float32)
     waves[7, 5] = np.nan
     with pytest.raises(InputError, match="not finite in tone 7"):
-        compute_features(waves, FrontEnd("logmel", sample_rate=8000, n_samples=4000), device=torch.device("cpu"), rows=4)
+        compute_features(
+            waves, FrontEnd("logmel", sample_rate=8000, n_samples=4000), device=torch.device("cpu"), rows=4
+        )
 
 
 def test_unknown_kind_is_refused():
@@ -153,6 +157,7 @@ def test_waves_of_the_paper_front_end_are_never_loud():
 
 # ---- skirts, and level apart from shape ----
 
+
 @pytest.mark.parametrize("smoothing", [4.0, 10.0])
 def test_skirts_fall_by_ten_db_in_so_many_bands(smoothing):
     """Far from a sine's own bands every band is 10 / smoothing dB below its neighbour, on both sides, and 0 dB stays the
@@ -163,8 +168,10 @@ def test_skirts_fall_by_ten_db_in_so_many_bands(smoothing):
     peak = db.argmax()
     assert -3 < db.max() < 0.02
     expected = 10 / smoothing
-    np.testing.assert_allclose(np.diff(db[peak + 4:peak + 20]), -expected, atol=0.02)  # further off the window's own leak shows
-    np.testing.assert_allclose(np.diff(db[peak - 20:peak - 3]), expected, atol=0.02)
+    np.testing.assert_allclose(
+        np.diff(db[peak + 4 : peak + 20]), -expected, atol=0.02
+    )  # further off the window's own leak shows
+    np.testing.assert_allclose(np.diff(db[peak - 20 : peak - 3]), expected, atol=0.02)
 
 
 def test_skirts_add_the_power_of_other_bands():
@@ -237,8 +244,18 @@ def test_inversion_undoes_skirts_and_level(kind, smoothing, amp):
     assert (np.abs(pitch - np.repeat(freqs, len(WAVEFORMS))) < width).all()
 
 
-@pytest.mark.parametrize("wrong", [{"smoothing": -1.0}, {"smoothing": 1e6}, {"smoothing": float("nan")}, {"range_db": 0.0},
-                                   {"level_rows": 0}, {"level_rows": 2**40}, {"db_min": 7.0}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"smoothing": -1.0},
+        {"smoothing": 1e6},
+        {"smoothing": float("nan")},
+        {"range_db": 0.0},
+        {"level_rows": 0},
+        {"level_rows": 2**40},
+        {"db_min": 7.0},
+    ],
+)
 def test_a_front_end_that_cannot_be_computed_is_refused(wrong):
     with pytest.raises(InputError, match="cannot be computed"):
         FrontEnd("gainshape", sample_rate=8000, n_samples=4000, **wrong)

@@ -11,40 +11,54 @@ FACTORS = np.indices((3, 4)).reshape(2, -1).T.repeat(5, axis=0)
 CODES = np.random.default_rng(0).standard_normal((len(FACTORS), 3))
 
 
-@pytest.mark.parametrize(("changes", "error", "message"), [
-    ({"factors": FACTORS.astype(float)}, TypeError, r"factors: expected integer levels, found float64; .*swapped"),
-    ({"factors": FACTORS.astype(str)}, TypeError, r"factors: expected integer levels, found <U"),
-    ({"factors": FACTORS[:, 0]}, ValueError, r"factors: expected shape \(N, K\) .* found \(60,\); .*\[:, None\]"),
-    ({"factors": FACTORS[:, :0]}, ValueError, r"factors: expected shape .* found \(60, 0\)"),
-    ({"factors": FACTORS[:50]}, ValueError, r"factors has 50 rows, codes has 60"),
-    ({"factors": FACTORS * [1, 0]}, ValueError, r"at least 2 levels .* single level 0 in column 1"),
-    ({"factors": FACTORS * 2**40}, ValueError, r"expected level indices, found values from 0 to 2199023255552"),
-    ({"codes": CODES[:, 0]}, ValueError, r"codes: expected shape \(N, D\) .* found \(60,\)"),
-    ({"codes": CODES.astype(complex)}, TypeError, r"codes: expected real numbers, found complex128"),
-    ({"codes": np.where(CODES > 2, np.nan, CODES)}, ValueError, r"codes: expected finite numbers, found \d+ that"),
-    ({"codes": CODES[:, :1]}, ValueError, r"mig needs at least 2 latents, found 1"),
-    ({"n_bins": 1}, ValueError, r"n_bins: expected at least 2, found 1"),
-    ({"n_bins": 20.0}, TypeError, r"n_bins: expected an integer, found 20.0"),
-    ({"n_bins": True}, TypeError, r"n_bins: expected an integer, found True"),
-    ({"factor_bins": 1}, ValueError, r"factor_bins: expected at least 2, found 1"),
-    ({"factor_kinds": ["ordered"]}, ValueError, r"factor_kinds: expected 2 of .* found \['ordered'\]"),
-    ({"factor_kinds": "ordered"}, ValueError, r"factor_kinds: expected 2 of"),
-    ({"factor_kinds": ["ordered", "continuous"]}, ValueError, r"'nominal', 'ordered'.* found .*'continuous'"),
-    ({"active": np.array([True, False])}, ValueError, r"active: expected 3 booleans.* found bool of shape \(2,\)"),
-    ({"active": np.array([0, 1, 2])}, ValueError, r"active: expected 3 booleans.* found int64"),
-])
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"factors": FACTORS.astype(float)}, TypeError, r"factors: expected integer levels, found float64; .*swapped"),
+        ({"factors": FACTORS.astype(str)}, TypeError, r"factors: expected integer levels, found <U"),
+        ({"factors": FACTORS[:, 0]}, ValueError, r"factors: expected shape \(N, K\) .* found \(60,\); .*\[:, None\]"),
+        ({"factors": FACTORS[:, :0]}, ValueError, r"factors: expected shape .* found \(60, 0\)"),
+        ({"factors": FACTORS[:50]}, ValueError, r"factors has 50 rows, codes has 60"),
+        ({"factors": FACTORS * [1, 0]}, ValueError, r"at least 2 levels .* single level 0 in column 1"),
+        ({"factors": FACTORS * 2**40}, ValueError, r"expected level indices, found values from 0 to 2199023255552"),
+        ({"codes": CODES[:, 0]}, ValueError, r"codes: expected shape \(N, D\) .* found \(60,\)"),
+        ({"codes": CODES.astype(complex)}, TypeError, r"codes: expected real numbers, found complex128"),
+        ({"codes": np.where(CODES > 2, np.nan, CODES)}, ValueError, r"codes: expected finite numbers, found \d+ that"),
+        ({"codes": CODES[:, :1]}, ValueError, r"mig needs at least 2 latents, found 1"),
+        ({"n_bins": 1}, ValueError, r"n_bins: expected at least 2, found 1"),
+        ({"n_bins": 20.0}, TypeError, r"n_bins: expected an integer, found 20.0"),
+        ({"n_bins": True}, TypeError, r"n_bins: expected an integer, found True"),
+        ({"factor_bins": 1}, ValueError, r"factor_bins: expected at least 2, found 1"),
+        ({"factor_kinds": ["ordered"]}, ValueError, r"factor_kinds: expected 2 of .* found \['ordered'\]"),
+        ({"factor_kinds": "ordered"}, ValueError, r"factor_kinds: expected 2 of"),
+        ({"factor_kinds": ["ordered", "continuous"]}, ValueError, r"'nominal', 'ordered'.* found .*'continuous'"),
+        ({"active": np.array([True, False])}, ValueError, r"active: expected 3 booleans.* found bool of shape \(2,\)"),
+        ({"active": np.array([0, 1, 2])}, ValueError, r"active: expected 3 booleans.* found int64"),
+    ],
+)
 def test_guard(changes, error, message):
     with pytest.raises(error, match=message):
         metrics.mig(**({"factors": FACTORS, "codes": CODES} | changes))
 
 
-@pytest.mark.parametrize(("name", "n_factors", "n_latents", "what"), [
-    ("mig", 1, 1, "2 latents"), ("mig_sup", 1, 3, "2 factors"), ("jemmig", 2, 1, "2 latents"),
-    ("dcimig", 1, 3, "2 factors"), ("modularity", 1, 3, "2 factors"), ("sap", 2, 1, "2 latents"),
-    ("dci", 1, 3, "2 factors"), ("dci", 2, 1, "2 latents"), ("irs", 1, 3, "2 factors"),
-    ("beta_vae_score", 1, 3, "2 factors"), ("factor_vae_score", 1, 3, "2 factors"), ("infomec", 1, 3, "2 factors"),
-    ("infomec", 2, 1, "2 latents"),
-])
+@pytest.mark.parametrize(
+    ("name", "n_factors", "n_latents", "what"),
+    [
+        ("mig", 1, 1, "2 latents"),
+        ("mig_sup", 1, 3, "2 factors"),
+        ("jemmig", 2, 1, "2 latents"),
+        ("dcimig", 1, 3, "2 factors"),
+        ("modularity", 1, 3, "2 factors"),
+        ("sap", 2, 1, "2 latents"),
+        ("dci", 1, 3, "2 factors"),
+        ("dci", 2, 1, "2 latents"),
+        ("irs", 1, 3, "2 factors"),
+        ("beta_vae_score", 1, 3, "2 factors"),
+        ("factor_vae_score", 1, 3, "2 factors"),
+        ("infomec", 1, 3, "2 factors"),
+        ("infomec", 2, 1, "2 latents"),
+    ],
+)
 def test_least_factors_and_latents(name, n_factors, n_latents, what):
     with pytest.raises(ValueError, match=f"{name} needs at least {what}, found 1"):
         getattr(metrics, name)(factors=FACTORS[:, :n_factors], codes=CODES[:, :n_latents])
@@ -72,8 +86,13 @@ def test_factor_bins_formula():
 
 def test_only_ordered_factors_with_more_levels_are_binned():
     factors = np.stack([np.arange(40), np.arange(40), np.arange(40) % 10], axis=1)
-    sample = check_inputs("mig", factors=factors, codes=np.random.default_rng(0).random((40, 2)), factor_bins=10,
-                          factor_kinds=["nominal", "ordered", "ordered"])
+    sample = check_inputs(
+        "mig",
+        factors=factors,
+        codes=np.random.default_rng(0).random((40, 2)),
+        factor_bins=10,
+        factor_kinds=["nominal", "ordered", "ordered"],
+    )
     assert sample.n_classes == (40, 10, 10)
     np.testing.assert_array_equal(sample.levels[:, 2], factors[:, 2])
 
@@ -105,8 +124,11 @@ def test_lattices_keep_their_bins(scale, shift):
     np.testing.assert_array_equal(discretise(sample.codes, 20)[:, 0], np.minimum(np.arange(21), 19))
 
 
-@pytest.mark.parametrize("codes", [CODES * 1e307, CODES * 1e-308, CODES * 1e-3 + 1e6, (CODES * 100).astype(np.int64)],
-                         ids=["huge", "subnormal", "offset", "integers"])
+@pytest.mark.parametrize(
+    "codes",
+    [CODES * 1e307, CODES * 1e-308, CODES * 1e-3 + 1e6, (CODES * 100).astype(np.int64)],
+    ids=["huge", "subnormal", "offset", "integers"],
+)
 def test_extreme_codes_keep_their_bins(codes):
     """No overflow, no division by zero, and the information of the same codes at scale 1."""
     reference = np.trunc(CODES * 100) if codes.dtype == np.int64 else CODES
@@ -121,8 +143,9 @@ def test_constant_latents_are_inactive():
     codes = np.hstack([CODES, np.full((60, 1), 0.1), 5.0 + 1e-15 * CODES[:, :1]])
     np.testing.assert_array_equal(check_inputs("mig", factors=FACTORS, codes=codes).active, [True] * 3 + [False] * 2)
     mask = np.array([False, True, True, True, True])
-    np.testing.assert_array_equal(check_inputs("mig", factors=FACTORS, codes=codes, active=mask).active,
-                                  [False, True, True, False, False])
+    np.testing.assert_array_equal(
+        check_inputs("mig", factors=FACTORS, codes=codes, active=mask).active, [False, True, True, False, False]
+    )
     single = (1.0 + 1e-9 * CODES).astype(np.float32)
     assert not check_inputs("mig", factors=FACTORS, codes=single).active.any()
 
@@ -138,8 +161,10 @@ def test_mutual_information_against_scikit_learn():
     bins = [np.digitize(column, np.histogram(column, 5)[1][1:-1]) for column in CODES.T]
     expected = [[mutual_info_score(factor, column) for column in bins] for factor in FACTORS.T]
     np.testing.assert_allclose(information.mi, expected, rtol=0, atol=1e-12)  # sums of 60 terms
-    joint = [[entropy_of_counts(np.unique(np.stack([factor, column]), axis=1, return_counts=True)[1])
-              for column in bins] for factor in FACTORS.T]
+    joint = [
+        [entropy_of_counts(np.unique(np.stack([factor, column]), axis=1, return_counts=True)[1]) for column in bins]
+        for factor in FACTORS.T
+    ]
     np.testing.assert_allclose(information.joint_entropy, joint, rtol=0, atol=1e-12)
 
 

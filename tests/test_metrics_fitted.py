@@ -28,15 +28,18 @@ def test_sap_ordered_is_r2():
     assert metrics.sap(factors=factors, codes=sample.codes) == pytest.approx((0.7 + 0.1) / 2, abs=CLOSE)
 
 
-@pytest.mark.parametrize(("latent", "expected"), [
-    # Nearest mean of 0.25 and 0.75: three of four right in each class, (0.75 - 0.5) / 0.5
-    ([0, 0, 0, 1, 1, 1, 1, 0], 0.5),
-    ([0, 0, 0, 0, 1, 1, 1, 1], 1.0),
-    # Equal means: nothing linear, whatever the spread
-    ([-1, 1, -1, 1, -3, 3, -3, 3], 0.0),
-    # Means 0 and 2, the last value lies on the boundary 1 and counts half: recalls 1 and 3.5/4
-    ([0, 0, 0, 0, 7 / 3, 7 / 3, 7 / 3, 1], 0.875),
-])
+@pytest.mark.parametrize(
+    ("latent", "expected"),
+    [
+        # Nearest mean of 0.25 and 0.75: three of four right in each class, (0.75 - 0.5) / 0.5
+        ([0, 0, 0, 1, 1, 1, 1, 0], 0.5),
+        ([0, 0, 0, 0, 1, 1, 1, 1], 1.0),
+        # Equal means: nothing linear, whatever the spread
+        ([-1, 1, -1, 1, -3, 3, -3, 3], 0.0),
+        # Means 0 and 2, the last value lies on the boundary 1 and counts half: recalls 1 and 3.5/4
+        ([0, 0, 0, 0, 7 / 3, 7 / 3, 7 / 3, 1], 0.875),
+    ],
+)
 def test_sap_nominal_is_balanced_accuracy(latent, expected):
     for sign in (1.0, -1.0):
         codes = np.stack([sign * np.array(latent, dtype=float), np.zeros(8)], axis=1)
@@ -98,7 +101,7 @@ def test_logistic_fit_against_scikit_learn(n_levels, newton_limit, monkeypatch):
     factors = generator.integers(n_levels, size=(900, 1))
     codes = factors + generator.standard_normal((900, 9))
     sample = check_inputs("explicitness", factors=factors, codes=codes)
-    obtained, = logistic_fits(sample, seed=4)
+    (obtained,) = logistic_fits(sample, seed=4)
 
     rows = fitted_rows(900, seed=4)
     z, v = sample.standardised[rows], factors[rows, 0]
@@ -147,6 +150,7 @@ def test_importance_rows_are_factors(predictor, tolerance):
 
 def test_rounding_below_zero_is_no_importance(monkeypatch):
     """Boosting reports importances like -7e-18 where a split gained nothing; they must not be refused."""
+
     class Boosting:
         feature_importances_ = np.array([1.0, -7e-18])
 
@@ -213,6 +217,7 @@ def test_factor_vae_score_names_two_factors_with_two_latents():
 
 def test_factor_vae_score_judges_votes_that_were_held_out(monkeypatch):
     """1,000 votes name latent k for factor k, of the 500 held out a fifth name the other."""
+
     def votes(codes, levels, n_votes, generator):
         factor = int((levels.count == 12).all())  # of 3 levels in 36 rows, not of 4
         return np.where((np.arange(n_votes) >= 1000) & (np.arange(n_votes) < 1100), 1 - factor, factor)
@@ -271,14 +276,17 @@ class TestUDR:
     def test_the_same_array_twice_is_two_models(self):
         assert metrics.udr(codes=[self.GRID, self.GRID]) == pytest.approx(1.0, abs=CLOSE)
 
-    @pytest.mark.parametrize(("changes", "error", "message"), [
-        ({"codes": [GRID]}, ValueError, "at least 2 arrays .* found 1"),
-        ({"codes": np.stack([GRID, GRID])}, ValueError, "found one array"),
-        ({"codes": [GRID, GRID[1:]]}, ValueError, "found 359 for model 1 and 360 for model 0"),
-        ({"codes": [GRID, GRID * np.nan]}, ValueError, "finite"),
-        ({"codes": [GRID, GRID], "active": [None]}, ValueError, "expected 2 masks, one per model, found 1"),
-        ({"codes": [GRID, GRID], "similarity": "pearson"}, ValueError, "spearman.* found 'pearson'"),
-    ])
+    @pytest.mark.parametrize(
+        ("changes", "error", "message"),
+        [
+            ({"codes": [GRID]}, ValueError, "at least 2 arrays .* found 1"),
+            ({"codes": np.stack([GRID, GRID])}, ValueError, "found one array"),
+            ({"codes": [GRID, GRID[1:]]}, ValueError, "found 359 for model 1 and 360 for model 0"),
+            ({"codes": [GRID, GRID * np.nan]}, ValueError, "finite"),
+            ({"codes": [GRID, GRID], "active": [None]}, ValueError, "expected 2 masks, one per model, found 1"),
+            ({"codes": [GRID, GRID], "similarity": "pearson"}, ValueError, "spearman.* found 'pearson'"),
+        ],
+    )
     def test_refusals(self, changes, error, message):
         with pytest.raises(error, match=message):
             metrics.udr(**changes)
@@ -291,5 +299,9 @@ def test_no_warnings():
     for codes in (factors.astype(float), np.zeros(factors.shape), noise):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            metrics.evaluate(factors=factors, codes=codes, n_floor_draws=1, metrics=[
-                "mig", "sap", "explicitness", "irs", "beta_vae_score", "factor_vae_score", "infomec"])
+            metrics.evaluate(
+                factors=factors,
+                codes=codes,
+                n_floor_draws=1,
+                metrics=["mig", "sap", "explicitness", "irs", "beta_vae_score", "factor_vae_score", "infomec"],
+            )

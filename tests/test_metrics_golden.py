@@ -42,13 +42,18 @@ def test_information_scores_agree(case, setting, arrays):
 @pytest.mark.parametrize("case", SCORES)
 def test_report_rows_agree(case, setting, arrays):
     """evaluate bins as `factor_bins_20` does, and its per-factor values are the published ones."""
-    report = metrics.evaluate(factors=arrays[f"{case}_factors"], codes=arrays[f"{case}_codes"], n_floor_draws=1,
-                              metrics=["mig", "jemmig", "dcimig", "modularity"])
+    report = metrics.evaluate(
+        factors=arrays[f"{case}_factors"],
+        codes=arrays[f"{case}_codes"],
+        n_floor_draws=1,
+        metrics=["mig", "jemmig", "dcimig", "modularity"],
+    )
     expected = SCORES[case][setting]
     for row in ("MIG", "JEMMIG", "DCIMIG", "Modularity"):
         assert report.scores[row].value == pytest.approx(expected[row.lower()], rel=0, abs=EXACT), row
-    np.testing.assert_allclose(list(report.scores["MIG"].per_factor.values()), expected["mig_per_factor"], rtol=0,
-                               atol=EXACT)
+    np.testing.assert_allclose(
+        list(report.scores["MIG"].per_factor.values()), expected["mig_per_factor"], rtol=0, atol=EXACT
+    )
 
 
 @pytest.mark.parametrize("case", SCORES)

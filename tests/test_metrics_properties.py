@@ -16,7 +16,11 @@ NOISE = 0.5
 # than 1e-2; boosted trees break ties between equally good splits by position, and one such split moves an importance by
 # percents. FactorVAE's votes and BetaVAE's points are the same draws of rows.
 TOLERANCE = {name: 1e-9 for name in CLOSED_FORM} | {
-    "factor_vae_score": 1e-9, "beta_vae_score": 1e-2, "explicitness": 1e-2, "infomec": 1e-2, "dci": 5e-2,
+    "factor_vae_score": 1e-9,
+    "beta_vae_score": 1e-2,
+    "explicitness": 1e-2,
+    "infomec": 1e-2,
+    "dci": 5e-2,
 }
 
 
@@ -61,8 +65,13 @@ def test_registry_is_complete():
 def test_range_and_type(name, data):
     factors, codes = data
     generator = np.random.default_rng(0)
-    for table in (codes, factors.astype(float), generator.standard_normal(codes.shape), np.zeros(codes.shape),
-                  generator.standard_cauchy(codes.shape)):
+    for table in (
+        codes,
+        factors.astype(float),
+        generator.standard_normal(codes.shape),
+        np.zeros(codes.shape),
+        generator.standard_cauchy(codes.shape),
+    ):
         for value in scores(name, factors=factors, codes=table):
             assert type(value) is float
             assert 0.0 <= value <= 1.0

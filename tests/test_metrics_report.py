@@ -188,8 +188,16 @@ def full():
     factors = np.stack([generator.integers(n, size=500) for n in (3, 5, 30)], axis=1)
     codes = factors @ generator.standard_normal((3, 4)) + generator.standard_normal((500, 4))
     steps = []
-    result = metrics.evaluate(factors=factors, codes=codes, n_bins=10, factor_names=NAMES, factor_kinds=KINDS, seed=5,
-                              n_floor_draws=2, progress=steps.append)
+    result = metrics.evaluate(
+        factors=factors,
+        codes=codes,
+        n_bins=10,
+        factor_names=NAMES,
+        factor_kinds=KINDS,
+        seed=5,
+        n_floor_draws=2,
+        progress=steps.append,
+    )
     return factors, codes, result, steps
 
 
@@ -197,9 +205,23 @@ def test_report_has_every_score_in_order(full):
     *_, result, steps = full
     assert steps == list(metrics.METRICS)
     assert list(result.scores) == [
-        "MIG", "MIG-sup", "JEMMIG", "DCIMIG", "Modularity", "SAP", "DCI disentanglement", "DCI completeness",
-        "DCI informativeness", "Explicitness", "IRS", "BetaVAE score", "FactorVAE score", "InfoMEC modularity",
-        "InfoMEC explicitness", "InfoMEC compactness"]
+        "MIG",
+        "MIG-sup",
+        "JEMMIG",
+        "DCIMIG",
+        "Modularity",
+        "SAP",
+        "DCI disentanglement",
+        "DCI completeness",
+        "DCI informativeness",
+        "Explicitness",
+        "IRS",
+        "BetaVAE score",
+        "FactorVAE score",
+        "InfoMEC modularity",
+        "InfoMEC explicitness",
+        "InfoMEC compactness",
+    ]
 
 
 def test_report_equals_the_functions(full):
@@ -219,8 +241,16 @@ def test_report_equals_the_functions(full):
 def test_report_of_one_metric_equals_that_of_all(full):
     """What is computed beside a score (and the fits they share) does not change it, its floor or its ceiling."""
     factors, codes, result, _ = full
-    alone = metrics.evaluate(factors=factors, codes=codes, n_bins=10, factor_names=NAMES, factor_kinds=KINDS, seed=5,
-                             n_floor_draws=2, metrics=["infomec", "beta_vae_score"])
+    alone = metrics.evaluate(
+        factors=factors,
+        codes=codes,
+        n_bins=10,
+        factor_names=NAMES,
+        factor_kinds=KINDS,
+        seed=5,
+        n_floor_draws=2,
+        metrics=["infomec", "beta_vae_score"],
+    )
     assert list(alone.scores) == ["InfoMEC modularity", "InfoMEC explicitness", "InfoMEC compactness", "BetaVAE score"]
     for name, row in alone.scores.items():
         assert row == result.scores[name]
@@ -234,8 +264,18 @@ def test_rows_are_plain_floats(full):
 
 def test_per_factor(full):
     """Given for every mean over factors, and its mean is the score (DCI completeness is weighted, here evenly)."""
-    with_factors = {"MIG", "JEMMIG", "SAP", "DCI completeness", "DCI informativeness", "Explicitness", "BetaVAE score",
-                    "FactorVAE score", "InfoMEC explicitness", "InfoMEC compactness"}
+    with_factors = {
+        "MIG",
+        "JEMMIG",
+        "SAP",
+        "DCI completeness",
+        "DCI informativeness",
+        "Explicitness",
+        "BetaVAE score",
+        "FactorVAE score",
+        "InfoMEC explicitness",
+        "InfoMEC compactness",
+    }
     for name, row in full[2].scores.items():
         assert (row.per_factor is not None) == (name in with_factors), name
         if row.per_factor is not None:
@@ -280,17 +320,24 @@ def test_at_most_5000_rows_are_fitted(monkeypatch):
         np.testing.assert_array_equal(classes, seen[0])
 
 
-@pytest.mark.parametrize(("changes", "error", "message"), [
-    ({"metrics": ["mig", "MIG"]}, ValueError, r"metrics: expected names among mig, mig_sup, .*infomec, found 'MIG'"),
-    ({"metrics": []}, ValueError, "found none"),
-    ({"metrics": "mig"}, ValueError, r"found the string 'mig'; pass \['mig'\]"),
-    ({"factor_names": ("a", "b")}, ValueError, "factor_names: expected 3 different names"),
-    ({"factor_names": ("a", "b", "b")}, ValueError, "factor_names: expected 3 different names"),
-    ({"n_floor_draws": 0}, ValueError, "n_floor_draws: expected at least 1, found 0"),
-    ({"n_bins": 1}, ValueError, "n_bins: expected at least 2, found 1"),
-    ({"seed": -1}, ValueError, r"seed: expected 0 to 2\*\*32 - 1, found -1"),
-    ({"seed": 2**32}, ValueError, r"seed: expected 0 to 2\*\*32 - 1, found 4294967296"),
-])
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        (
+            {"metrics": ["mig", "MIG"]},
+            ValueError,
+            r"metrics: expected names among mig, mig_sup, .*infomec, found 'MIG'",
+        ),
+        ({"metrics": []}, ValueError, "found none"),
+        ({"metrics": "mig"}, ValueError, r"found the string 'mig'; pass \['mig'\]"),
+        ({"factor_names": ("a", "b")}, ValueError, "factor_names: expected 3 different names"),
+        ({"factor_names": ("a", "b", "b")}, ValueError, "factor_names: expected 3 different names"),
+        ({"n_floor_draws": 0}, ValueError, "n_floor_draws: expected at least 1, found 0"),
+        ({"n_bins": 1}, ValueError, "n_bins: expected at least 2, found 1"),
+        ({"seed": -1}, ValueError, r"seed: expected 0 to 2\*\*32 - 1, found -1"),
+        ({"seed": 2**32}, ValueError, r"seed: expected 0 to 2\*\*32 - 1, found 4294967296"),
+    ],
+)
 def test_refusals(changes, error, message, tones, noise):
     with pytest.raises(error, match=message):
         report(tones, noise, **changes)
@@ -302,7 +349,14 @@ def test_defined_metrics(tones, noise):
     assert metrics.defined_metrics(factors=tones[:9, :1], n_latents=2) == ("mig", "jemmig", "sap")
     one_latent = metrics.defined_metrics(factors=tones, n_latents=1)
     assert list(report(tones, noise[:, :1], metrics=one_latent, n_floor_draws=1).scores) == [
-        "MIG-sup", "DCIMIG", "Modularity", "Explicitness", "IRS", "BetaVAE score", "FactorVAE score"]
+        "MIG-sup",
+        "DCIMIG",
+        "Modularity",
+        "Explicitness",
+        "IRS",
+        "BetaVAE score",
+        "FactorVAE score",
+    ]
 
 
 @pytest.mark.parametrize("kinds", [("ordered", "ordered"), ("nominal", "ordered"), ("nominal", "nominal")])
@@ -312,7 +366,9 @@ def test_levels_of_one_row_define_no_fit_and_no_fixing(kinds):
     factors = np.stack([np.arange(12), np.arange(12)[::-1]], axis=1)
     codes = np.random.default_rng(0).standard_normal((12, 3))
     defined = metrics.defined_metrics(factors=factors, n_latents=3, factor_kinds=kinds)
-    assert defined == ("mig", "mig_sup", "jemmig", "dcimig", "modularity", "sap") + (("dci",) if "nominal" not in kinds else ())
+    assert defined == ("mig", "mig_sup", "jemmig", "dcimig", "modularity", "sap") + (
+        ("dci",) if "nominal" not in kinds else ()
+    )
     found = metrics.evaluate(factors=factors, codes=codes, factor_kinds=kinds, metrics=defined, n_floor_draws=1)
     assert len(found.scores) >= 6
 

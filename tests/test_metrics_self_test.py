@@ -46,12 +46,15 @@ def always_one(**_):
     return 1.0
 
 
-@pytest.mark.parametrize(("wrong", "case"), [
-    (divided_by_the_codes_entropy, "one latent for two factors"),
-    (without_the_mask, "perfect and 5 collapsed latents, masked"),
-    (with_factors_and_codes_swapped, "every latent twice"),
-    (always_one, "noise"),
-])
+@pytest.mark.parametrize(
+    ("wrong", "case"),
+    [
+        (divided_by_the_codes_entropy, "one latent for two factors"),
+        (without_the_mask, "perfect and 5 collapsed latents, masked"),
+        (with_factors_and_codes_swapped, "every latent twice"),
+        (always_one, "noise"),
+    ],
+)
 def test_wrong_scores_are_caught(wrong, case, monkeypatch):
     monkeypatch.setattr(module, "FUNCTIONS", {"mig": (wrong, ("MIG",), False)})
     failed = {check.case for check in metrics.self_test() if not check.ok}
@@ -68,6 +71,16 @@ def test_a_score_that_accepts_swapped_arguments_is_caught(monkeypatch):
 
 def test_cells():
     assert module.Check("noise", "MIG", (0.0, 0.0075), 0.0004, True).cells() == (
-        "noise", "MIG", "[0.0000, 0.0075]", "0.0004", "ok")
+        "noise",
+        "MIG",
+        "[0.0000, 0.0075]",
+        "0.0004",
+        "ok",
+    )
     assert module.Check("perfect", "MIG", (1 - 1e-9, 1 + 1e-9), 0.9, False).cells() == (
-        "perfect", "MIG", "1.0000", "0.9000", "WRONG")
+        "perfect",
+        "MIG",
+        "1.0000",
+        "0.9000",
+        "WRONG",
+    )

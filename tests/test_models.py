@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from models import MODELS, BetaVAE, BTCVAE, FactorVAE, build_model
+from models import BTCVAE, MODELS, BetaVAE, FactorVAE, build_model
 from models.objectives import kl_decomposition
 from syntone.mel import FrontEnd
 
@@ -45,8 +45,14 @@ def test_networks_fit_odd_sizes(shape):
     assert model.decode(model.encode(x)[0]).shape == x.shape
 
 
-TERMS = {"VAE": set(), "BetaVAE": set(), "FactorVAE": {"tc", "d_loss"}, "BTCVAE": {"mi", "tc", "dwkl"},
-         "DIPVAE": {"cov_off_diagonal", "cov_diagonal"}, "CapacityVAE": {"capacity_gap"}}
+TERMS = {
+    "VAE": set(),
+    "BetaVAE": set(),
+    "FactorVAE": {"tc", "d_loss"},
+    "BTCVAE": {"mi", "tc", "dwkl"},
+    "DIPVAE": {"cov_off_diagonal", "cov_diagonal"},
+    "CapacityVAE": {"capacity_gap"},
+}
 
 
 @pytest.mark.parametrize("name", TERMS)
@@ -56,17 +62,20 @@ def test_every_term_is_there_a_scalar_and_differentiable(name):
     assert all(term.shape == () and term.requires_grad for term in losses.values())
 
 
-@pytest.mark.parametrize("name, config, weights", [
-    ("VAE", {}, {"recon": 1, "kl": 1}),
-    ("BetaVAE", {}, {"recon": 1, "kl": 4}),
-    ("BetaVAE", {"beta": 2.5}, {"recon": 1, "kl": 2.5}),
-    ("FactorVAE", {}, {"recon": 1, "kl": 1, "tc": 10, "d_loss": 1}),
-    ("FactorVAE", {"gamma": 3.0}, {"recon": 1, "kl": 1, "tc": 3, "d_loss": 1}),
-    ("BTCVAE", {}, {"recon": 1, "mi": 1, "tc": 6, "dwkl": 1}),
-    ("BTCVAE", {"alpha": 0.5, "beta": 2.0, "gamma": 3.0}, {"recon": 1, "mi": 0.5, "tc": 2, "dwkl": 3}),
-    ("CapacityVAE", {}, {"recon": 1, "capacity_gap": 1000}),
-    ("CapacityVAE", {"gamma": 3.0, "capacity": 0.0}, {"recon": 1, "kl": 3}),
-])
+@pytest.mark.parametrize(
+    "name, config, weights",
+    [
+        ("VAE", {}, {"recon": 1, "kl": 1}),
+        ("BetaVAE", {}, {"recon": 1, "kl": 4}),
+        ("BetaVAE", {"beta": 2.5}, {"recon": 1, "kl": 2.5}),
+        ("FactorVAE", {}, {"recon": 1, "kl": 1, "tc": 10, "d_loss": 1}),
+        ("FactorVAE", {"gamma": 3.0}, {"recon": 1, "kl": 1, "tc": 3, "d_loss": 1}),
+        ("BTCVAE", {}, {"recon": 1, "mi": 1, "tc": 6, "dwkl": 1}),
+        ("BTCVAE", {"alpha": 0.5, "beta": 2.0, "gamma": 3.0}, {"recon": 1, "mi": 0.5, "tc": 2, "dwkl": 3}),
+        ("CapacityVAE", {}, {"recon": 1, "capacity_gap": 1000}),
+        ("CapacityVAE", {"gamma": 3.0, "capacity": 0.0}, {"recon": 1, "kl": 3}),
+    ],
+)
 def test_loss_is_the_weighted_sum_of_its_terms(name, config, weights):
     losses = losses_of(small(name, **config))
     expected = sum(weight * losses[term].item() for term, weight in weights.items())
@@ -97,13 +106,22 @@ def gradients(model: torch.nn.Module, term: str) -> dict[str, bool]:
     """Which parts of the model a term moves."""
     model.zero_grad(set_to_none=True)
     losses_of(model)[term].backward()
-    return {part: any(p.grad is not None and p.grad.abs().max() > 0 for p in getattr(model, part).parameters())
-            for part in ("encoder", "decoder", "discriminator")}
+    return {
+        part: any(p.grad is not None and p.grad.abs().max() > 0 for p in getattr(model, part).parameters())
+        for part in ("encoder", "decoder", "discriminator")
+    }
 
 
-@pytest.mark.parametrize("term, moved", [("tc", ["encoder"]), ("d_loss", ["discriminator"]), ("kl", ["encoder"]),
-                                         ("recon", ["encoder", "decoder"]),
-                                         ("loss", ["encoder", "decoder", "discriminator"])])
+@pytest.mark.parametrize(
+    "term, moved",
+    [
+        ("tc", ["encoder"]),
+        ("d_loss", ["discriminator"]),
+        ("kl", ["encoder"]),
+        ("recon", ["encoder", "decoder"]),
+        ("loss", ["encoder", "decoder", "discriminator"]),
+    ],
+)
 def test_each_term_of_factorvae_moves_its_own_player_only(term, moved):
     found = gradients(small("FactorVAE"), term)
     assert [part for part, moves in found.items() if moves] == moved
@@ -180,11 +198,15 @@ def test_registry_and_errors():
         build_model("BTCVAE")
 
 
-@pytest.mark.parametrize("config, weights", [({}, (10, 10)), ({"lambda_od": 3.0, "lambda_d": 0.0}, (3, 0)),
-                                             ({"lambda_od": 0.0, "lambda_d": 2.0}, (0, 2))])
+@pytest.mark.parametrize(
+    "config, weights",
+    [({}, (10, 10)), ({"lambda_od": 3.0, "lambda_d": 0.0}, (3, 0)), ({"lambda_od": 0.0, "lambda_d": 2.0}, (0, 2))],
+)
 def test_dipvae_weighs_the_covariances_of_its_posterior(config, weights):
     """Against torch.cov, on codes that are correlated: those of a new model hardly are."""
-    mu = torch.randn(12, 3, generator=torch.Generator().manual_seed(3)) @ torch.tensor([[1.0, 0.8, 0.0], [0, 1, 0.5], [0, 0, 2]])
+    mu = torch.randn(12, 3, generator=torch.Generator().manual_seed(3)) @ torch.tensor(
+        [[1.0, 0.8, 0.0], [0, 1, 0.5], [0, 0, 2]]
+    )
     logvar = torch.randn(12, 3, generator=torch.Generator().manual_seed(4))
     kl = torch.tensor(5.0)
     penalty, terms = small("DIPVAE", **config).penalty(mu, mu, logvar, kl, generator=None)
@@ -202,8 +224,10 @@ def test_capacity_draws_the_kl_up_from_below_and_down_from_above():
         model = small("CapacityVAE", gamma=3.0, capacity=capacity)
         losses = losses_of(model)
         weight = model.encoder.head[-1].bias
-        of_penalty, of_kl = (torch.autograd.grad(term, weight, retain_graph=True)[0]
-                             for term in (losses["loss"] - losses["recon"], losses["kl"]))
+        of_penalty, of_kl = (
+            torch.autograd.grad(term, weight, retain_graph=True)[0]
+            for term in (losses["loss"] - losses["recon"], losses["kl"])
+        )
         torch.testing.assert_close(of_penalty, sign * 3 * of_kl, rtol=1e-4, atol=1e-6)
 
 

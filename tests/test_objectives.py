@@ -85,9 +85,14 @@ def test_total_correlation_of_independent_latents_is_near_zero_with_mss():
     assert mws - mss == pytest.approx(7 * math.log(3200), abs=3.0)
 
 
-@pytest.mark.parametrize("batch, n_data, estimator, pattern", [
-    (1, 10, "mss", "mss needs 2 <= batch <= n_data, got a batch of 1 out of n_data 10"),
-    (12, 10, "mss", "batch of 12 out of n_data 10"), (4, 10, "exact", "estimator is 'exact', expected 'mss' or 'mws'")])
+@pytest.mark.parametrize(
+    "batch, n_data, estimator, pattern",
+    [
+        (1, 10, "mss", "mss needs 2 <= batch <= n_data, got a batch of 1 out of n_data 10"),
+        (12, 10, "mss", "batch of 12 out of n_data 10"),
+        (4, 10, "exact", "estimator is 'exact', expected 'mss' or 'mws'"),
+    ],
+)
 def test_estimator_refuses_what_it_is_not_defined_for(batch, n_data, estimator, pattern):
     with pytest.raises(ValueError, match=pattern):
         kl_decomposition(*drawn(0, n_batch=batch), n_data=n_data, estimator=estimator)
@@ -147,7 +152,9 @@ def test_aggregate_covariance_is_that_of_many_draws():
     _, mu, logvar = drawn(5, n_batch=4000)
     noise = torch.randn(4000, 4, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
     draws = mu + torch.exp(0.5 * logvar) * noise
-    torch.testing.assert_close(objectives.aggregate_covariance(mu, logvar), torch.cov(draws.T), atol=0.12, rtol=0)  # 4 deviations
+    torch.testing.assert_close(
+        objectives.aggregate_covariance(mu, logvar), torch.cov(draws.T), atol=0.12, rtol=0
+    )  # 4 deviations
 
 
 def test_aggregate_covariance_does_not_depend_on_the_batch_on_average():
@@ -156,7 +163,9 @@ def test_aggregate_covariance_does_not_depend_on_the_batch_on_average():
     mu = torch.randn(40_000, 2, generator=generator, dtype=torch.float64)
     quiet = torch.full((4, 2), -30.0, dtype=torch.float64)
     mean = torch.stack([objectives.aggregate_covariance(batch, quiet) for batch in mu.split(4)]).mean(dim=0)
-    torch.testing.assert_close(mean, torch.eye(2, dtype=torch.float64), atol=0.03, rtol=0)  # 10,000 batches of deviation 0.8
+    torch.testing.assert_close(
+        mean, torch.eye(2, dtype=torch.float64), atol=0.03, rtol=0
+    )  # 10,000 batches of deviation 0.8
 
 
 def test_covariance_penalties_by_hand():

@@ -19,7 +19,7 @@ from scipy.io import wavfile
 import create
 import eval as evaluate_script
 import trainvae
-from syntone import markup, page, showing
+from syntone import markup, page
 from syntone.data import save_npz
 from syntone.mel import FrontEnd
 
@@ -63,21 +63,52 @@ class Page(HTMLParser):
 def decoded(uri: str, mime: str) -> bytes:
     start = f"data:{mime};base64,"
     assert uri.startswith(start)
-    return base64.b64decode(uri[len(start):], validate=True)
+    return base64.b64decode(uri[len(start) :], validate=True)
 
 
 @pytest.fixture(scope="module")
 def trained(dataset_path, tmp_path_factory, fewer_tones):
     folder = tmp_path_factory.mktemp("checkpoints")
-    assert trainvae.main(["--dataset", str(dataset_path), "--output_dir", str(folder), "--epochs", "1", "--batch_size", "16",
-                          "--device", "cpu", "--model", "VAE", "BetaVAE"]) == 0
+    assert (
+        trainvae.main(
+            [
+                "--dataset",
+                str(dataset_path),
+                "--output_dir",
+                str(folder),
+                "--epochs",
+                "1",
+                "--batch_size",
+                "16",
+                "--device",
+                "cpu",
+                "--model",
+                "VAE",
+                "BetaVAE",
+            ]
+        )
+        == 0
+    )
     return folder
 
 
 def run(trained, folder, *more: str) -> None:
     paths = [str(trained / f"{name}_seed0.pt") for name in ("BetaVAE", "VAE")]
-    assert evaluate_script.main(["--model", *paths, "--output_dir", str(folder / "results"), "--figures_dir",
-                                 str(folder / "Figures"), *FAST, *more]) == 0
+    assert (
+        evaluate_script.main(
+            [
+                "--model",
+                *paths,
+                "--output_dir",
+                str(folder / "results"),
+                "--figures_dir",
+                str(folder / "Figures"),
+                *FAST,
+                *more,
+            ]
+        )
+        == 0
+    )
 
 
 @pytest.fixture(scope="module")
@@ -118,13 +149,18 @@ def test_every_figure_of_this_evaluation_and_no_other_is_in_the_page(evaluated, 
 
 
 def test_every_sound_is_in_the_page_with_its_samples(evaluated, shown):
-    files = {str(path.relative_to(evaluated / "results" / "audio")): path
-             for path in (evaluated / "results" / "audio").rglob("*.wav")}
+    files = {
+        str(path.relative_to(evaluated / "results" / "audio")): path
+        for path in (evaluated / "results" / "audio").rglob("*.wav")
+    }
     players = {player["data-file"]: player for player in shown.elements["audio"]}
     assert len(files) == 2 * (3 + 3 + 3 + 8) == len(shown.elements["audio"]) and set(players) == set(files)
     for name, path in files.items():
-        partner = re.sub("original|reconstruction", lambda word: {"original": "reconstruction", "reconstruction": "original"}[
-            word[0]], name)  # the two of a card have one gain
+        partner = re.sub(
+            "original|reconstruction",
+            lambda word: {"original": "reconstruction", "reconstruction": "original"}[word[0]],
+            name,
+        )  # the two of a card have one gain
         sample_rate, wave = wavfile.read(path)
         peak = max(np.abs(wave).max(), np.abs(wavfile.read(files[partner])[1]).max(), 1.0)
         found_rate, found = wavfile.read(io.BytesIO(decoded(players[name]["src"], "audio/wav")))
@@ -137,15 +173,25 @@ def test_every_sound_is_in_the_page_with_its_samples(evaluated, shown):
 
 def test_labels_say_what_is_heard(evaluated, shown):
     labels = {player["data-file"]: player["aria-label"] for player in shown.elements["audio"]}
-    assert re.search(r"original: (sine|triangle|square|sawtooth), amplitude [\d.]+, \d+ Hz", labels["VAE/original_1.wav"])
+    assert re.search(
+        r"original: (sine|triangle|square|sawtooth), amplitude [\d.]+, \d+ Hz", labels["VAE/original_1.wav"]
+    )
     document = json.loads((evaluated / "results" / "metrics.json").read_text())
     kl = next(entry["kl_nats"] for entry in document["latents"] if entry["model"] == "VAE")
     for latent, nats in enumerate(kl):
         label = labels[f"VAE/traversal_z{latent}.wav"]
         assert f"z{latent}: {nats:.2f} nats" in label and ("collapsed" in label) == (nats <= 0.01)
     described = " ".join(shown.words)
-    for words in ("72 sounds of 0.5 s at 8,000 Hz", "tones.npz", "(3 levels, 0.1 to 1)", "every combination once", "1 epoch,",
-                  "beta 4", "torch ", "numpy "):
+    for words in (
+        "72 sounds of 0.5 s at 8,000 Hz",
+        "tones.npz",
+        "(3 levels, 0.1 to 1)",
+        "every combination once",
+        "1 epoch,",
+        "beta 4",
+        "torch ",
+        "numpy ",
+    ):
         assert words in described
 
 
@@ -157,7 +203,9 @@ def test_the_page_needs_and_names_nothing_outside_itself(evaluated, shown):
     assert "http://" not in html and "https://" not in html and "file:" not in html
     assert not re.search(r"url\(|@import", html)
     assert str(evaluated) not in html and os.path.expanduser("~") + "/" not in html
-    policy = next(meta["content"] for meta in shown.elements["meta"] if meta.get("http-equiv") == "Content-Security-Policy")
+    policy = next(
+        meta["content"] for meta in shown.elements["meta"] if meta.get("http-equiv") == "Content-Security-Policy"
+    )
     assert policy.startswith("default-src 'none'; img-src data:; media-src data:; style-src 'sha256-")
     ids = shown.values("id")
     assert len(ids) == len(set(ids)) and {value[1:] for value in shown.values("href") if value[0] == "#"} <= set(ids)
@@ -185,27 +233,52 @@ def test_names_are_text_whatever_they_hold(tmp_path, monkeypatch, fewer_tones):
     monkeypatch.chdir(tmp_path)
     path = f"{NASTY.replace('/', '')}'&\u202e.npz"
     rng = np.random.default_rng(0)
-    save_npz(path, x=0.1 * rng.standard_normal((24, 4000)), factors=np.arange(24)[:, None] % 3,
-             factor_values=np.arange(24.0)[:, None] % 3, factor_names=[NASTY], factor_kinds=["nominal"], sample_rate=8000,
-             recipe={"what": "<b>noise</b>", "level_names": {NASTY: ["<i>", '"', "'&amp;"]}})
-    assert trainvae.main(["--dataset", path, "--model", "VAE", "--epochs", "1", "--latent_dim", "2", "--device", "cpu"]) == 0
+    save_npz(
+        path,
+        x=0.1 * rng.standard_normal((24, 4000)),
+        factors=np.arange(24)[:, None] % 3,
+        factor_values=np.arange(24.0)[:, None] % 3,
+        factor_names=[NASTY],
+        factor_kinds=["nominal"],
+        sample_rate=8000,
+        recipe={"what": "<b>noise</b>", "level_names": {NASTY: ["<i>", '"', "'&amp;"]}},
+    )
+    assert (
+        trainvae.main(["--dataset", path, "--model", "VAE", "--epochs", "1", "--latent_dim", "2", "--device", "cpu"])
+        == 0
+    )
     assert evaluate_script.main(["--model", "checkpoints/VAE_seed0.pt", "--metrics", "mig", "--device", "cpu"]) == 0
     html = (tmp_path / "results" / "report.html").read_text(encoding="utf-8")
     found = Page(html)
     assert not {"script", "b", "i"} & set(found.elements) and "\u202e" not in html
     assert f"MIG, {NASTY}" in [line[0] for line in found.cells]
     described = " ".join(found.words)
-    assert NASTY.replace("/", "") in described and f"{NASTY} (<i>, \", '&amp;)" in described and "<b>noise</b>" in described
-    assert {player["aria-label"].split("original: ")[1] for player in found.elements["audio"]
-            if player["data-file"].startswith("VAE/original")} <= {"<i>", '"', "'&amp;"}
+    assert (
+        NASTY.replace("/", "") in described
+        and f"{NASTY} (<i>, \", '&amp;)" in described
+        and "<b>noise</b>" in described
+    )
+    assert {
+        player["aria-label"].split("original: ")[1]
+        for player in found.elements["audio"]
+        if player["data-file"].startswith("VAE/original")
+    } <= {"<i>", '"', "'&amp;"}
 
 
 def test_every_part_of_the_markup_escapes_its_words():
     sound = markup.Player(NASTY, b"", NASTY, NASTY)
     gif = markup.Picture(f"{NASTY}.gif", b"GIF89a" + bytes(4), NASTY)
-    parts = [markup.paragraph(NASTY, kind="soft"), markup.table([[NASTY, NASTY], [NASTY, f"{NASTY} [{NASTY}"]], label=NASTY),
-             markup.picture(gif), markup.pairs([(NASTY, [sound])]), markup.singles([(NASTY, [sound])]), markup.heading(NASTY),
-             markup.section("a", NASTY, []), markup.folded("b", NASTY, NASTY, [], is_open=True), markup.fold(NASTY, NASTY)]
+    parts = [
+        markup.paragraph(NASTY, kind="soft"),
+        markup.table([[NASTY, NASTY], [NASTY, f"{NASTY} [{NASTY}"]], label=NASTY),
+        markup.picture(gif),
+        markup.pairs([(NASTY, [sound])]),
+        markup.singles([(NASTY, [sound])]),
+        markup.heading(NASTY),
+        markup.section("a", NASTY, []),
+        markup.folded("b", NASTY, NASTY, [], is_open=True),
+        markup.fold(NASTY, NASTY),
+    ]
     html = markup.document(NASTY, lead=NASTY, links=[("a", NASTY)], parts=parts)
     assert "script" not in Page(html).elements and NASTY not in html and html.count(markup.text(NASTY)) > 20
 
@@ -214,13 +287,16 @@ def test_what_no_html_may_hold_is_replaced():
     assert markup.text("a\0\x1b[1m\ud800\u202e\u3000\nb") == "a\ufffd\ufffd[1m\ufffd\ufffd\u3000\nb"
 
 
-@pytest.mark.parametrize("stem, expected", [
-    ("Original_vs_Reconstructed_BetaVAE", ("BetaVAE", "Original_vs_Reconstructed")),
-    ("VAE_Anything_New", ("VAE", "Anything_New")),
-    ("Deep_VAE_Anything", ("Deep_VAE", "Anything")),
-    ("Generated_Samples", (None, "Generated_Samples")),
-    ("MyVAE", (None, "MyVAE")),
-])
+@pytest.mark.parametrize(
+    "stem, expected",
+    [
+        ("Original_vs_Reconstructed_BetaVAE", ("BetaVAE", "Original_vs_Reconstructed")),
+        ("VAE_Anything_New", ("VAE", "Anything_New")),
+        ("Deep_VAE_Anything", ("Deep_VAE", "Anything")),
+        ("Generated_Samples", (None, "Generated_Samples")),
+        ("MyVAE", (None, "MyVAE")),
+    ],
+)
 def test_figures_belong_to_the_model_in_their_names(stem, expected):
     assert page.owner(stem, ["VAE", "BetaVAE", "Deep_VAE"]) == expected
 
@@ -264,10 +340,25 @@ def test_a_browser_shows_every_picture_and_can_play_every_sound(evaluated, shown
 
     def open_in(name: str, *flags: str) -> subprocess.CompletedProcess:
         return subprocess.run(
-            [browser, "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}",
-             "--window-size=390,844", "--hide-scrollbars", "--virtual-time-budget=20000", "--enable-logging=stderr", *flags,
-             name],
-            cwd=tmp_path, capture_output=True, text=True, errors="replace", timeout=120)
+            [
+                browser,
+                "--headless=new",
+                "--no-sandbox",
+                "--disable-gpu",
+                f"--user-data-dir={tmp_path / 'profile'}",
+                "--window-size=390,844",
+                "--hide-scrollbars",
+                "--virtual-time-budget=20000",
+                "--enable-logging=stderr",
+                *flags,
+                name,
+            ],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=120,
+        )
 
     dumped = open_in(f"file://{tmp_path / 'frame.html'}", "--dump-dom").stdout
     found = json.loads(re.search(r"<pre>(.*)</pre>", dumped, flags=re.DOTALL)[1])
@@ -287,7 +378,9 @@ def test_a_browser_shows_every_picture_and_can_play_every_sound(evaluated, shown
 def test_the_front_end_is_described_as_it_is():
     """Bands are bands, rows of the level are not, and skirts are named."""
     common = {"sample_rate": 16000, "n_samples": 16000}
-    gainshape = page.front_end_words(FrontEnd("gainshape", n_mels=64, smoothing=5.0, range_db=30.0, level_rows=16, **common))
+    gainshape = page.front_end_words(
+        FrontEnd("gainshape", n_mels=64, smoothing=5.0, range_db=30.0, level_rows=16, **common)
+    )
     assert "of 64 bands, filters with skirts that fall by 10 dB in 5 bands and 32 frames" in gainshape
     assert "down to 30 dB below each frame's largest band, and 16 rows that hold the level" in gainshape
     plain = page.front_end_words(FrontEnd("logmel", **common))

@@ -27,11 +27,36 @@ def read(path: Path) -> dict[str, list[float]]:
 
 def test_two_processes_train_as_one(tmp_path, dataset_path):
     """Equal batches give equal losses: 58 training tones in batches of 15 and 14, so that the parts are uneven too."""
-    flags = ["--dataset", str(dataset_path), "--epochs", "2", "--batch_size", "15", "--device", "cpu", "--model", *MODELS]
+    flags = [
+        "--dataset",
+        str(dataset_path),
+        "--epochs",
+        "2",
+        "--batch_size",
+        "15",
+        "--device",
+        "cpu",
+        "--model",
+        *MODELS,
+    ]
     assert trainvae.main([*flags, "--output_dir", str(tmp_path / "one")]) == 0
-    subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "trainvae.py",
-                    *flags, "--output_dir", str(tmp_path / "two")], cwd=ROOT, check=True, capture_output=True,
-                   env=os.environ | {"OMP_NUM_THREADS": "1"})
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc_per_node=2",
+            "trainvae.py",
+            *flags,
+            "--output_dir",
+            str(tmp_path / "two"),
+        ],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
     assert sorted(p.name for p in (tmp_path / "two").iterdir()) == sorted(p.name for p in (tmp_path / "one").iterdir())
     for name in MODELS:
         one, two = (read(tmp_path / folder / f"{name}_seed0.csv") for folder in ("one", "two"))
@@ -44,7 +69,9 @@ def test_two_processes_train_as_one(tmp_path, dataset_path):
 def gradients_of(name: str, processes: Processes) -> dict[str, torch.Tensor]:
     """The gradients of one step on a batch of 7 tones; Adam would hide a factor that they are all off by."""
     torch.manual_seed(0)
-    model = build_model(name, **{"input_shape": (1, 32, 8), "latent_dim": 4} | ({"n_data": 50} if name == "BTCVAE" else {}))
+    model = build_model(
+        name, **{"input_shape": (1, 32, 8), "latent_dim": 4} | ({"n_data": 50} if name == "BTCVAE" else {})
+    )
     x = torch.rand((7, 1, 32, 8), generator=torch.Generator().manual_seed(1))
     rows, gather = spread(torch.arange(7), processes)
     model.losses(x[rows], generator=torch.Generator().manual_seed(2), gather=gather)["loss"].backward()
@@ -85,19 +112,60 @@ def test_processes_share_a_batch_without_loss(n, count):
 
 
 def test_checkpoint_of_two_processes_resumes_with_one(tmp_path, dataset_path):
-    flags = ["--dataset", str(dataset_path), "--model", "BTCVAE", "--batch_size", "16", "--device", "cpu", "--output_dir",
-             str(tmp_path)]
-    subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "trainvae.py",
-                    *flags, "--epochs", "1"], cwd=ROOT, check=True, capture_output=True)
+    flags = [
+        "--dataset",
+        str(dataset_path),
+        "--model",
+        "BTCVAE",
+        "--batch_size",
+        "16",
+        "--device",
+        "cpu",
+        "--output_dir",
+        str(tmp_path),
+    ]
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc_per_node=2",
+            "trainvae.py",
+            *flags,
+            "--epochs",
+            "1",
+        ],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
     assert trainvae.main([*flags, "--epochs", "2", "--resume"]) == 0
     assert load_checkpoint(tmp_path / "BTCVAE_seed0.pt").epoch == 2
 
 
 def test_processes_say_an_error_once(tmp_path, dataset_path):
     """torch's own report follows, which is not ours to shorten."""
-    done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "trainvae.py",
-                           "--dataset", str(dataset_path), "--model", "GAN", "--output_dir", str(tmp_path / "a")],
-                          cwd=ROOT, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc_per_node=2",
+            "trainvae.py",
+            "--dataset",
+            str(dataset_path),
+            "--model",
+            "GAN",
+            "--output_dir",
+            str(tmp_path / "a"),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
     assert done.returncode != 0 and done.stderr.count("trainvae.py: error: --model: 'GAN' is unknown") == 1
 
 
@@ -107,11 +175,28 @@ def test_processes_that_see_other_checkpoints_are_refused(tmp_path, dataset_path
     assert trainvae.main([*flags, "--epochs", "1", "--output_dir", str(tmp_path / "0")]) == 0
     before = (tmp_path / "0" / "VAE_seed0.pt").read_bytes()
     script = tmp_path / "own.py"
-    script.write_text("import os, sys\nimport trainvae\n"
-                      f"sys.exit(trainvae.main([*sys.argv[1:], '--output_dir', {str(tmp_path)!r} + '/' + os.environ['RANK']]))")
-    done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(script),
-                           *flags, "--epochs", "3", "--resume"], cwd=ROOT, capture_output=True, text=True,
-                          env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)})
+    script.write_text(
+        "import os, sys\nimport trainvae\n"
+        f"sys.exit(trainvae.main([*sys.argv[1:], '--output_dir', {str(tmp_path)!r} + '/' + os.environ['RANK']]))"
+    )
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc_per_node=2",
+            str(script),
+            *flags,
+            "--epochs",
+            "3",
+            "--resume",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+    )
     assert done.returncode != 0 and "--output_dir: the processes do not see the same checkpoints" in done.stderr
     assert (tmp_path / "0" / "VAE_seed0.pt").read_bytes() == before
 

@@ -28,8 +28,15 @@ def test_the_three_commands_of_the_example_are_there():
 def test_every_command_is_understood(command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # where the files that flags name are there, empty
     (tmp_path / "recordings").mkdir()
-    for name in ("Dataset/my_dataset.npz", "Dataset/syntone.npz", "Dataset/clean.npz", "checkpoints/VAE_seed0.pt",
-                 "checkpoints/BetaVAE_seed0.pt", "checkpoints/study/gainshape/gainshape/VAE_seed0.pt", "labels.csv"):
+    for name in (
+        "Dataset/my_dataset.npz",
+        "Dataset/syntone.npz",
+        "Dataset/clean.npz",
+        "checkpoints/VAE_seed0.pt",
+        "checkpoints/BetaVAE_seed0.pt",
+        "checkpoints/study/gainshape/gainshape/VAE_seed0.pt",
+        "labels.csv",
+    ):
         (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).touch()
     words = shlex.split(command)
@@ -45,8 +52,10 @@ def test_make_targets_are_there():
 def test_links_and_pictures_are_there():
     for target in re.findall(r"\]\(([^)#]+)\)", README) + re.findall(r'src="([^"]+)"', README):
         assert (ROOT / target).exists(), target
-    headings = {re.sub(r"[^\w -]", "", line).strip().lower().replace(" ", "-") for line in
-                re.findall(r"^#+ (.*)$", README, flags=re.MULTILINE)}
+    headings = {
+        re.sub(r"[^\w -]", "", line).strip().lower().replace(" ", "-")
+        for line in re.findall(r"^#+ (.*)$", README, flags=re.MULTILINE)
+    }
     assert set(re.findall(r"\]\(#([^)]+)\)", README)) <= headings
 
 
@@ -76,15 +85,46 @@ def test_the_model_of_the_example_is_trained_and_scored(tmp_path, dataset_path):
     exec(compile(code, "README.md", "exec"), names)
     MODELS["FreeBitsVAE"] = names["FreeBitsVAE"]
     try:
-        assert trainvae.main(["--dataset", str(dataset_path), "--model", "FreeBitsVAE", "--beta", "7", "--epochs", "1",
-                              "--output_dir", str(tmp_path), "--device", "cpu"]) == 0
+        assert (
+            trainvae.main(
+                [
+                    "--dataset",
+                    str(dataset_path),
+                    "--model",
+                    "FreeBitsVAE",
+                    "--beta",
+                    "7",
+                    "--epochs",
+                    "1",
+                    "--output_dir",
+                    str(tmp_path),
+                    "--device",
+                    "cpu",
+                ]
+            )
+            == 0
+        )
         path = tmp_path / "FreeBitsVAE_seed0.pt"
         config = load_checkpoint(path).model_config
         assert config.items() >= {"input_shape": (1, 128, 8), "latent_dim": 8, "beta": 7.0, "free": 0.5}.items()
         assert config["sigma"] == 0.3 and config["channels"] == models.vae.CHANNELS
         assert "train_paid" in (tmp_path / "FreeBitsVAE_seed0.csv").read_text()
-        assert evaluate_script.main(["--model", str(path), "--metrics", "mig", "--no_figures", "--device", "cpu",
-                                     "--output_dir", str(tmp_path / "results")]) == 0
+        assert (
+            evaluate_script.main(
+                [
+                    "--model",
+                    str(path),
+                    "--metrics",
+                    "mig",
+                    "--no_figures",
+                    "--device",
+                    "cpu",
+                    "--output_dir",
+                    str(tmp_path / "results"),
+                ]
+            )
+            == 0
+        )
         assert "FreeBitsVAE" in (tmp_path / "results" / "table.md").read_text()
     finally:
         del MODELS["FreeBitsVAE"]

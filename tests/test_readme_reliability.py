@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 import test_faults
 import test_fuzz
 import test_kills

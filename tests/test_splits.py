@@ -6,18 +6,25 @@ import json
 import numpy as np
 import pytest
 import torch
+from conftest import GRID
 
 import create
 import eval as evaluate_script
 import trainvae
-from conftest import GRID
 from syntone import splits
 from syntone.checkpoint import load_checkpoint
 from syntone.cli import InputError
 from syntone.data import load_npz
 from syntone.training import draw_order
 
-HELD_OUT = ["--hold_out", "timbre=square,sawtooth", "frequency=1500:2500", "--hold_out", "amplitude=0.1", "frequency=500"]
+HELD_OUT = [
+    "--hold_out",
+    "timbre=square,sawtooth",
+    "frequency=1500:2500",
+    "--hold_out",
+    "amplitude=0.1",
+    "frequency=500",
+]
 
 
 def make(tmp_path, *flags: str):
@@ -62,7 +69,7 @@ def test_weights_are_the_gaussian_of_traeuble_along_the_diagonal(tmp_path):
     data = make(tmp_path, "--correlate", "amplitude", "frequency", "0.2")
     weights = splits.correlation_weights(data)
     a, b = data.factors[:, 1] / 2, data.factors[:, 2] / 5
-    np.testing.assert_allclose(weights, np.exp(-(a - b) ** 2 / (2 * 0.2**2)), rtol=1e-12)
+    np.testing.assert_allclose(weights, np.exp(-((a - b) ** 2) / (2 * 0.2**2)), rtol=1e-12)
     train, _, drawn = splits.training_split(data, seed=0)
     np.testing.assert_array_equal(drawn, weights[train])
 
@@ -91,19 +98,22 @@ def test_sections_are_the_held_out_tones_and_a_thinned_grid(tmp_path):
     np.testing.assert_allclose(counts / 2000, np.where(out, 0, weights / weights[~out].max()), atol=0.05)
 
 
-@pytest.mark.parametrize("flags, pattern", [
-    (["--hold_out", "timbre"], "'timbre' is no condition; write NAME=VALUE"),
-    (["--hold_out", "colour=red"], "'colour' is no factor here; choose from timbre, amplitude, frequency"),
-    (["--hold_out", "timbre=flute"], "timbre has no 'flute'; choose from sine, triangle"),
-    (["--hold_out", "frequency=high"], "'high' is no number"),
-    (["--hold_out", "frequency=5000:6000"], "no level of frequency meets"),
-    (["--hold_out", "frequency=0:9000"], "every tone meets frequency=0:9000"),
-    (["--correlate", "timbre", "frequency", "0.2"], "timbre is nominal"),
-    (["--correlate", "amplitude", "amplitude", "0.2"], "amplitude with itself"),
-    (["--correlate", "amplitude", "pitch", "0.2"], "'pitch' is no factor"),
-    (["--correlate", "amplitude", "frequency", "0"], "sigma is '0'"),
-    (["--correlate", "amplitude", "frequency", "wide"], "sigma is 'wide'"),
-])
+@pytest.mark.parametrize(
+    "flags, pattern",
+    [
+        (["--hold_out", "timbre"], "'timbre' is no condition; write NAME=VALUE"),
+        (["--hold_out", "colour=red"], "'colour' is no factor here; choose from timbre, amplitude, frequency"),
+        (["--hold_out", "timbre=flute"], "timbre has no 'flute'; choose from sine, triangle"),
+        (["--hold_out", "frequency=high"], "'high' is no number"),
+        (["--hold_out", "frequency=5000:6000"], "no level of frequency meets"),
+        (["--hold_out", "frequency=0:9000"], "every tone meets frequency=0:9000"),
+        (["--correlate", "timbre", "frequency", "0.2"], "timbre is nominal"),
+        (["--correlate", "amplitude", "amplitude", "0.2"], "amplitude with itself"),
+        (["--correlate", "amplitude", "pitch", "0.2"], "'pitch' is no factor"),
+        (["--correlate", "amplitude", "frequency", "0"], "sigma is '0'"),
+        (["--correlate", "amplitude", "frequency", "wide"], "sigma is 'wide'"),
+    ],
+)
 def test_conditions_that_mean_nothing_are_refused(tmp_path, refused, flags, pattern):
     refused(create.main, [*GRID, "--file_path", tmp_path / "tones.npz", *flags], pattern)
     assert list(tmp_path.iterdir()) == []
@@ -111,14 +121,28 @@ def test_conditions_that_mean_nothing_are_refused(tmp_path, refused, flags, patt
 
 def test_too_few_tones_left_are_refused_by_the_training(tmp_path, refused):
     make(tmp_path, "--hold_out", "frequency=500:2500", "--hold_out", "timbre=sine,square,triangle")
-    refused(trainvae.main, ["--dataset", tmp_path / "tones.npz", "--output_dir", tmp_path, "--device", "cpu"],
-            "--hold_out leaves 3 of 72 tones")
+    refused(
+        trainvae.main,
+        ["--dataset", tmp_path / "tones.npz", "--output_dir", tmp_path, "--device", "cpu"],
+        "--hold_out leaves 3 of 72 tones",
+    )
 
 
 def test_a_correlation_that_leaves_one_tone_is_refused(tmp_path):
     """Levels of 2 amplitudes and 6 frequencies meet at 0 and 1 alone; one of the two is held out."""
-    flags = ["--num_amps", "2", "--waveforms", "sine", "--correlate", "amplitude", "frequency", "0.001", "--hold_out",
-             "amplitude=1", "frequency=3000"]
+    flags = [
+        "--num_amps",
+        "2",
+        "--waveforms",
+        "sine",
+        "--correlate",
+        "amplitude",
+        "frequency",
+        "0.001",
+        "--hold_out",
+        "amplitude=1",
+        "frequency=3000",
+    ]
     data = make(tmp_path, *flags)
     with pytest.raises(InputError, match="--correlate leaves fewer than two tones"):
         splits.training_split(data, seed=0)
@@ -126,8 +150,18 @@ def test_a_correlation_that_leaves_one_tone_is_refused(tmp_path):
 
 def test_training_and_evaluation_honour_them(tmp_path, capsys):
     data = make(tmp_path, *HELD_OUT, "--correlate", "amplitude", "frequency", "0.3")
-    train = ["--dataset", str(data.path), "--model", "BTCVAE", "--output_dir", str(tmp_path), "--device", "cpu",
-             "--batch_size", "8"]
+    train = [
+        "--dataset",
+        str(data.path),
+        "--model",
+        "BTCVAE",
+        "--output_dir",
+        str(tmp_path),
+        "--device",
+        "cpu",
+        "--batch_size",
+        "8",
+    ]
     assert trainvae.main([*train, "--epochs", "1"]) == 0
     assert "22 of 72 tones are held out" in capsys.readouterr().out
     found = load_checkpoint(tmp_path / "BTCVAE_seed0.pt")
@@ -136,8 +170,23 @@ def test_training_and_evaluation_honour_them(tmp_path, capsys):
     resumed = (tmp_path / "BTCVAE_seed0.pt").read_bytes()
     assert trainvae.main([*train, "--epochs", "2", "--overwrite"]) == 0
     assert (tmp_path / "BTCVAE_seed0.pt").read_bytes() == resumed
-    assert evaluate_script.main(["--model", str(tmp_path / "BTCVAE_seed0.pt"), "--metrics", "mig", "sap", "--no_figures",
-                                 "--output_dir", str(tmp_path / "results"), "--device", "cpu"]) == 0
+    assert (
+        evaluate_script.main(
+            [
+                "--model",
+                str(tmp_path / "BTCVAE_seed0.pt"),
+                "--metrics",
+                "mig",
+                "sap",
+                "--no_figures",
+                "--output_dir",
+                str(tmp_path / "results"),
+                "--device",
+                "cpu",
+            ]
+        )
+        == 0
+    )
     table = capsys.readouterr().out
     with open(tmp_path / "results" / "metrics.csv") as handle:
         metrics = {row["metric"] for row in csv.DictReader(handle)}
@@ -149,15 +198,31 @@ def test_training_and_evaluation_honour_them(tmp_path, capsys):
 
 def test_a_training_draws_from_the_correlated_distribution(tmp_path):
     """The same tones, one file with a correlation: all else being equal, the trainings must differ."""
+    from conftest import GRID
+
     import create
     import trainvae
-    from conftest import GRID
 
     histories = []
     for name, more in (("plain", []), ("correlated", ["--correlate", "amplitude", "frequency", "0.1"])):
         path = tmp_path / f"{name}.npz"
         assert create.main([*GRID, *more, "--file_path", str(path)]) == 0
-        assert trainvae.main(["--dataset", str(path), "--model", "VAE", "--epochs", "1", "--device", "cpu", "--output_dir",
-                              str(tmp_path / name)]) == 0
+        assert (
+            trainvae.main(
+                [
+                    "--dataset",
+                    str(path),
+                    "--model",
+                    "VAE",
+                    "--epochs",
+                    "1",
+                    "--device",
+                    "cpu",
+                    "--output_dir",
+                    str(tmp_path / name),
+                ]
+            )
+            == 0
+        )
         histories.append((tmp_path / name / "VAE_seed0.csv").read_text())
     assert histories[0] != histories[1]

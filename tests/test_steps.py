@@ -25,8 +25,20 @@ ROOT = Path(__file__).resolve().parent.parent
 @pytest.fixture
 def flags(dataset_path, tmp_path):
     def build(folder: str, *more) -> list[str]:
-        return ["--dataset", str(dataset_path), "--output_dir", str(tmp_path / folder), "--batch_size", "16",
-                "--device", "cpu", "--epochs", "2", *map(str, more)]
+        return [
+            "--dataset",
+            str(dataset_path),
+            "--output_dir",
+            str(tmp_path / folder),
+            "--batch_size",
+            "16",
+            "--device",
+            "cpu",
+            "--epochs",
+            "2",
+            *map(str, more),
+        ]
+
     return build
 
 
@@ -84,9 +96,14 @@ class Recorder:
             outer.capturing = None
 
         main = Stream()
-        for name, value in {"Stream": Stream, "CUDAGraph": Graph, "graph": graph, "synchronize": lambda device: None,
-                            "current_stream": lambda device=None: main,
-                            "stream": lambda stream: contextlib.nullcontext()}.items():
+        for name, value in {
+            "Stream": Stream,
+            "CUDAGraph": Graph,
+            "graph": graph,
+            "synchronize": lambda device: None,
+            "current_stream": lambda device=None: main,
+            "stream": lambda stream: contextlib.nullcontext(),
+        }.items():
             monkeypatch.setattr(runtime.torch.cuda, name, value)
         self.main = main
 
@@ -108,7 +125,9 @@ def test_every_step_is_taken_once_whether_captured_or_not(monkeypatch):
     assert all(graph.generators == generators for graph in steps.graphs.values())
     forks, joins = ([pair for pair in fake.waits if pair[k] is fake.main] for k in (1, 0))
     warm, captured = 2 * Steps.WARM_UP * len(bodies), fake.captures * len(bodies)
-    assert len(forks) == warm + captured and len(joins) == 2 * warm + captured  # a warm-up step joins each before the next
+    assert (
+        len(forks) == warm + captured and len(joins) == 2 * warm + captured
+    )  # a warm-up step joins each before the next
     first = [pair for pair in fake.waits if fake.main in pair][:3]
     assert [pair[0] is fake.main for pair in first] == [False, True, False]
 
@@ -170,7 +189,9 @@ def test_features_in_a_file_train_as_those_in_memory(flags, tmp_path, capsys):
     assert "peak memory of this process: " in said
     one, other = (tmp_path / folder / "BTCVAE_seed0.pt" for folder in ("memory", "file"))
     assert one.read_bytes() == other.read_bytes()
-    assert sorted(path.name for path in other.parent.iterdir()) == [f"BTCVAE_seed0.{end}" for end in ("csv", "png", "pt")]
+    assert sorted(path.name for path in other.parent.iterdir()) == [
+        f"BTCVAE_seed0.{end}" for end in ("csv", "png", "pt")
+    ]
 
 
 def test_features_written_to_a_file_are_those_computed(tmp_path):
@@ -183,8 +204,16 @@ def test_features_written_to_a_file_are_those_computed(tmp_path):
     assert (tmp_path / "features").stat().st_size == kept.nbytes
 
 
-@pytest.mark.parametrize("device, n_bytes, expected", [
-    ("cpu", 99, "device"), ("cpu", 101, "file"), ("cuda", 60, "device"), ("cuda", 99, "memory"), ("cuda", 101, "file")])
+@pytest.mark.parametrize(
+    "device, n_bytes, expected",
+    [
+        ("cpu", 99, "device"),
+        ("cpu", 101, "file"),
+        ("cuda", 60, "device"),
+        ("cuda", 99, "memory"),
+        ("cuda", 101, "file"),
+    ],
+)
 def test_features_are_kept_where_they_fit(monkeypatch, device, n_bytes, expected):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (90, 1000))  # free, all
     assert place_for(n_bytes, device=torch.device(device), limit=100) == expected
@@ -192,17 +221,37 @@ def test_features_are_kept_where_they_fit(monkeypatch, device, n_bytes, expected
 
 def test_peak_memory_is_in_bytes():
     """In a process of its own, where nothing larger came before."""
-    code = ("from syntone.memory import peak_memory\nbefore = peak_memory()\nblock = bytes([1]) * 300_000_000\n"
-            "print(peak_memory() - before)")
-    grown = int(subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True).stdout)
+    code = (
+        "from syntone.memory import peak_memory\nbefore = peak_memory()\nblock = bytes([1]) * 300_000_000\n"
+        "print(peak_memory() - before)"
+    )
+    grown = int(
+        subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    )
     assert 250e6 < grown < 350e6
 
 
-@pytest.mark.parametrize("number, status, word", [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")])
+@pytest.mark.parametrize(
+    "number, status, word", [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
 def test_signals_save_the_last_whole_epoch_and_say_so(tmp_path, dataset_path, number, status, word):
     """--save_seconds is far away, so what is there was saved by the signal; resumed, it ends in the bytes of a whole run."""
-    command = [sys.executable, "trainvae.py", "--dataset", str(dataset_path), "--model", "FactorVAE", "--device", "cpu",
-               "--save_seconds", "1000", "--output_dir", str(tmp_path / "a"), "--resume", "--epochs"]
+    command = [
+        sys.executable,
+        "trainvae.py",
+        "--dataset",
+        str(dataset_path),
+        "--model",
+        "FactorVAE",
+        "--device",
+        "cpu",
+        "--save_seconds",
+        "1000",
+        "--output_dir",
+        str(tmp_path / "a"),
+        "--resume",
+        "--epochs",
+    ]
     process = subprocess.Popen([*command, "500"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     for line in process.stdout:
         if "an epoch, so about" in line:
@@ -213,8 +262,10 @@ def test_signals_save_the_last_whole_epoch_and_say_so(tmp_path, dataset_path, nu
     assert process.returncode == status
     path = tmp_path / "a" / "FactorVAE_seed0.pt"
     epoch = load_checkpoint(path).epoch
-    assert err.splitlines() == [f"trainvae.py: error: {word} in epoch {epoch + 1}; the last good checkpoint is {path} of epoch "
-                                f"{epoch}; give --resume to go on"]
+    assert err.splitlines() == [
+        f"trainvae.py: error: {word} in epoch {epoch + 1}; the last good checkpoint is {path} of epoch "
+        f"{epoch}; give --resume to go on"
+    ]
     subprocess.run([*command, str(epoch + 1)], cwd=ROOT, check=True, capture_output=True)
     command[command.index(str(tmp_path / "a"))] = str(tmp_path / "b")
     subprocess.run([*command, str(epoch + 1)], cwd=ROOT, check=True, capture_output=True)
@@ -241,7 +292,12 @@ resource.setrlimit(resource.RLIMIT_DATA, (taken + 300_000_000,) * 2)
 sys.exit(trainvae.main(["--dataset", {str(path)!r}, "--model", "VAE", "--epochs", "1", "--batch_size", "32", "--device", "cpu",
                         "--output_dir", {str(tmp_path / "out")!r}, "--memory", {memory!r}]))
 """
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True,
-                          env=os.environ | {"OMP_NUM_THREADS": "1"})
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
     assert done.returncode == status, done.stderr
     assert ("temporary file" in done.stdout) == (status == 0) and ("out of memory" in done.stderr) == (status == 1)

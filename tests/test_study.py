@@ -14,7 +14,20 @@ from benchmarks import study, study_plots, study_tables
 from models import MODELS
 
 ROOT = Path(__file__).resolve().parent.parent
-COLUMNS = ("part", "setting", "strength", "model", "seed", "metric", "factor", "latents", "value", "floor", "ceiling", "adjusted")
+COLUMNS = (
+    "part",
+    "setting",
+    "strength",
+    "model",
+    "seed",
+    "metric",
+    "factor",
+    "latents",
+    "value",
+    "floor",
+    "ceiling",
+    "adjusted",
+)
 
 
 def test_readme_holds_the_tables_that_the_csv_files_give():
@@ -22,7 +35,9 @@ def test_readme_holds_the_tables_that_the_csv_files_give():
     assert "<!-- study: overview -->" in readme and "<!-- study: selection -->" in readme
     assert study_tables.filled(readme, study.FOLDER) == readme
     for name, text in study_tables.tables(study.FOLDER, study.CANDIDATES).items():
-        assert (study.FOLDER / f"{name}.md").read_text() == text, f"python benchmarks/study.py --tables writes {name}.md"
+        assert (study.FOLDER / f"{name}.md").read_text() == text, (
+            f"python benchmarks/study.py --tables writes {name}.md"
+        )
 
 
 def test_overview_in_the_readme_is_the_mean_and_spread_of_the_seeds():
@@ -34,7 +49,9 @@ def test_overview_in_the_readme_is_the_mean_and_spread_of_the_seeds():
     for setting, title in study_tables.TITLES.items():
         for model in sorted({row["model"] for row in rows if row["setting"] == setting}):
             values = [float(row["value"]) for row in rows if (row["setting"], row["model"]) == (setting, model)]
-            line = next(line for line in readme.splitlines() if line.startswith(f"| {title} ") and f"| {model} " in line)
+            line = next(
+                line for line in readme.splitlines() if line.startswith(f"| {title} ") and f"| {model} " in line
+            )
             assert f"| {len(values)} " in line and f"{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f} [" in line
             assert len(values) >= 3
             seen += 1
@@ -66,7 +83,13 @@ def test_tables_of_made_up_numbers(tmp_path):
     assert set(tables) == {"overview", "clean"}
     vae, beta = (line.split("|")[1:-1] for line in tables["overview"].splitlines()[2:])
     assert [cell.strip() for cell in vae] == [
-        "defaults, clean", "VAE", "3", "0.20 ± 0.10 [0.00, 1.00] → 0.20 ± 0.10", "0.20 ± 0.10", "4.0 ± 1.0"]
+        "defaults, clean",
+        "VAE",
+        "3",
+        "0.20 ± 0.10 [0.00, 1.00] → 0.20 ± 0.10",
+        "0.20 ± 0.10",
+        "4.0 ± 1.0",
+    ]
     assert beta[3].strip() == "0.40 ± 0.20 [0.00, 1.00] → 0.40 ± 0.20"
 
 
@@ -81,12 +104,29 @@ def test_strengths_in_between_are_the_constructors_defaults():
 
 def test_points_of_a_strength_are_its_seeds():
     def row(part, setting, strength, seed, value):
-        return {"part": part, "setting": setting, "strength": strength, "model": "BTCVAE", "seed": seed, "metric": "MIG",
-                "factor": "all", "value": value}
+        return {
+            "part": part,
+            "setting": setting,
+            "strength": strength,
+            "model": "BTCVAE",
+            "seed": seed,
+            "metric": "MIG",
+            "factor": "all",
+            "value": value,
+        }
 
-    points = study_plots.by_strength([row("strengths", "BTCVAE_24", 24.0, 0, 0.3), row("gainshape", "gainshape", None, 0, 0.1),
-                                      row("gainshape", "gainshape", None, 1, 0.2), row("clean", "clean", None, 0, 0.9)])
-    assert {at: [one["value"] for one in rows] for at, rows in points["BTCVAE"].items()} == {6.0: [0.1, 0.2], 24.0: [0.3]}
+    points = study_plots.by_strength(
+        [
+            row("strengths", "BTCVAE_24", 24.0, 0, 0.3),
+            row("gainshape", "gainshape", None, 0, 0.1),
+            row("gainshape", "gainshape", None, 1, 0.2),
+            row("clean", "clean", None, 0, 0.9),
+        ]
+    )
+    assert {at: [one["value"] for one in rows] for at, rows in points["BTCVAE"].items()} == {
+        6.0: [0.1, 0.2],
+        24.0: [0.3],
+    }
 
 
 def test_evaluations_are_repeated_where_checkpoints_or_metrics_differ(tmp_path, monkeypatch):
@@ -113,7 +153,10 @@ def test_evaluations_are_repeated_where_checkpoints_or_metrics_differ(tmp_path, 
 def test_readme_is_filled_between_the_marks_and_nowhere_else(tmp_path):
     (tmp_path / "clean.md").write_text("| new |\n")
     text = "before\n<!-- study: clean -->\n\n| old |\n\n<!-- end -->\nafter <!-- end -->\n"
-    assert study_tables.filled(text, tmp_path) == "before\n<!-- study: clean -->\n\n| new |\n\n<!-- end -->\nafter <!-- end -->\n"
+    assert (
+        study_tables.filled(text, tmp_path)
+        == "before\n<!-- study: clean -->\n\n| new |\n\n<!-- end -->\nafter <!-- end -->\n"
+    )
     with pytest.raises(FileNotFoundError):
         study_tables.filled("<!-- study: nothing -->\n<!-- end -->", tmp_path)
 
@@ -152,9 +195,16 @@ def test_correlations_of_made_up_numbers(tmp_path):
                 lines.append([setting, setting, "", "VAE", seed, metric, "all", "active", 5, 0, 1, value])
     lines.append(["strengths", "VAE_2", 2, "VAE", 0, "MIG", "all", "active", 5, 0, 1, 99])
     study.write_csv(tmp_path / "scores.csv", [dict(zip(COLUMNS, line)) for line in lines])
-    found = {line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:-1]]
-             for line in study_tables.tables(tmp_path, {})["correlations"].splitlines()}
-    assert found["rank correlation with MIG"] == ["all", "without the published", "defaults, paper's grid of 4,000", "defaults, clean"]
+    found = {
+        line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:-1]]
+        for line in study_tables.tables(tmp_path, {})["correlations"].splitlines()
+    }
+    assert found["rank correlation with MIG"] == [
+        "all",
+        "without the published",
+        "defaults, paper's grid of 4,000",
+        "defaults, clean",
+    ]
     assert found["checkpoints"] == ["8", "8", "4", "4"]
     # ranks of MIG 1 to 8; of SAP 5 to 8, then 1 to 4: 1 - 6 * 8 * 16 / (8 * 63)
     assert found["SAP"] == ["-0.52", "-0.52", "1.00", "1.00"] and "IRS" not in found

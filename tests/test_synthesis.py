@@ -7,8 +7,12 @@ from scipy import signal
 from syntone.oscillators import WAVEFORMS, unit_tone
 from syntone.synthesis import Grid, render, twins, warnings_for
 
-SCIPY = {"sine": np.sin, "triangle": lambda phase: signal.sawtooth(phase, 0.5), "square": signal.square,
-         "sawtooth": signal.sawtooth}
+SCIPY = {
+    "sine": np.sin,
+    "triangle": lambda phase: signal.sawtooth(phase, 0.5),
+    "square": signal.square,
+    "sawtooth": signal.sawtooth,
+}
 
 
 @pytest.mark.parametrize("waveform", WAVEFORMS)
@@ -45,7 +49,9 @@ def test_pitch_is_not_detuned(freq):
 
 
 def test_rows_are_frequency_then_amplitude_then_waveform():
-    grid = Grid(sample_rate=8000, n_samples=400, freqs=(500.0, 700.0), amps=(0.25, 0.5, 1.0), waveforms=("square", "sine"))
+    grid = Grid(
+        sample_rate=8000, n_samples=400, freqs=(500.0, 700.0), amps=(0.25, 0.5, 1.0), waveforms=("square", "sine")
+    )
     rows = np.arange(grid.n_tones)
     physical = grid.physical(rows)
     expected = [(w, a, f) for f in grid.freqs for a in grid.amps for w in range(2)]
@@ -76,7 +82,9 @@ def test_warnings_name_silent_tones_and_half_the_sample_rate():
 
 def test_waveforms_that_coincide_are_named():
     """Four samples a period: a sine is 0 1 0 -1, a triangle -1 0 1 0. Two: a triangle is -1 1, a square 1 -1."""
-    grid = Grid(sample_rate=16000, n_samples=1600, freqs=(1000.0, 4000.0, 8000.0), amps=(1.0,), waveforms=tuple(WAVEFORMS))
+    grid = Grid(
+        sample_rate=16000, n_samples=1600, freqs=(1000.0, 4000.0, 8000.0), amps=(1.0,), waveforms=tuple(WAVEFORMS)
+    )
     assert twins(grid) == [("sine", "triangle", 4000.0), ("triangle", "square", 8000.0)]
     waves = np.concatenate(list(render(grid))).reshape(3, 4, -1)
     for (one, other), row in {(0, 1): 1, (1, 2): 2}.items():  # the same tone, shifted or turned over

@@ -18,13 +18,25 @@ PAPERS = ["VAE", "BetaVAE", "FactorVAE", "BTCVAE"]
 @pytest.fixture
 def flags(dataset_path, tmp_path):
     """The flags of a short run into a folder of its own."""
+
     def build(folder: str, *more) -> list[str]:
-        return ["--dataset", str(dataset_path), "--output_dir", str(tmp_path / folder), "--batch_size", "16",
-                "--device", "cpu", *map(str, more)]
+        return [
+            "--dataset",
+            str(dataset_path),
+            "--output_dir",
+            str(tmp_path / folder),
+            "--batch_size",
+            "16",
+            "--device",
+            "cpu",
+            *map(str, more),
+        ]
+
     return build
 
 
 # ---- batches ----
+
 
 @pytest.mark.parametrize("n, batch_size", [(3200, 64), (65, 64), (129, 64), (63, 64), (2, 64), (7, 3), (5, 2), (3, 2)])
 def test_batches_take_every_row_once_and_none_is_single(n, batch_size):
@@ -71,6 +83,7 @@ def test_streams_differ_by_seed_epoch_and_purpose():
 
 # ---- the loop ----
 
+
 class Line(torch.nn.Module):
     """Fits one number; `spoil` makes a term infinite in one epoch."""
 
@@ -106,8 +119,11 @@ def test_loop_minimises_and_keeps_the_best_state():
 
 
 def test_a_term_that_is_not_finite_stops_with_its_name_epoch_and_last_checkpoint():
-    with pytest.raises(MachineError, match=r"training term 'kl' became inf in epoch 3; the last good checkpoint is a\.pt of "
-                                           r"epoch 2"):
+    with pytest.raises(
+        MachineError,
+        match=r"training term 'kl' became inf in epoch 3; the last good checkpoint is a\.pt of "
+        r"epoch 2",
+    ):
         fit(Line(spoil=3), epochs=5)  # which is saved when that happens
     with pytest.raises(MachineError, match="'kl' became inf in epoch 1; no checkpoint a.pt was written yet"):
         fit(Line(spoil=1), epochs=5)
@@ -115,6 +131,7 @@ def test_a_term_that_is_not_finite_stops_with_its_name_epoch_and_last_checkpoint
 
 def test_validation_is_in_a_random_order_and_the_same_every_epoch():
     """Rows of a file are sorted by frequency: batches of neighbours would bias what is estimated over a batch."""
+
     class Looker(Line):
         seen = []
 
@@ -169,10 +186,12 @@ def test_weights_say_how_often_a_row_is_trained_on():
 
 # ---- trainvae.py ----
 
+
 def test_the_papers_models_by_default_with_histories_and_curves(flags, tmp_path):
     assert trainvae.main(flags("a", "--epochs", 2)) == 0
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == sorted(
-        f"{name}_seed0.{ending}" for name in PAPERS for ending in ("pt", "csv", "png"))
+        f"{name}_seed0.{ending}" for name in PAPERS for ending in ("pt", "csv", "png")
+    )
     for name in PAPERS:
         checkpoint = load_checkpoint(tmp_path / "a" / f"{name}_seed0.pt")
         assert checkpoint.epoch == 2 and checkpoint.model_config["latent_dim"] == 8
@@ -193,8 +212,11 @@ def test_two_epochs_and_two_more_are_four_bit_for_bit(flags, tmp_path, name):
 
 
 def test_scores_that_are_not_defined_are_refused_before_training(flags, tmp_path, refused):
-    refused(trainvae.main, flags("a", "--epochs", 1, "--model", "VAE", "--latent_dim", 1, "--eval_every", 1, "--metrics",
-                                 "mig"), "mig is not defined for 3 varied factors, 1 latents")
+    refused(
+        trainvae.main,
+        flags("a", "--epochs", 1, "--model", "VAE", "--latent_dim", 1, "--eval_every", 1, "--metrics", "mig"),
+        "mig is not defined for 3 varied factors, 1 latents",
+    )
     assert not (tmp_path / "a").exists()
     assert trainvae.main(flags("a", "--epochs", 1, "--model", "VAE", "--latent_dim", 1, "--eval_every", 1)) == 0
     history = load_checkpoint(tmp_path / "a" / "VAE_seed0.pt").history
@@ -217,10 +239,16 @@ def test_finished_is_left_alone_unfinished_or_different_is_refused(flags, tmp_pa
     assert "left alone" in capsys.readouterr().out
     refused(trainvae.main, flags("a", "--epochs", 3, "--model", "VAE"), "has 2 of 3 epochs; give --resume")
     refused(trainvae.main, flags("a", "--epochs", 1, "--model", "VAE", "--resume"), "more than --epochs 1")
-    refused(trainvae.main, flags("a", "--epochs", 3, "--model", "VAE", "--resume", "--lr", "0.01"),
-            r"other options \(lr 0.001, now 0.01\)")
-    refused(trainvae.main, flags("a", "--epochs", 2, "--model", "VAE", "--features", "paper"),
-            r"other options \(kind logmel, now paper, smoothing 5.0, now 0.0\)")
+    refused(
+        trainvae.main,
+        flags("a", "--epochs", 3, "--model", "VAE", "--resume", "--lr", "0.01"),
+        r"other options \(lr 0.001, now 0.01\)",
+    )
+    refused(
+        trainvae.main,
+        flags("a", "--epochs", 2, "--model", "VAE", "--features", "paper"),
+        r"other options \(kind logmel, now paper, smoothing 5.0, now 0.0\)",
+    )
     assert path.read_bytes() == before
     assert trainvae.main(flags("a", "--epochs", 1, "--model", "VAE", "--overwrite")) == 0
     assert load_checkpoint(path).epoch == 1
@@ -245,8 +273,23 @@ def test_scores_while_training_are_those_of_eval(flags, tmp_path, dataset_path):
 
     assert trainvae.main(flags("a", "--epochs", 2, "--model", "VAE", "--eval_every", 2)) == 0
     path = tmp_path / "a" / "VAE_seed0.pt"
-    assert evaluate_script.main(["--model", str(path), "--no_figures", "--device", "cpu", "--metrics", "mig", "modularity",
-                                 "--output_dir", str(tmp_path / "r")]) == 0
+    assert (
+        evaluate_script.main(
+            [
+                "--model",
+                str(path),
+                "--no_figures",
+                "--device",
+                "cpu",
+                "--metrics",
+                "mig",
+                "modularity",
+                "--output_dir",
+                str(tmp_path / "r"),
+            ]
+        )
+        == 0
+    )
     history = load_checkpoint(path).history
     for line in (tmp_path / "r" / "metrics.csv").read_text().splitlines():
         model, seed, metric, factor, latents, value, *_ = line.split(",")
@@ -261,25 +304,30 @@ def test_the_time_to_go_is_said_after_the_first_epoch(flags, capsys):
 
 
 def test_a_diverging_run_ends_in_one_line(flags, refused):
-    refused(trainvae.main, flags("a", "--epochs", 3, "--model", "VAE", "--lr", "1e20"), "term 'recon' became nan", status=1)
+    refused(
+        trainvae.main, flags("a", "--epochs", 3, "--model", "VAE", "--lr", "1e20"), "term 'recon' became nan", status=1
+    )
 
 
-@pytest.mark.parametrize("more, pattern", [
-    (["--model", "GAN"], "--model: 'GAN' is unknown; choose from VAE, BetaVAE"),
-    (["--model", "VAE", "VAE"], "--model: a value is given twice"),
-    (["--model", "VAE", "--beta", "2"], "--beta: none of VAE has it"),
-    (["--epochs", "0"], "--epochs: expected a whole number from 1 up"),
-    (["--batch_size", "1"], "--batch_size: 1 leaves the estimators nothing"),
-    (["--lr", "nan"], "--lr: expected a finite number above 0"),
-    (["--sigma", "0"], "--sigma: expected a finite number above 0"),
-    (["--beta", "-1"], "--beta: expected a finite number from 0 up"),
-    (["--seeds", "-1"], "--seeds: expected a whole number from 0 up"),
-    (["--features", "mfcc"], "--features: invalid choice: 'mfcc'"),
-    (["--resume", "--overwrite"], "--resume, --overwrite: one continues"),
-    (["--metrics", "mig"], "--metrics: are scores while training, which --eval_every N asks for"),
-    (["--epoch", "2"], "unrecognized arguments: --epoch"),
-    (["--dataset", "nowhere.npz"], "--dataset: nowhere.npz is no file; make one with create.py"),
-])
+@pytest.mark.parametrize(
+    "more, pattern",
+    [
+        (["--model", "GAN"], "--model: 'GAN' is unknown; choose from VAE, BetaVAE"),
+        (["--model", "VAE", "VAE"], "--model: a value is given twice"),
+        (["--model", "VAE", "--beta", "2"], "--beta: none of VAE has it"),
+        (["--epochs", "0"], "--epochs: expected a whole number from 1 up"),
+        (["--batch_size", "1"], "--batch_size: 1 leaves the estimators nothing"),
+        (["--lr", "nan"], "--lr: expected a finite number above 0"),
+        (["--sigma", "0"], "--sigma: expected a finite number above 0"),
+        (["--beta", "-1"], "--beta: expected a finite number from 0 up"),
+        (["--seeds", "-1"], "--seeds: expected a whole number from 0 up"),
+        (["--features", "mfcc"], "--features: invalid choice: 'mfcc'"),
+        (["--resume", "--overwrite"], "--resume, --overwrite: one continues"),
+        (["--metrics", "mig"], "--metrics: are scores while training, which --eval_every N asks for"),
+        (["--epoch", "2"], "unrecognized arguments: --epoch"),
+        (["--dataset", "nowhere.npz"], "--dataset: nowhere.npz is no file; make one with create.py"),
+    ],
+)
 def test_wrong_flags_are_refused_in_one_line(flags, tmp_path, refused, more, pattern):
     refused(trainvae.main, flags("a", *more), pattern)
     assert not (tmp_path / "a").exists()
@@ -293,6 +341,7 @@ def test_objective_flags_reach_the_models_that_have_them(flags, tmp_path):
 
 
 # ---- the checkpoint ----
+
 
 def test_checkpoint_is_plain_and_rebuilds_model_and_front_end(flags, tmp_path):
     assert trainvae.main(flags("a", "--epochs", 1, "--model", "FactorVAE")) == 0
@@ -356,8 +405,14 @@ def test_a_failed_write_keeps_the_previous_checkpoint(flags, tmp_path, monkeypat
     monkeypatch.setattr(torch, "save", full_disk)
     with pytest.raises(OSError, match="No space left"):
         save_checkpoint(path, dataclasses.replace(checkpoint, epoch=2))
-    assert path.read_bytes() == before and not list((tmp_path / "a").glob("*.tmp")) and not list((tmp_path / "a").glob(".*"))
+    assert (
+        path.read_bytes() == before
+        and not list((tmp_path / "a").glob("*.tmp"))
+        and not list((tmp_path / "a").glob(".*"))
+    )
 
 
 def test_history_keeps_every_digit():
-    assert history_csv({"epoch": [1, 2], "train_loss": [0.1, 1 / 3]}) == "epoch,train_loss\n1,0.1\n2,0.3333333333333333\n"
+    assert (
+        history_csv({"epoch": [1, 2], "train_loss": [0.1, 1 / 3]}) == "epoch,train_loss\n1,0.1\n2,0.3333333333333333\n"
+    )
