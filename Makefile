@@ -3,13 +3,17 @@ PYTHON ?= python3
 RUN := .venv/bin/python
 DEMO := demo
 
-.PHONY: demo test test-long clean
+.PHONY: demo test test-long lint clean
 
 .venv/installed: requirements.txt
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || \
 		{ echo "Python 3.11 or newer is needed; give one with PYTHON=python3.11 make ..." >&2; exit 2; }
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet --requirement requirements.txt
+	@touch $@
+
+.venv/installed-dev: .venv/installed requirements-dev.txt
+	.venv/bin/pip install --quiet --requirement requirements-dev.txt
 	@touch $@
 
 demo: .venv/installed
@@ -26,11 +30,15 @@ demo: .venv/installed
 # Two processes of one thread each: the tests' tensors are tiny, and threads that wait for each other on a busy machine take
 # minutes.
 test test-long: export OMP_NUM_THREADS = 1
-test: .venv/installed
+test: .venv/installed-dev
 	$(RUN) -m pytest -q -n 2 --dist loadfile -m "not long" tests
 
-test-long: .venv/installed
+test-long: .venv/installed-dev
 	$(RUN) -m pytest -q -n 2 --dist loadfile -m long tests
 
+lint: .venv/installed-dev
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+
 clean:
-	rm -rf $(DEMO) .pytest_cache
+	rm -rf $(DEMO) .pytest_cache .ruff_cache
