@@ -37,11 +37,10 @@ from syntone.cli import (
     positive_float,
     positive_int,
 )
-from syntone.creation import plan_tones
-from syntone.data import LATER, load_npz, npz_size, read_recipe, recipe_text, same_recipe, write_members
-from syntone.factors import FACTORS
-from syntone.files import check_writable_path, locked
-from syntone.options import (
+from syntone.dataset.creation import plan_tones
+from syntone.dataset.file import LATER, load_npz, npz_size, read_recipe, recipe_text, same_recipe, write_members
+from syntone.dataset.nuisances import FACTORS
+from syntone.dataset.options import (
     PRESETS,
     build_grid,
     check_options,
@@ -50,7 +49,8 @@ from syntone.options import (
     parse_factors,
     recipe_of,
 )
-from syntone.oscillators import OSCILLATORS, WAVEFORMS
+from syntone.dataset.oscillators import OSCILLATORS, WAVEFORMS
+from syntone.files import check_writable_path, locked
 
 # Flags that say something about recordings; what else decides the data is for synthesized tones only.
 FOR_RECORDINGS = {"from_wav", "labels", "fit", "duration", "hold_out", "correlate"}
@@ -230,7 +230,7 @@ def check_flags(args: argparse.Namespace, given: set[str]) -> None:
 def create(args: argparse.Namespace) -> None:
     """Make the dataset file, unless it is there already."""
     if args.from_wav is not None:
-        from syntone.recordings import plan_recordings  # scipy.io takes a while
+        from syntone.dataset.recordings import plan_recordings  # scipy.io takes a while
 
         plan = plan_recordings(
             args.from_wav,
@@ -280,7 +280,7 @@ def main(argv: list[str] | None = None) -> int | None:
             create(args)
     made = next((path for path in reports.values() if isinstance(path, Path)), args.file_path)
     for flag, path in reports.items():
-        from syntone import reports as writers  # torch and matplotlib, only now
+        from syntone.dataset import samples as writers  # torch and matplotlib, only now
 
         dataset = load_npz(made if path is True else path)
         if flag == "audit":

@@ -28,15 +28,15 @@ import numpy as np
 from tqdm import tqdm
 
 from metrics import METRICS, Report, defined_metrics, evaluate, self_test, udr_per_model
-from syntone import results
 from syntone.cli import InputError, Parser, choose_defined, command, importing, nonnegative_int
+from syntone.evaluation import tables as results
 from syntone.files import check_writable_folder, staged
 
 CONTROL = "controllability"  # the one score that needs a decoder, so it is not in metrics/
 
 if TYPE_CHECKING:  # torch is imported after the flags
-    from syntone.evaluation import Codes
-    from syntone.showing import Entry
+    from syntone.evaluation.codes import Codes
+    from syntone.evaluation.media import Entry
 
 
 def parse_flags(argv: list[str] | None) -> argparse.Namespace:
@@ -155,8 +155,8 @@ def evaluate_codes(
 def section_rows(entry: Entry, codes: Codes, args: argparse.Namespace, *, model: str, seed: int) -> list[results.Row]:
     """Scores over the parts of a dataset that hold-outs and correlations make: the combinations that no training saw, and
     the distribution that it was trained on. The scores before them are over the whole grid."""
-    from syntone.evaluation import reconstruction_error_db
-    from syntone.splits import sections
+    from syntone.dataset.splits import sections
+    from syntone.evaluation.codes import reconstruction_error_db
 
     rows = []
     parts = {} if entry.mismatch else sections(entry.dataset, generator=np.random.default_rng(args.seed))
@@ -214,9 +214,10 @@ def main(argv: list[str] | None = None) -> int | None:
 
     with importing():  # after the flags: torch takes a second
         from models import MODELS
-        from syntone import page, showing
-        from syntone.evaluation import encode
-        from syntone.runtime import select_device
+        from syntone.evaluation import media as showing
+        from syntone.evaluation import report as page
+        from syntone.evaluation.codes import encode
+        from syntone.training.parallel import select_device
 
     device = select_device(args.device)
     with contextlib.ExitStack() as held:
@@ -266,8 +267,9 @@ def evaluate_entries(
 ) -> tuple[list[results.Row], list[dict]]:
     """Score every checkpoint, and draw and sound the first of each model into the stages; the rows, and what the JSON says
     about the latents of each."""
-    from syntone import control_report, showing
-    from syntone.evaluation import reconstruction_error_db
+    from syntone.evaluation import control_report
+    from syntone.evaluation import media as showing
+    from syntone.evaluation.codes import reconstruction_error_db
 
     metrics_of = {
         key: choose_metrics(codes, entry.dataset.labels(), args.metrics)  # all refusals before any work

@@ -272,7 +272,7 @@ def front_end_config(args: argparse.Namespace) -> dict:
 
 def watch(model, features, device, labels: dict, metrics: list[str], every: int, epoch: int) -> dict[str, float]:
     """Scores of the codes as they are in this epoch, where they are due. Nothing here is drawn from torch."""
-    from syntone.evaluation import encode
+    from syntone.evaluation.codes import encode
 
     if epoch % every:
         return {}
@@ -304,9 +304,9 @@ def main(argv: list[str] | None = None) -> int | None:
 
     with importing():  # after the flags: torch takes a second
         from models import PAPERS_MODELS
-        from syntone import runs
-        from syntone.checkpoint import checkpoint_path
-        from syntone.runtime import joined_processes, select_device, tune
+        from syntone.training import runs
+        from syntone.training.checkpoint import checkpoint_path
+        from syntone.training.parallel import joined_processes, select_device, tune
 
     names = args.model or list(PAPERS_MODELS)
     given = {flag: getattr(args, flag) for flag in MODEL_FLAGS if getattr(args, flag) is not None}
@@ -324,11 +324,11 @@ def main(argv: list[str] | None = None) -> int | None:
 
 def train_all(args: argparse.Namespace, names: list[str], overrides: dict, *, device, processes) -> None:
     """Train what is not finished yet: the seeds of a model side by side on a GPU, else one run after another."""
-    from syntone import runs
-    from syntone.data import load_npz
-    from syntone.mel import FrontEnd
-    from syntone.memory import check_training, peak_memory
-    from syntone.training import annealed_pressure
+    from syntone.dataset.file import load_npz
+    from syntone.features.front_end import FrontEnd
+    from syntone.features.memory import check_training, peak_memory
+    from syntone.training import runs
+    from syntone.training.loop import annealed_pressure
 
     say = functools.partial(print, flush=True) if processes.writes else (lambda *words: None)
     bar_of = functools.partial(tqdm, unit="tone", delay=2, disable=None if processes.writes else True)

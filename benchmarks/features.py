@@ -3,7 +3,7 @@
     python benchmarks/features.py
     python benchmarks/features.py --device cuda --tones 32000
 
-The same tones go through `syntone.mel.compute_features` and, one by one, through librosa's mel spectrogram and decibels,
+The same tones go through `syntone.features.front_end.compute_features` and, one by one, through librosa's mel spectrogram and decibels,
 in turns; medians over repeats. The features agree to float32's rounding, which is checked in the same run.
 """
 
@@ -21,8 +21,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from syntone.mel import FrontEnd, compute_features  # noqa: E402
-from syntone.synthesis import Grid, render  # noqa: E402
+from syntone.dataset.grid import Grid, render  # noqa: E402
+from syntone.features.front_end import FrontEnd, compute_features  # noqa: E402
 
 
 def make_waves(n_tones: int) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from benchmarks import study_plots
-from syntone import results
+from syntone.evaluation import tables as results
 from syntone.files import write_text
 
 # Settings of the tables, in the order of the tables.

@@ -34,10 +34,10 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from models import build_model  # noqa: E402
-from syntone.mel import FrontEnd, compute_features  # noqa: E402
-from syntone.runtime import Steps, build_optimizer, place, tune  # noqa: E402
-from syntone.synthesis import Grid, render  # noqa: E402
-from syntone.training import Pass, batch_sizes  # noqa: E402
+from syntone.dataset.grid import Grid, render  # noqa: E402
+from syntone.features.front_end import FrontEnd, compute_features  # noqa: E402
+from syntone.training.loop import Pass, batch_sizes  # noqa: E402
+from syntone.training.parallel import Steps, build_optimizer, place, tune  # noqa: E402
 
 MODELS = ("BetaVAE", "BTCVAE", "FactorVAE")
 BATCH, N_VALID, LATENTS, LR = 64, 256, 8, 1e-3

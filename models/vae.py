@@ -69,7 +69,7 @@ class VAE(nn.Module):
         x : (B, 1, M, L)
         generator : draws the noise of z, on the device of x
         gather : None, or where a batch is spread over processes, a callable that turns the rows of this process into
-            those of all, with a method `own` that turns them back (`syntone.runtime.Gather`). All terms are then of the
+            those of all, with a method `own` that turns them back (`syntone.training.parallel.Gather`). All terms are then of the
             whole batch: TC and MI are no means over parts of it.
         """
         mu, logvar = self.encode(x)

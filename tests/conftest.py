@@ -43,7 +43,8 @@ def dataset_path(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def fewer_tones():
     """Rough sounds and figures of few tones: most of an evaluation's time goes into inverting spectrograms."""
-    from syntone import mel, showing
+    from syntone.evaluation import media as showing
+    from syntone.features import front_end as mel
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(showing, "N_FRAMES", 4)  # a waveform each

@@ -5,9 +5,10 @@ import pytest
 import torch
 
 import create
-from syntone import control, matching
-from syntone.data import load_npz
-from syntone.mel import FrontEnd, compute_features
+from syntone.dataset.file import load_npz
+from syntone.evaluation import controllability as control
+from syntone.evaluation import matching
+from syntone.features.front_end import FrontEnd, compute_features
 
 GRID = [
     "--sample_rate",

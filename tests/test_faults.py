@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import counted
 
-from syntone.checkpoint import load_checkpoint
+from syntone.training.checkpoint import load_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
 N_SHORT = 2  # kills in `make test`: of a training and of a creation

@@ -15,10 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from models import build_model
-from syntone.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from syntone.cli import InputError
-from syntone.data import load_npz, save_npz
-from syntone.mel import FrontEnd
+from syntone.dataset.file import load_npz, save_npz
+from syntone.features.front_end import FrontEnd
+from syntone.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
 N_SHORT, N_LONG = 50, 1000  # cases of each reader and kind of damage
 

@@ -11,7 +11,7 @@ import create
 import eval as evaluate_script
 import models.vae
 import trainvae
-from syntone.checkpoint import load_checkpoint
+from syntone.training.checkpoint import load_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -67,7 +67,7 @@ def test_metrics_on_arrays_of_ones_own(capsys):
 
 
 def test_arrays_of_ones_own_become_a_dataset(tmp_path, monkeypatch):
-    from syntone.data import load_npz
+    from syntone.dataset.file import load_npz
 
     monkeypatch.chdir(tmp_path)
     code = next(block for block in CODE if "import save_npz" in block)

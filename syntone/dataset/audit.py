@@ -1,0 +1,273 @@
+"""What log-mel spectrograms can tell apart in a dataset, and the ceiling of MIG that follows.
+
+Two tones are indistinguishable when no pixel of their log-mel spectrograms differs by more than the resolution. Features
+are computed from exact samples, so that any difference is there in principle; what counts is what a difference is worth.
+The default, 0.5 dB, is about the smallest change of level that listeners hear in a steady tone (0.5 to 1 dB: Jesteadt,
+Wier and Green 1977), mel and decibel being units of hearing; a steady tone shows in some 600 of 4,096 pixels, and 0.5 dB
+in all of them costs a model 1 nat of reconstruction at the default sigma (600 x 0.5 x (0.5 / 8.6)^2). The report says
+what smaller resolutions would give.
+
+Conventions: spectrograms in dB, (N, P) float32, P pixels; distances are the largest difference over the pixels, dB.
+"""
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
+
+from syntone.dataset.file import Dataset
+from syntone.features.front_end import FrontEnd, compute_features
+
+RESOLUTION_DB = 0.5
+SHARES = (0.1, 0.2, 0.5, 1.0)  # of the resolution, at which the report repeats its counts
+EDGE_FRAMES, BAND_GROUPS = 2, 8  # edge frames see the tone's beginning or end; bands are grouped for the coarse means
+BLOCK_ROWS, FEATURE_ROWS = 512, 64  # a spectrogram is computed fastest where a block of it fits into the cache
+N_BINS = 20  # levels that eval.py scores of an ordered factor at most
+
+
+@dataclass(frozen=True)
+class Spectrograms:
+    """db (N, P), mapped from a temporary file; coarse (N, C), means over groups of pixels; first (N,), the first row with
+    the same spectrogram to the bit; silent, clipped, saturated (N,) bool."""
+
+    db: np.ndarray
+    coarse: np.ndarray
+    first: np.ndarray
+    silent: np.ndarray
+    clipped: np.ndarray
+    saturated: np.ndarray
+
+
+def spectrograms(
+    dataset: Dataset, front_end: FrontEnd, *, folder: str | None = None, progress: Callable[[int], object] | None = None
+) -> Spectrograms:
+    """Spectrograms of all tones, in blocks, with what each tone's own samples and pixels say.
+
+    silent: no pixel rises above the range's floor. clipped: a sample exceeds full scale. saturated: a pixel is at the
+    range's top. They lie in an unnamed file in `folder`, so that memory stays bounded however many there are.
+    """
+    n, (_, n_mels, n_frames) = len(dataset), front_end.shape
+    handle = tempfile.TemporaryFile(dir=folder)
+    db = np.memmap(handle, dtype=np.float32, mode="w+", shape=(n, n_mels * n_frames))
+    edge = min(EDGE_FRAMES, n_frames // 3)
+    parts = [slice(0, edge), slice(edge, n_frames - edge), slice(n_frames - edge, n_frames)] if edge else [slice(None)]
+    bands = np.array_split(np.arange(n_mels), BAND_GROUPS)
+    coarse = np.empty((n, len(parts) * len(bands)), np.float32)
+    first, seen = np.arange(n), {}
+    silent, clipped, saturated = (np.zeros(n, bool) for _ in range(3))
+    for start in range(0, n, BLOCK_ROWS):
+        rows = slice(start, min(start + BLOCK_ROWS, n))
+        wave = np.array(dataset.x[rows])
+        features = compute_features(wave, front_end, device=torch.device("cpu"), rows=FEATURE_ROWS)
+        block = front_end.to_db(features)[:, 0]
+        db[rows] = block.flatten(1).numpy()
+        coarse[rows] = torch.stack([block[:, group, part].mean(dim=(1, 2)) for part in parts for group in bands], dim=1)
+        for row in range(rows.start, rows.stop):
+            first[row] = seen.setdefault(hashlib.blake2b(db[row], digest_size=16).digest(), row)
+        silent[rows] = (features <= 0).all(dim=3).all(dim=2)[:, 0].numpy()
+        saturated[rows] = (features >= 1).any(dim=3).any(dim=2)[:, 0].numpy()
+        clipped[rows] = np.abs(wave).max(axis=1) > 1 + 1e-6
+        if progress is not None:
+            progress(len(wave))
+    return Spectrograms(db, coarse, first, silent, clipped, saturated)
+
+
+def distances(db: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Largest difference over the pixels between the rows of each pair: (len(pairs),) float32, dB."""
+    found = np.empty(len(pairs), np.float32)
+    for start in range(0, len(pairs), BLOCK_ROWS):
+        one, other = pairs[start : start + BLOCK_ROWS].T
+        difference = db[one]
+        difference -= db[other]
+        found[start : start + BLOCK_ROWS] = np.abs(difference, out=difference).max(axis=1)
+    return found
+
+
+def close_pairs(spectra: Spectrograms, *, radius: float) -> tuple[np.ndarray, np.ndarray]:
+    """All pairs of rows within `radius` dB of each other, and their distances; exact.
+
+    A mean over pixels never differs by more than the largest of their differences, so what is far apart in the coarse
+    means is far apart; a tree over those leaves few candidates that are compared pixel by pixel. Rows that are equal to
+    the bit would make k^2 pairs: the first of them is compared, and each of the others is paired with it alone.
+    """
+    distinct = np.unique(spectra.first)
+    tree = cKDTree(spectra.coarse[distinct])
+    candidates = tree.query_pairs(radius + 1e-3, p=np.inf, output_type="ndarray")  # float32 means are rounded
+    repeats = np.flatnonzero(spectra.first != np.arange(len(spectra.first)))
+    pairs = np.concatenate([distinct[candidates], np.stack([spectra.first[repeats], repeats], axis=1)])
+    found = distances(spectra.db, pairs)
+    near = found <= radius
+    return pairs[near], found[near]
+
+
+def equivalence_classes(n: int, pairs: np.ndarray) -> np.ndarray:
+    """Class of each row, (n,): a code that does not tell indistinguishable tones apart is constant over chains of them,
+    so classes are the connected components."""
+    links = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
+    return connected_components(links, directed=False)[1]
+
+
+def confusions(factors: np.ndarray, pairs: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """Whether each tone has, among those that it cannot be told from, one with another level of each factor: bool (N, K).
+
+    Parameters
+    ----------
+    pairs, first : see `close_pairs`; rows that are equal to the bit share their neighbours
+    """
+    one, other = first[pairs].T
+    differs = np.zeros(factors.shape, bool)
+    for extreme in (np.minimum, np.maximum):  # a level differs from some of a set when it is not its extreme twice
+        of_equals = factors.copy()
+        extreme.at(of_equals, first, factors)
+        near = of_equals.copy()
+        extreme.at(near, one, of_equals[other])
+        extreme.at(near, other, of_equals[one])
+        differs |= near[first] != factors
+    return differs
+
+
+def entropy(labels: np.ndarray) -> float:
+    """Entropy in nats of labels (N,), or of the rows of (N, K)."""
+    counts = np.unique(labels, axis=0, return_counts=True)[1]
+    shares = counts / counts.sum()
+    return float(-(shares * np.log(shares)).sum())
+
+
+def bin_levels(levels: np.ndarray, kind: str, *, n_bins: int = N_BINS) -> np.ndarray:
+    """Levels as eval.py scores them: an ordered factor of more than n_bins levels is cut into as many."""
+    low, high = int(levels.min()), int(levels.max())
+    if kind != "ordered" or len(np.unique(levels)) <= n_bins:
+        return levels
+    return np.minimum((levels.astype(np.int64) - low) * n_bins // (high - low), n_bins - 1)
+
+
+def mig_ceilings(factors: np.ndarray, kinds: Sequence[str], classes: np.ndarray) -> np.ndarray:
+    """Upper bound of MIG for each factor, (K,): I(v; class) / H(v).
+
+    A code that is constant on the classes is a function of the class, so by the data-processing inequality no latent
+    knows more of factor v than the class does, I(v; z) <= I(v; class); MIG subtracts what a second latent knows, which is
+    0 at best, and divides by H(v).
+    """
+    found = []
+    for levels, kind in zip(factors.T, kinds, strict=True):
+        scored = bin_levels(levels, kind)
+        own = entropy(scored)
+        shared = own + entropy(classes) - entropy(np.stack([scored, classes], axis=1))
+        found.append(min(max(shared / own, 0.0), 1.0))
+    return np.array(found)
+
+
+def step_pairs(factors: np.ndarray, factor: int, *, kind: str) -> np.ndarray:
+    """Pairs of rows that differ in one factor alone: by one level where it is ordered, by any where it is nominal. Of rows
+    with the same labels, such as takes of one sound, the first stands for all."""
+    others = np.delete(factors, factor, axis=1)
+    group = (
+        np.unique(others, axis=0, return_inverse=True)[1].reshape(-1)
+        if others.shape[1]
+        else np.zeros(len(factors), int)
+    )
+    level = np.unique(factors[:, factor], return_inverse=True)[1].reshape(-1)
+    order = np.unique(np.stack([group, level], axis=1), axis=0, return_index=True)[1]  # sorted by group, then level
+    pairs = []
+    for reach in range(1, 2 if kind == "ordered" else level.max() + 1):
+        one, other = order[:-reach], order[reach:]
+        apart = level[other] - level[one]
+        kept = (group[one] == group[other]) & ((apart == 1) if kind == "ordered" else (apart > 0))
+        pairs.append(np.stack([one[kept], other[kept]], axis=1))
+    return np.concatenate(pairs)
+
+
+def audit_steps(
+    dataset: Dataset, labels: dict, db: np.ndarray, *, front_end: FrontEnd, resolution_db: float
+) -> list[dict]:
+    """For every factor, its steps: from and to which value, how many pairs of tones make it, the share of them that can
+    be told apart, and the smallest and the median distance, dB; for frequency also how many steps are narrower than the
+    distance between the mel bands there."""
+    report = []
+    for k, (name, kind) in enumerate(zip(labels["factor_names"], labels["factor_kinds"])):
+        column = dataset.factor_names.index(name)
+        pairs = step_pairs(labels["factors"], k, kind=kind)
+        found = distances(db, pairs)
+        ends = dataset.factor_values[pairs, column]
+        steps = []
+        for low, high in np.unique(ends, axis=0) if len(pairs) else []:
+            here = found[(ends[:, 0] == low) & (ends[:, 1] == high)]
+            steps.append(
+                {
+                    "from": float(low),
+                    "to": float(high),
+                    "pairs": len(here),
+                    "told_apart": float((here > resolution_db).mean()),
+                    "smallest_db": float(here.min()),
+                    "median_db": float(np.median(here)),
+                }
+            )
+            if kind == "nominal":
+                steps[-1] |= {"names": [dataset.level_name(name, low), dataset.level_name(name, high)]}
+        band = {}
+        if name == "frequency" and kind == "ordered":
+            low = np.unique(dataset.factor_values[:, column])
+            width = np.interp(low[:-1], front_end.band_hz[:-1], np.diff(front_end.band_hz))
+            band = {"narrower_than_band": int((np.diff(low) < width * (1 - 1e-9)).sum())}
+        told_apart = float((found > resolution_db).mean()) if len(found) else None
+        report.append(
+            {
+                "factor": name,
+                "kind": kind,
+                "levels": len(np.unique(labels["factors"][:, k])),
+                "told_apart": told_apart,
+                **band,
+                "steps": steps,
+            }
+        )
+    return report
+
+
+def audit(
+    dataset: Dataset,
+    *,
+    resolution_db: float = RESOLUTION_DB,
+    folder: str | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> tuple[dict, np.ndarray]:
+    """The report as plain types, and which tones are indistinguishable from one with other labels, bool (N,)."""
+    front_end = FrontEnd("logmel", sample_rate=dataset.sample_rate, n_samples=dataset.x.shape[1])
+    spectra = spectrograms(dataset, front_end, folder=folder, progress=progress)
+    labels = dataset.labels()
+    factors, kinds, names = labels["factors"], labels["factor_kinds"], labels["factor_names"]
+    pairs, found = close_pairs(spectra, radius=resolution_db)
+    at = []
+    for share in SHARES:
+        near = found <= share * resolution_db
+        differs = confusions(factors, pairs[near], spectra.first)
+        confused = differs.any(axis=1)
+        classes = equivalence_classes(len(dataset), pairs[near])
+        ceilings = mig_ceilings(factors, kinds, classes)
+        at.append(
+            {
+                "resolution_db": share * resolution_db,
+                "indistinguishable": int(confused.sum()),
+                "classes": int(classes.max()) + 1,
+                "mig_ceiling": float(ceilings.mean()),
+                "mig_ceiling_of": dict(zip(names, ceilings.tolist())),
+            }
+        )
+    report = {
+        "dataset": dataset.path.name,
+        "tones": len(dataset),
+        "front_end": front_end.config(),
+        "silent": int(spectra.silent.sum()),
+        "clipped": int(spectra.clipped.sum()),
+        "saturated": int(spectra.saturated.sum()),
+        **at[-1],
+        "indistinguishable_in": dict(zip(names, differs.sum(axis=0).tolist())),
+        "at_resolutions": at,
+        "steps": audit_steps(dataset, labels, spectra.db, front_end=front_end, resolution_db=resolution_db),
+    }
+    return report, confused

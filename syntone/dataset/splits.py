@@ -1,0 +1,204 @@
+"""Which tones a dataset means for training and validation, and how often: held-out combinations and correlated factors.
+
+Both stand in the recipe; the file itself always holds every tone. A hold-out is a list of conditions that a tone must all
+meet to be kept out of training; several hold-outs are joined by or. A correlation [one, other, sigma] makes training tones
+occur in proportion to exp(-(a - b)^2 / (2 sigma^2)), where a and b are the two ordered factors' levels scaled to [0, 1]
+(Träuble et al. 2021, "On Disentangled Representations Learned from Correlated Data", Eq. 1, whose sigma is in these
+units); several multiply. Only numpy is imported.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from syntone.cli import InputError
+from syntone.dataset.file import Dataset
+
+Levels = Mapping[str, tuple[str, np.ndarray]]  # factor -> its kind, and its values or class indices
+
+
+def parse_condition(
+    condition: str, *, levels: Levels, level_names: Mapping[str, Sequence[str]]
+) -> tuple[str, np.ndarray]:
+    """`NAME=VALUE[,VALUE...]` or `NAME=LOW:HIGH` (both included, in the factor's unit): its factor, and which of the
+    factor's levels meet it, bool.
+
+    Raises
+    ------
+    InputError
+        If there is no such factor or no level meets the condition.
+    """
+    name, equals, wanted = condition.partition("=")
+    if not equals or not wanted:
+        raise InputError(f"--hold_out: {condition!r} is no condition; write NAME=VALUE or NAME=LOW:HIGH")
+    if name not in levels:
+        raise InputError(f"--hold_out: {name!r} is no factor here; choose from {', '.join(levels)}")
+    kind, values = levels[name]
+    names = level_names.get(name)
+    met = np.zeros(len(values), bool)
+    for word in wanted.split(","):
+        if names is not None:
+            if word not in names:
+                raise InputError(f"--hold_out: {name} has no {word!r}; choose from {', '.join(names)}")
+            met |= np.array([other == word for other in names])
+            continue
+        low, colon, high = word.partition(":")
+        try:
+            low, high = float(low), float(high if colon else low)
+        except ValueError:
+            raise InputError(
+                f"--hold_out: {condition!r}: {word!r} is no number; write {name}=VALUE or {name}=LOW:HIGH "
+                f"in the factor's unit"
+            ) from None
+        slack = 1e-9 * np.abs(values)  # a value is typed with fewer digits than it has
+        met |= (values >= low - slack) & (values <= high + slack)
+    if not met.any():
+        raise InputError(
+            f"--hold_out: no level of {name} meets {condition!r}; its levels run from {values.min():g} to "
+            f"{values.max():g}"
+        )
+    return name, met
+
+
+def check_hold_outs(
+    hold_outs: Sequence[Sequence[str]], levels: Levels, *, level_names: Mapping[str, Sequence[str]]
+) -> None:
+    """Refuse hold-outs that name what is not there, or that alone keep every tone out."""
+    for conditions in hold_outs:
+        met = [parse_condition(condition, levels=levels, level_names=level_names)[1] for condition in conditions]
+        if all(mask.all() for mask in met):
+            raise InputError(
+                f"--hold_out: every tone meets {' '.join(conditions)}, so none is left to train on; hold out less"
+            )
+
+
+def check_correlations(correlations: Sequence[tuple[str, str, float]], levels: Levels) -> None:
+    """Refuse correlations of anything but two different ordered factors of two levels or more."""
+    for one, other, sigma in correlations:
+        for name in (one, other):
+            if name not in levels:
+                raise InputError(f"--correlate: {name!r} is no factor here; choose from {', '.join(levels)}")
+            kind, values = levels[name]
+            if kind != "ordered" or len(values) < 2:
+                raise InputError(
+                    f"--correlate: {name} is {kind} with {len(values)} levels; choose ordered factors of two "
+                    f"levels or more"
+                )
+        if one == other:
+            raise InputError(f"--correlate: {one} with itself; name two factors")
+
+
+def _options(dataset: Dataset, key: str) -> list:
+    return json.loads(dataset.recipe).get(key) or []
+
+
+def held_out(dataset: Dataset) -> np.ndarray:
+    """Whether each tone is kept out of training: bool (N,).
+
+    Raises
+    ------
+    InputError
+        If the recipe's hold-outs do not fit the file's factors.
+    """
+    found = np.zeros(len(dataset), bool)
+    hold_outs = _options(dataset, "hold_out")
+    if not hold_outs:
+        return found
+    columns = {
+        name: np.unique(column, return_inverse=True)
+        for name, column in zip(dataset.factor_names, dataset.factor_values.T)
+    }
+    levels = {name: (kind, columns[name][0]) for name, kind in zip(dataset.factor_names, dataset.factor_kinds)}
+    level_names = {
+        name: [dataset.level_name(name, value) for value in values]
+        for name, (kind, values) in levels.items()
+        if kind == "nominal"
+    }
+    for conditions in hold_outs:
+        meets_all = np.ones(len(dataset), bool)
+        for condition in conditions:
+            name, met = parse_condition(condition, levels=levels, level_names=level_names)
+            meets_all &= met[columns[name][1]]
+        found |= meets_all
+    return found
+
+
+def correlation_weights(dataset: Dataset) -> np.ndarray | None:
+    """How often each tone occurs in training, up to a factor: float64 (N,), largest 1 at most; None where equally often."""
+    correlations = _options(dataset, "correlate")
+    if not correlations:
+        return None
+    exponent = np.zeros(len(dataset))
+    for one, other, sigma in correlations:
+        a, b = (_scaled_levels(dataset, name) for name in (one, other))
+        exponent -= np.square(a - b) / (2 * sigma**2)
+    return np.exp(exponent)
+
+
+def _scaled_levels(dataset: Dataset, name: str) -> np.ndarray:
+    """Level indices scaled to [0, 1]: equal steps whatever the unit, so a log-spaced factor is as evenly spread."""
+    if name not in dataset.factor_names:
+        raise InputError(
+            f"{dataset.path}: its recipe correlates {name!r}, which is no factor of it; re-create the file"
+        )
+    levels = dataset.factors[:, dataset.factor_names.index(name)].astype(np.float64)
+    return (levels - levels.min()) / max(levels.max() - levels.min(), 1)
+
+
+def split(n: int, *, seed: int, validation: float = 0.2) -> tuple[np.ndarray, np.ndarray]:
+    """Rows for training and for validation, drawn without replacement.
+
+    Returns
+    -------
+    train, valid : ndarray, int64, ascending
+        `valid` has round(validation * n) rows, at least 2 (an estimator over a batch needs two tones).
+    """
+    n_valid = max(2, round(validation * n))
+    if n - n_valid < 2:
+        raise InputError(
+            f"{n} tones cannot be split into at least 2 for training and 2 for validation; make more tones"
+        )
+    order = np.random.default_rng(seed).permutation(n)
+    return np.sort(order[n_valid:]), np.sort(order[:n_valid])
+
+
+def training_split(dataset: Dataset, *, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Rows for training and for validation, none of them held out, and how often each training row is drawn.
+
+    Returns
+    -------
+    train, valid : ndarray, int64, ascending
+    weights : ndarray, float64 (len(train),), or None where each training tone is taken once an epoch
+    """
+    kept = np.flatnonzero(~held_out(dataset))
+    if len(kept) < 4:
+        raise InputError(
+            f"{dataset.path}: --hold_out leaves {len(kept)} of {len(dataset)} tones to train and validate on; "
+            f"make the dataset again with less held out"
+        )
+    train, valid = (kept[rows] for rows in split(len(kept), seed=seed))
+    weights = correlation_weights(dataset)
+    if weights is not None and (weights[train] > 1e-6 * weights[train].max(initial=1e-300)).sum() < 2:
+        raise InputError(
+            f"{dataset.path}: --correlate leaves fewer than two tones that are ever trained on; make the "
+            f"dataset again with a larger sigma"
+        )
+    return train, valid, None if weights is None else weights[train]
+
+
+def sections(dataset: Dataset, *, generator: np.random.Generator) -> dict[str, np.ndarray]:
+    """The parts of a dataset that are scored apart, as ascending rows: `held out`, the combinations that no training saw,
+    and `training distribution`, the others as often as training met them. Empty without hold-outs and correlations.
+
+    A correlated distribution is thinned out of the grid: each tone is kept with a probability in proportion to its weight.
+    No tone is taken twice, since repeated rows inflate plug-in information and leak from fitting into testing.
+    """
+    out, weights = held_out(dataset), correlation_weights(dataset)
+    found = {"held out": np.flatnonzero(out)} if out.any() else {}
+    if not out.any() and weights is None:
+        return {}
+    kept = ~out
+    if weights is not None:
+        kept &= generator.random(len(dataset)) < weights / weights[~out].max()
+    return found | {"training distribution": np.flatnonzero(kept)}

@@ -1,0 +1,1 @@
+"""Evaluation of trained models: codes, scores, controllability, figures, tables and the report."""

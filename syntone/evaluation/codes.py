@@ -1,0 +1,134 @@
+"""What a trained model does with tones: codes, reconstruction error, samples, traversals. Arrays and tensors only.
+
+Conventions: features (N, 1, M, L) in [0, 1]; codes are posterior means, (N, D); levels in dB of the front end.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from models.objectives import kl_per_latent
+from syntone.cli import InputError
+from syntone.features.front_end import FrontEnd
+from syntone.figures import Scale, Sound
+
+ACTIVE_NATS = 0.01  # a latent whose mean KL is at most this has collapsed: its mean varies, but carries nothing
+BATCH = 256
+
+
+@dataclass(frozen=True)
+class Codes:
+    """codes (N, D) float64, posterior means; kl (D,), mean KL of each latent over the tones, nats."""
+
+    codes: np.ndarray
+    kl: np.ndarray
+
+    @property
+    def active(self) -> np.ndarray:
+        """(D,) bool: mean KL above 0.01 nats."""
+        return self.kl > ACTIVE_NATS
+
+    @property
+    def order(self) -> np.ndarray:
+        """Latents from the largest mean KL to the smallest."""
+        return np.argsort(-self.kl, kind="stable")
+
+
+@torch.no_grad()
+def encode(model: nn.Module, features: Tensor, *, device: torch.device | None = None) -> Codes:
+    """Posterior means of all tones, and the mean KL of every latent.
+
+    Parameters
+    ----------
+    device : of the model; default: that of the features
+
+    Raises
+    ------
+    InputError
+        If one is not finite.
+    """
+    means, divergence = [], 0.0
+    for batch in features.split(BATCH):
+        batch = batch.to(device or features.device)
+        mu, logvar = (value.cpu().double() for value in model.encode(batch))  # MPS has no float64
+        means.append(mu)
+        divergence = divergence + kl_per_latent(mu, logvar).sum(dim=0)
+    codes = Codes(torch.cat(means).numpy(), (divergence / len(features)).numpy())
+    if not (np.isfinite(codes.codes).all() and np.isfinite(codes.kl).all()):
+        raise InputError("the model's codes are not finite: it has diverged; evaluate another state or train it again")
+    return codes
+
+
+@torch.no_grad()
+def reconstruct(model: nn.Module, features: Tensor) -> Tensor:
+    """Features decoded from the posterior means."""
+    return torch.cat([model.decode(model.encode(batch)[0]) for batch in features.split(BATCH)])
+
+
+@torch.no_grad()
+def decode(model: nn.Module, codes: np.ndarray, *, device: torch.device) -> Tensor:
+    """Features decoded from codes (B, D)."""
+    z = torch.from_numpy(np.ascontiguousarray(codes)).to(device=device, dtype=torch.float32)
+    return torch.cat([model.decode(batch) for batch in z.split(BATCH)])
+
+
+def reconstruction_error_db(model: nn.Module, features: Tensor, *, front_end: FrontEnd) -> float:
+    """Root mean square difference in dB between features and their reconstruction, over every band and frame.
+
+    Both lie in the front end's range, so that silence below it counts as reconstructed.
+    """
+    total, count = 0.0, 0
+    for batch in features.split(BATCH):
+        difference = front_end.to_db(batch) - front_end.to_db(reconstruct(model, batch))
+        total += difference.cpu().double().square().sum().item()
+        count += difference.numel()
+    return (total / count) ** 0.5
+
+
+def traversal_values(codes: np.ndarray, *, n_steps: int, tail: float = 0.02) -> np.ndarray:
+    """Equal steps between the `tail` and the 1 - `tail` quantile of each latent's codes: (D, n_steps)."""
+    low, high = np.quantile(codes, [tail, 1 - tail], axis=0)
+    return np.linspace(low, high, n_steps).T
+
+
+def traversal_codes(base: np.ndarray, values: np.ndarray, order: Sequence[int]) -> np.ndarray:
+    """Codes (R, S, D): row r is `base` (D,) again, with only latent order[r] moved through its values (S,)."""
+    codes = np.tile(base, (len(order), values.shape[1], 1))
+    for row, latent in enumerate(order):
+        codes[row, :, latent] = values[latent]
+    return codes
+
+
+def choose_rows(rows: np.ndarray, groups: np.ndarray | None, *, n: int, rng: np.random.Generator) -> np.ndarray:
+    """n of the rows to show, taken in turn from the groups (N,), each at random; in the order of the groups."""
+    rows = rng.permutation(rows)
+    if groups is None:
+        return rows[:n]
+    members = [rows[groups[rows] == group] for group in np.unique(groups[rows])]
+    turns = [member[turn] for turn in range(n) for member in members if turn < len(member)]
+    return np.array(sorted(turns[:n], key=lambda row: groups[row]))
+
+
+def scale_of(front_end: FrontEnd) -> Scale:
+    """The axes of figures of this front end."""
+    return Scale(
+        sample_rate=front_end.sample_rate,
+        hop=front_end.hop,
+        band_hz=front_end.band_hz,
+        db_min=front_end.db_min,
+        db_max=front_end.db_max,
+        zero_db="largest band of each frame" if front_end.kind == "paper" else "full-scale sine",
+    )
+
+
+def sounds_of(
+    features: Tensor, *, front_end: FrontEnd, labels: Sequence[str], waves: np.ndarray | None = None
+) -> list[Sound]:
+    """Features as sounds to draw and to hear; waves (B, T) are inverted from the features where none are given."""
+    if waves is None:
+        waves = torch.cat([front_end.invert(batch) for batch in features.split(16)]).cpu().numpy()
+    mels = front_end.to_db(features).squeeze(1).cpu().numpy()
+    return [Sound(wave, mel, label) for wave, mel, label in zip(waves, mels, labels, strict=True)]

@@ -1,0 +1,290 @@
+"""The checkpoint (.pt): written whole or not at all, read without unpickling, and rebuilt into model and front end."""
+
+import pickle
+import pickletools
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_origin
+
+import torch
+from torch import Tensor, nn
+
+from models import MODELS, build_model
+from syntone.cli import InputError
+from syntone.dataset.archive import Archive, open_archive
+from syntone.dataset.file import Dataset, same_recipe
+from syntone.dataset.splits import held_out
+from syntone.features.front_end import FrontEnd
+from syntone.files import replacing
+
+FORMAT_VERSION = 1
+STATES = ("last", "best")
+RETRAIN = "train it again with trainvae.py"
+# All that the pickle inside a checkpoint may name. torch's own list for `weights_only` is longer: a bytearray of any
+# size, for one, takes memory before anything is looked at.
+PLAIN = {"collections OrderedDict", "torch._utils _rebuild_tensor_v2", "torch Size"} | {
+    f"torch {kind}Storage"
+    for kind in ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
+}
+# What reading a pickle that was made up may raise; `weights_only` ran none of its code.
+UNREADABLE = (
+    pickle.UnpicklingError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    TypeError,
+    AssertionError,
+    OverflowError,
+    MemoryError,
+)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """All that a finished or unfinished training run is: plain types and tensors only.
+
+    model_name, model_config : what `build_model` needs
+    front_end_config : what `FrontEnd` needs
+    options : seed, batch_size, lr; whatever else decides what the run computes
+    epoch : epochs done; best_epoch : the one of lowest validation loss
+    last, best : state dicts of the model
+    optimizer : state dict of the optimizer
+    history : column name -> one number an epoch
+    dataset_path, recipe : where the data was and how it was made
+    train_rows, valid_rows : int64, the rows of the dataset that were trained and validated on
+    """
+
+    model_name: str
+    model_config: dict[str, Any]
+    front_end_config: dict[str, Any]
+    options: dict[str, Any]
+    epoch: int
+    best_epoch: int
+    last: dict[str, Tensor]
+    best: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    history: dict[str, list[float]]
+    dataset_path: str
+    recipe: str
+    train_rows: Tensor
+    valid_rows: Tensor
+
+    @property
+    def seed(self) -> int:
+        return self.options["seed"]
+
+    def front_end(self) -> FrontEnd:
+        try:
+            return FrontEnd(**self.front_end_config)
+        except TypeError as mistake:  # a field that there is not, or one that is no number
+            raise InputError(f"the checkpoint names a front end that there is not; {RETRAIN}") from mistake
+
+    def model(self, state: str = "last") -> nn.Module:
+        """The model with its weights, in evaluation mode, on the CPU.
+
+        Raises
+        ------
+        InputError
+            If the model is not registered here, or the weights are not those of its constructor's arguments.
+        """
+        if self.model_name not in MODELS:
+            raise InputError(
+                f"the checkpoint holds a {self.model_name}, known are {', '.join(MODELS)}; "
+                f"register the model in models.MODELS"
+            )
+        weights = {"last": self.last, "best": self.best}[state]
+        misfit = (
+            f"the weights are not those of a {self.model_name} with the options that the checkpoint names; {RETRAIN}"
+        )
+        try:
+            if tuple(self.model_config.get("input_shape", self.front_end().shape)) != self.front_end().shape:
+                raise InputError(misfit)
+            if self._shapes() not in (None, {key: value.shape for key, value in weights.items()}):
+                raise InputError(misfit)
+            model = build_model(self.model_name, **self.model_config)
+            model.load_state_dict(weights)
+        except InputError:
+            raise
+        except (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError) as mistake:
+            raise InputError(misfit) from mistake
+        return model.eval()
+
+    def _shapes(self) -> dict[str, torch.Size] | None:
+        """The shapes of all weights, found without memory for them, since the file decides how large they are; None where a
+        model of a user's own cannot be built so."""
+        try:
+            with torch.device("meta"):
+                return {
+                    key: value.shape
+                    for key, value in build_model(self.model_name, **self.model_config).state_dict().items()
+                }
+        except RuntimeError:
+            return None
+
+
+def checkpoint_path(directory: str | Path, model_name: str, seed: int) -> Path:
+    return Path(directory) / f"{model_name}_seed{seed}.pt"
+
+
+def _canonical(value: Any) -> Any:
+    """The same content on the CPU, with every container new and every string interned. Pickle writes an object that it meets again
+    as a reference, so without this the bytes would tell a resumed run from an uninterrupted one."""
+    if isinstance(value, Tensor):
+        return value.cpu()
+    if isinstance(value, str):
+        return sys.intern(value)
+    if isinstance(value, dict):
+        return {_canonical(key): _canonical(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_canonical(item) for item in value)
+    return value
+
+
+def save_checkpoint(path: str | Path, checkpoint: Checkpoint, *, beside: Callable[[], None] | None = None) -> None:
+    """Write a checkpoint; the bytes depend on its content alone, not on the path.
+
+    Parameters
+    ----------
+    beside : writes what goes with the checkpoint; called when the checkpoint is written, before it takes its name
+    """
+    fields = {name: getattr(checkpoint, name) for name in checkpoint.__dataclass_fields__}
+    with replacing(path) as handle:
+        try:
+            torch.save(_canonical({"format_version": FORMAT_VERSION} | fields), handle)
+        except (
+            RuntimeError
+        ) as fault:  # torch's writer fails once more at closing, and hides why it had failed: a full disk
+            raise fault.__context__ or fault
+        if beside is not None:
+            handle.flush()
+            beside()
+
+
+def load_checkpoint(path: str | Path) -> Checkpoint:
+    """Read a checkpoint onto the CPU.
+
+    Raises
+    ------
+    syntone.cli.InputError (a ValueError)
+        If the file is missing, damaged, no checkpoint of this project, of another format version, or does not fit
+        together.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path}: no such file; give the path of a .pt that trainvae.py wrote")
+    if path.is_dir():
+        raise InputError(f"{path}: is a directory; give the path of a .pt file inside it")
+    unreadable = f"{path}: not a checkpoint that can be read safely"
+    try:
+        archive = open_archive(path, remedy=RETRAIN)
+        _check_plain(archive)
+        fields = torch.load(archive.rewritten(), map_location="cpu", weights_only=True)  # torch compares no checksums
+    except InputError as damage:
+        raise InputError(f"{unreadable}: {str(damage).removeprefix(f'{path}: ')}") from damage
+    except UNREADABLE as damage:
+        raise InputError(f"{unreadable}; {RETRAIN}") from damage
+    version = fields.pop("format_version", None) if isinstance(fields, dict) else None
+    if version != FORMAT_VERSION or isinstance(version, bool):
+        raise InputError(f"{path}: format version {str(version)[:40]}, this program reads {FORMAT_VERSION}; {RETRAIN}")
+    wrong = _misfit(fields)
+    if wrong:
+        raise InputError(f"{path}: {wrong}; {RETRAIN}")
+    return Checkpoint(**fields)
+
+
+def _check_plain(archive: Archive) -> None:
+    """Refuse an archive whose pickle names anything but tensors and plain types, without unpickling it."""
+    for name in archive.members:
+        if not name.endswith(".pkl"):
+            continue
+        for opcode, argument, _ in pickletools.genops(b"".join(archive.blocks(name))):
+            if opcode.name in ("STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4") or (
+                opcode.name == "GLOBAL" and argument not in PLAIN
+            ):
+                raise InputError(
+                    f"{archive.path}: it names {argument or opcode.name}, which is no tensor and no plain type; "
+                    f"{RETRAIN}"
+                )
+
+
+def _misfit(fields: dict[str, Any]) -> str | None:
+    """What a checkpoint lacks, or what in it does not fit together, in words; None where all is well."""
+    wanted = {name: get_origin(field.type) or field.type for name, field in Checkpoint.__dataclass_fields__.items()}
+    for name, kind in wanted.items():
+        if type(fields.get(name)) is not kind:
+            return f"'{name}' is {type(fields.get(name)).__name__}, expected {kind.__name__}"
+    if set(fields) != set(wanted):
+        return f"{', '.join(map(repr, sorted(set(fields) - set(wanted), key=str)))} is not known"
+    for name in STATES:
+        for key, value in fields[name].items():
+            if not (isinstance(key, str) and isinstance(value, Tensor)):
+                return f"'{name}' is not a state of names and tensors"
+    options = fields["options"]
+    if not (type(options.get("seed")) is int and options["seed"] >= 0 and {"batch_size", "lr"} <= set(options)):
+        return "'options' has no seed, batch_size and lr"
+    epoch, history = fields["epoch"], fields["history"]
+    if not (1 <= fields["best_epoch"] <= epoch and "valid_loss" in history):
+        return f"epoch {epoch}, best epoch {fields['best_epoch']} and the history do not fit together"
+    if not all(
+        isinstance(column, list) and len(column) == epoch and all(type(value) in (int, float) for value in column)
+        for column in history.values()
+    ):
+        return f"a column of 'history' has not one number for each of {epoch} epochs"
+    rows = (fields["train_rows"], fields["valid_rows"])
+    if not all(one.dtype == torch.int64 and one.dim() == 1 and one.is_contiguous() and len(one) >= 2 for one in rows):
+        return "'train_rows' and 'valid_rows' are not lists of row numbers"
+    taken = torch.cat(rows)
+    if int(taken.min()) < 0 or len(taken.unique()) < len(taken):
+        return "'train_rows' and 'valid_rows' do not take a row at most once"
+    return None
+
+
+def check_resumable(checkpoint: Checkpoint, *, path: Path) -> None:
+    """Refuse a checkpoint whose weights or optimizer state a training cannot go on from."""
+    try:
+        model = checkpoint.model("last")
+    except InputError as mistake:
+        raise InputError(f"{path}: {mistake}") from mistake
+    optimizer = torch.optim.Adam(model.parameter_groups(checkpoint.options["lr"]))
+    try:
+        optimizer.load_state_dict(checkpoint.optimizer)
+        fits = all(
+            state[moment].shape == weight.shape
+            for weight, state in optimizer.state.items()
+            for moment in ("exp_avg", "exp_avg_sq")
+        )
+    except (ValueError, LookupError, TypeError, AttributeError, RuntimeError):
+        fits = False
+    if not fits:
+        raise InputError(f"{path}: 'optimizer' is not the state of this model's; {RETRAIN}")
+
+
+def check_dataset(checkpoint: Checkpoint, dataset: Dataset) -> str | None:
+    """Why a dataset is not the one a checkpoint was trained on, or None where it is.
+
+    Raises
+    ------
+    InputError
+        If its tones do not fit the front end at all.
+    """
+    front_end = checkpoint.front_end()
+    if (dataset.sample_rate, dataset.x.shape[1]) != (front_end.sample_rate, front_end.n_samples):
+        raise InputError(
+            f"{dataset.path}: {dataset.x.shape[1]} samples at {dataset.sample_rate} Hz, the checkpoint was "
+            f"trained on {front_end.n_samples} at {front_end.sample_rate} Hz; give the dataset it names, "
+            f"{checkpoint.dataset_path}"
+        )
+    if not same_recipe(dataset.recipe, checkpoint.recipe):
+        return f"{dataset.path} was made by another recipe than the dataset that {checkpoint.model_name} was trained on"
+    n_split = len(checkpoint.train_rows) + len(checkpoint.valid_rows)
+    n_kept = len(dataset) - int(held_out(dataset).sum())
+    if n_kept != n_split:
+        return f"{dataset.path} has {n_kept} tones, {checkpoint.model_name} was trained on a split of {n_split}"
+    last = max(int(checkpoint.train_rows.max()), int(checkpoint.valid_rows.max()))
+    if last >= len(dataset):
+        return f"{dataset.path} has {len(dataset)} tones, {checkpoint.model_name} was trained on rows up to {last}"
+    return None

@@ -1,0 +1,228 @@
+"""Held-out combinations and correlated factors: what is trained on, how often, and what is scored apart."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+from conftest import GRID
+
+import create
+import eval as evaluate_script
+import trainvae
+from syntone.cli import InputError
+from syntone.dataset import splits
+from syntone.dataset.file import load_npz
+from syntone.training.checkpoint import load_checkpoint
+from syntone.training.loop import draw_order
+
+HELD_OUT = [
+    "--hold_out",
+    "timbre=square,sawtooth",
+    "frequency=1500:2500",
+    "--hold_out",
+    "amplitude=0.1",
+    "frequency=500",
+]
+
+
+def make(tmp_path, *flags: str):
+    path = tmp_path / "tones.npz"
+    assert create.main([*GRID, "--file_path", str(path), *flags]) == 0
+    return load_npz(path)
+
+
+def test_held_out_combinations_are_exactly_those_of_the_conditions(tmp_path):
+    data = make(tmp_path, *HELD_OUT)
+    timbre, amplitude, frequency = data.factor_values.T
+    expected = (timbre >= 2) & (frequency >= 1500) & (frequency <= 2500) | (amplitude == 0.1) & (frequency == 500)
+    np.testing.assert_array_equal(splits.held_out(data), expected)
+    assert expected.sum() == 2 * 3 * 3 + 4 and len(data) == 72
+    assert json.loads(data.recipe)["hold_out"] == [HELD_OUT[1:3], HELD_OUT[4:]]
+
+
+def test_the_file_holds_every_tone_and_the_same_ones(tmp_path, dataset_path):
+    data, plain = make(tmp_path, *HELD_OUT, "--correlate", "amplitude", "frequency", "0.2"), load_npz(dataset_path)
+    np.testing.assert_array_equal(data.x, plain.x)
+    np.testing.assert_array_equal(data.factors, plain.factors)
+
+
+def test_no_held_out_tone_is_trained_or_validated_on(tmp_path):
+    data = make(tmp_path, *HELD_OUT)
+    for seed in range(3):
+        train, valid, weights = splits.training_split(data, seed=seed)
+        both = np.concatenate([train, valid])
+        assert len(np.unique(both)) == len(both) == 50 and not splits.held_out(data)[both].any()
+        assert len(valid) == 10 and weights is None
+
+
+def test_a_plain_dataset_is_split_as_ever(dataset_path):
+    train, valid, weights = splits.training_split(load_npz(dataset_path), seed=3)
+    expected = splits.split(72, seed=3)
+    assert np.array_equal(train, expected[0]) and np.array_equal(valid, expected[1]) and weights is None
+    assert splits.sections(load_npz(dataset_path), generator=np.random.default_rng(0)) == {}
+
+
+def test_weights_are_the_gaussian_of_traeuble_along_the_diagonal(tmp_path):
+    """Levels of 3 amplitudes lie at 0, 1/2, 1, those of 6 frequencies at 0, 1/5, ..., 1."""
+    data = make(tmp_path, "--correlate", "amplitude", "frequency", "0.2")
+    weights = splits.correlation_weights(data)
+    a, b = data.factors[:, 1] / 2, data.factors[:, 2] / 5
+    np.testing.assert_allclose(weights, np.exp(-((a - b) ** 2) / (2 * 0.2**2)), rtol=1e-12)
+    train, _, drawn = splits.training_split(data, seed=0)
+    np.testing.assert_array_equal(drawn, weights[train])
+
+
+def test_an_epoch_is_drawn_in_proportion_to_the_weights():
+    weights = torch.tensor([0.0, 1.0, 2.0, 0.0, 5.0, 0.0])
+    draws = torch.cat([draw_order(6, weights, generator=torch.Generator().manual_seed(k)) for k in range(2000)])
+    shares = torch.bincount(draws, minlength=6).double() / len(draws)
+    # 12,000 draws: a share's standard deviation is at most 0.0046
+    np.testing.assert_allclose(shares, weights / 8, atol=0.02)
+    assert shares[[0, 3, 5]].sum() == 0 and len(draws) == 12000
+    plain = draw_order(50, None, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(plain, torch.randperm(50, generator=torch.Generator().manual_seed(1)))
+
+
+def test_sections_are_the_held_out_tones_and_a_thinned_grid(tmp_path):
+    data = make(tmp_path, *HELD_OUT, "--correlate", "amplitude", "frequency", "0.2")
+    weights, out = splits.correlation_weights(data), splits.held_out(data)
+    counts = np.zeros(72)
+    for seed in range(2000):
+        found = splits.sections(data, generator=np.random.default_rng(seed))
+        counts[found["training distribution"]] += 1
+        assert len(np.unique(found["training distribution"])) == len(found["training distribution"])
+    np.testing.assert_array_equal(found["held out"], np.flatnonzero(out))
+    # a share of 2,000 draws has a standard deviation of at most 0.011
+    np.testing.assert_allclose(counts / 2000, np.where(out, 0, weights / weights[~out].max()), atol=0.05)
+
+
+@pytest.mark.parametrize(
+    "flags, pattern",
+    [
+        (["--hold_out", "timbre"], "'timbre' is no condition; write NAME=VALUE"),
+        (["--hold_out", "colour=red"], "'colour' is no factor here; choose from timbre, amplitude, frequency"),
+        (["--hold_out", "timbre=flute"], "timbre has no 'flute'; choose from sine, triangle"),
+        (["--hold_out", "frequency=high"], "'high' is no number"),
+        (["--hold_out", "frequency=5000:6000"], "no level of frequency meets"),
+        (["--hold_out", "frequency=0:9000"], "every tone meets frequency=0:9000"),
+        (["--correlate", "timbre", "frequency", "0.2"], "timbre is nominal"),
+        (["--correlate", "amplitude", "amplitude", "0.2"], "amplitude with itself"),
+        (["--correlate", "amplitude", "pitch", "0.2"], "'pitch' is no factor"),
+        (["--correlate", "amplitude", "frequency", "0"], "sigma is '0'"),
+        (["--correlate", "amplitude", "frequency", "wide"], "sigma is 'wide'"),
+    ],
+)
+def test_conditions_that_mean_nothing_are_refused(tmp_path, refused, flags, pattern):
+    refused(create.main, [*GRID, "--file_path", tmp_path / "tones.npz", *flags], pattern)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_too_few_tones_left_are_refused_by_the_training(tmp_path, refused):
+    make(tmp_path, "--hold_out", "frequency=500:2500", "--hold_out", "timbre=sine,square,triangle")
+    refused(
+        trainvae.main,
+        ["--dataset", tmp_path / "tones.npz", "--output_dir", tmp_path, "--device", "cpu"],
+        "--hold_out leaves 3 of 72 tones",
+    )
+
+
+def test_a_correlation_that_leaves_one_tone_is_refused(tmp_path):
+    """Levels of 2 amplitudes and 6 frequencies meet at 0 and 1 alone; one of the two is held out."""
+    flags = [
+        "--num_amps",
+        "2",
+        "--waveforms",
+        "sine",
+        "--correlate",
+        "amplitude",
+        "frequency",
+        "0.001",
+        "--hold_out",
+        "amplitude=1",
+        "frequency=3000",
+    ]
+    data = make(tmp_path, *flags)
+    with pytest.raises(InputError, match="--correlate leaves fewer than two tones"):
+        splits.training_split(data, seed=0)
+
+
+def test_training_and_evaluation_honour_them(tmp_path, capsys):
+    data = make(tmp_path, *HELD_OUT, "--correlate", "amplitude", "frequency", "0.3")
+    train = [
+        "--dataset",
+        str(data.path),
+        "--model",
+        "BTCVAE",
+        "--output_dir",
+        str(tmp_path),
+        "--device",
+        "cpu",
+        "--batch_size",
+        "8",
+    ]
+    assert trainvae.main([*train, "--epochs", "1"]) == 0
+    assert "22 of 72 tones are held out" in capsys.readouterr().out
+    found = load_checkpoint(tmp_path / "BTCVAE_seed0.pt")
+    assert found.model_config["n_data"] == len(found.train_rows) == 40 and len(found.valid_rows) == 10
+    assert trainvae.main([*train, "--epochs", "2", "--resume"]) == 0
+    resumed = (tmp_path / "BTCVAE_seed0.pt").read_bytes()
+    assert trainvae.main([*train, "--epochs", "2", "--overwrite"]) == 0
+    assert (tmp_path / "BTCVAE_seed0.pt").read_bytes() == resumed
+    assert (
+        evaluate_script.main(
+            [
+                "--model",
+                str(tmp_path / "BTCVAE_seed0.pt"),
+                "--metrics",
+                "mig",
+                "sap",
+                "--no_figures",
+                "--output_dir",
+                str(tmp_path / "results"),
+                "--device",
+                "cpu",
+            ]
+        )
+        == 0
+    )
+    table = capsys.readouterr().out
+    with open(tmp_path / "results" / "metrics.csv") as handle:
+        metrics = {row["metric"] for row in csv.DictReader(handle)}
+    for part in ("held out", "training distribution"):
+        assert {f"{part}: MIG", f"{part}: SAP", f"{part}: reconstruction error (dB)"} <= metrics
+        assert f"| {part}: MIG, frequency" in table
+    assert {"MIG", "SAP", "reconstruction error (dB)"} <= metrics and "| held out: tones" in table and "| 22 " in table
+
+
+def test_a_training_draws_from_the_correlated_distribution(tmp_path):
+    """The same tones, one file with a correlation: all else being equal, the trainings must differ."""
+    from conftest import GRID
+
+    import create
+    import trainvae
+
+    histories = []
+    for name, more in (("plain", []), ("correlated", ["--correlate", "amplitude", "frequency", "0.1"])):
+        path = tmp_path / f"{name}.npz"
+        assert create.main([*GRID, *more, "--file_path", str(path)]) == 0
+        assert (
+            trainvae.main(
+                [
+                    "--dataset",
+                    str(path),
+                    "--model",
+                    "VAE",
+                    "--epochs",
+                    "1",
+                    "--device",
+                    "cpu",
+                    "--output_dir",
+                    str(tmp_path / name),
+                ]
+            )
+            == 0
+        )
+        histories.append((tmp_path / name / "VAE_seed0.csv").read_text())
+    assert histories[0] != histories[1]

@@ -1,0 +1,397 @@
+"""What latents move, on decoders whose answer is known: oracles that decode the dataset's own tones."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+from oracles import dataset, grid_oracle, patterns_of, run, templates  # noqa: F401 (fixtures)
+from PIL import Image
+
+import eval as evaluate_script
+import trainvae
+from syntone.evaluation import control_report, matching
+from syntone.evaluation import controllability as control
+from syntone.evaluation.codes import Codes
+from syntone.features.front_end import FrontEnd
+
+FLAT = dict(factor_names=["amplitude", "frequency"], factor_kinds=["ordered", "ordered"])
+
+
+@pytest.fixture(scope="module")
+def sines(dataset):
+    """Templates of the sines alone, by amplitude and frequency, with their levels."""
+    rows = np.flatnonzero(dataset.factors[:, 0] == 0)
+    levels = dataset.factors[rows, 1:]
+    return matching.make_templates(
+        patterns_of(dataset)[rows], factors=levels, factor_values=dataset.factor_values[rows, 1:], **FLAT
+    ), levels.astype(float)
+
+
+# ---- one traversal ----
+
+
+def one_walk(values, nominal=False):
+    values = np.asarray(values, dtype=float)
+    return control.walk_effects(values if values.ndim == 2 else values[:, None], nominal=nominal)
+
+
+@pytest.mark.parametrize(
+    "values, expected",
+    [
+        (np.linspace(0, 3, 7), (3.0, 3.0, 1.0, 1.0)),  # a ramp: change, path, smoothness, monotonicity
+        ([0, 0, 0, 5, 5], (5.0, 5.0, 0.0, 1.0)),  # a jump
+        ([0, 1, 2, 1, 0], (2.0, 4.0, 1.0, 0.0)),  # there and back
+        ([0, 3, 4], (4.0, 4.0, 0.5, 1.0)),  # (1 - 3 / 4) / (1 - 1 / 2)
+        ([2, 2, 2], (0.0, 0.0, 0.0, 0.0)),
+        ([np.nan, 0, np.nan, 2, 3, np.nan], (3.0, 3.0, 1.0, 1.0)),  # bridged and cut off
+        ([np.nan, 1, np.nan], (0.0, 0.0, 0.0, 0.0)),
+    ],
+)
+def test_a_traversal_in_closed_form(values, expected):
+    assert one_walk(values) == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_nominal_traversal_in_closed_form():
+    assert one_walk([[1, 0, 0], [0.5, 0.5, 0], [0, 1, 0]], nominal=True) == pytest.approx((1, 1, 1, 1))
+    by_way_of_a_third = [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
+    assert one_walk(by_way_of_a_third, nominal=True) == pytest.approx((1, 2, 1, 0.5))
+
+
+def test_scores_in_closed_form():
+    given = np.array([[1.0, 0.5, 0.3, 0.0], [0.0, 0.5, 0.1, 0.0]])
+    score_of, score = control.scores(given)
+    assert score_of == pytest.approx([1.0, 0.0, 0.5, np.nan], nan_ok=True)
+    assert score == pytest.approx((1.0 * 1 + 0.0 * 1 + 0.5 * 0.4) / 2.4)
+    assert control.scores(np.zeros((3, 2)))[1] == 0.0 and np.isnan(control.scores(np.ones((1, 2)))[1])
+    assert control.scores(np.array([[1.0], [1.0], [0.0]]))[1] == pytest.approx((3 / 2 - 1) / 2)
+
+
+# ---- models whose answer is known ----
+
+
+def test_noise_is_no_tone_and_moves_nothing(templates, dataset):
+    noise = torch.rand((200, templates.patterns.shape[1]), generator=torch.Generator().manual_seed(0))
+    limit = control.tone_limit(templates, generator=np.random.default_rng(0))
+    assert 0.01 < limit < 0.4 < matching.match(noise, templates).mismatch.min()
+    found = run(
+        lambda z: matching.match(noise[np.arange(len(z)) % 200], templates), dataset.factors.astype(float), templates
+    )
+    assert found.no_tone_share == 1.0 and (found.change == 0).all() and found.score == 0.0
+    assert np.isnan(found.score_of).all() and np.isnan(found.measured[2]).all()
+
+
+def test_an_oracle_moves_one_factor_a_latent_smoothly(dataset, templates):
+    """The factors in another order of latents, one of them downwards: a permuted diagonal."""
+    codes = dataset.factors[:, [2, 0, 1]] * [1.0, 1.0, -1.0] + 5
+
+    def to_levels(z):
+        return (z - 5)[:, [1, 2, 0]] * [1.0, -1.0, 1.0]
+
+    found = run(grid_oracle(templates, dataset.factors, to_levels), codes, templates)
+    np.testing.assert_allclose(found.normalised, [[0, 1, 0], [0, 0, 1], [1, 0, 0]], atol=1e-3)  # the blend's iterations
+    span = 1200 * np.log2(1030 / 430)
+    assert found.change[2, 0] == pytest.approx(span, rel=1e-6) and found.change[1, 2] == pytest.approx(20.0, rel=1e-6)
+    assert found.score == pytest.approx(1.0, abs=5e-3) and found.score_of == pytest.approx([1, 1, 1], abs=5e-3)
+    moved = found.normalised > 0.5
+    np.testing.assert_allclose(found.monotonicity[moved], 1.0, atol=5e-3)
+    assert found.smoothness[0, 1] == pytest.approx(1.0, abs=5e-3)  # equal steps from one class to the other
+    steps = np.diff(np.interp(np.linspace(0, 6, 13), np.arange(7), np.unique(templates.values[:, 2])))
+    expected = (1 - steps.max() / steps.sum()) / (1 - 1 / 12)  # levels are linear in Hz, not in cents
+    assert found.smoothness[2, 0] == pytest.approx(expected, abs=0.02)  # some blends have a second answer
+    assert found.coverage == pytest.approx([1, 1, 1], abs=1e-3) and found.no_tone_share == 0.0
+
+
+def test_random_directions_through_an_oracle_score_less(dataset, templates):
+    found = run(grid_oracle(templates, dataset.factors), dataset.factors.astype(float), templates, n_floor=3)
+    assert len(found.floors) == 3 and np.mean(found.floors) < 0.6 < 0.98 < found.score
+
+
+def test_a_latent_that_moves_two_factors_equally_scores_zero(sines):
+    templates, levels = sines
+    codes = np.stack([np.linspace(0, 1, len(levels)), np.linspace(-1, 1, len(levels))], axis=1)
+    ends = levels.max(axis=0)
+    found = run(grid_oracle(templates, levels, lambda z: z[:, :1].round() * ends), codes, templates)
+    np.testing.assert_allclose(found.normalised, [[1, 0], [1, 0]], atol=1e-6)  # the second latent moves nothing
+    assert found.score == pytest.approx(0.0, abs=1e-6) and np.isnan(found.score_of[1])
+    assert np.isnan(found.monotonicity[:, 1]).all() and np.isnan(found.smoothness[:, 1]).all()
+
+
+def test_a_latent_that_moves_nothing_changes_no_score(sines):
+    templates, levels = sines
+    codes = np.column_stack([levels, np.random.default_rng(0).normal(size=(len(levels), 2))])
+    found = run(grid_oracle(templates, levels, lambda z: z[:, :2]), codes, templates)
+    assert found.score == pytest.approx(1.0, abs=5e-3) and (found.change[:, 2:] < 1e-6).all()
+
+
+def test_a_jump_is_not_smooth_and_a_turn_is_not_monotone(sines):
+    templates, levels = sines
+    codes = levels - levels.mean(axis=0)
+    jump = run(grid_oracle(templates, levels, lambda z: (z > 0) * levels.max(axis=0)), codes, templates)
+    assert jump.smoothness[1, 1] == pytest.approx(0.0, abs=1e-6) and jump.monotonicity[1, 1] == pytest.approx(
+        1.0, abs=1e-6
+    )
+    turn = run(grid_oracle(templates, levels, lambda z: np.abs(z) * 2), codes, templates)
+    assert turn.monotonicity[1, 1] == pytest.approx(0.0, abs=1e-3) and turn.change[1, 1] == pytest.approx(
+        jump.change[1, 1]
+    )
+
+
+def test_nothing_moves_without_active_latents_and_one_factor_has_no_score(sines):
+    templates, levels = sines
+    measure = grid_oracle(templates, levels)
+    none = run(measure, levels, templates, latents=[], n_floor=2)
+    assert none.score == 0.0 and none.coverage.tolist() == [0, 0] and none.no_tone_share == 0.0 and none.floors == ()
+    one = run(measure, levels, templates, latents=[1], n_floor=2)
+    assert (
+        one.score == pytest.approx(1.0, abs=5e-3)
+        and one.floors == ()
+        and one.coverage == pytest.approx([0, 1], abs=1e-3)
+    )
+    row = np.flatnonzero(levels[:, 0] == 2)
+    single = matching.make_templates(
+        templates.patterns[row],
+        factors=levels[row, 1:].astype(int),
+        factor_values=2 ** (templates.values[row, 1:] / 1200),
+        factor_names=["frequency"],
+        factor_kinds=["ordered"],
+    )
+    found = run(
+        lambda z: matching.match(single.patterns[z[:, 0].round().astype(int)], single), levels[row, 1:], single, bases=7
+    )
+    assert (
+        np.isnan(found.score)
+        and found.coverage == pytest.approx([1.0])
+        and found.monotonicity[0, 0] == pytest.approx(1.0)
+    )
+    rows = control_report.control_rows(found, model="VAE", seed=0)
+    assert [row.metric for row in rows if row.factor == "all"] == [
+        "controllability: coverage",
+        "controllability: steps that are no tone",
+    ]
+
+
+def test_paper_features_hold_no_amplitude(dataset):
+    templates = matching.make_templates(
+        patterns_of(dataset, "paper"), factor_values=dataset.factor_values, **dataset.labels()
+    )
+    assert templates.seen.tolist() == [True, False, True] and len(templates.rows) == 14
+    found = matching.match(templates.patterns, templates)
+    assert np.isnan(found.measured[1]).all()
+    np.testing.assert_allclose(
+        found.measured[2], 1200 * np.log2(dataset.freqs), atol=1e-3 * templates.span[2]
+    )  # rounding
+    result = run(grid_oracle(templates, dataset.factors), dataset.factors.astype(float), templates)
+    assert (result.change[1] == 0).all() and np.isnan(result.smoothness[1]).all() and result.coverage[1] == 0
+    assert result.score == pytest.approx(1.0, abs=5e-3)  # of the two factors that can be moved
+
+
+def test_measuring_draws_nothing_of_torch_and_repeats_itself(dataset, templates):
+    before = torch.get_rng_state()
+    once, again = (
+        run(grid_oracle(templates, dataset.factors), dataset.factors.astype(float), templates, n_floor=1)
+        for _ in range(2)
+    )
+    assert torch.equal(torch.get_rng_state(), before)
+    assert once.floors == again.floors and (once.change == again.change).all()
+
+
+def test_an_axis_of_the_codes_moves_one_latent_alone():
+    codes = np.random.default_rng(0).normal(size=(500, 3)) * [1.0, 5.0, 0.2]
+    walks, positions = control.traverse(codes, codes[:4], np.eye(3)[[1]], n_steps=5)
+    expected = np.linspace(*np.quantile(codes[:, 1], [0.02, 0.98]), 5)
+    np.testing.assert_allclose(positions[0], expected)
+    for base in range(4):
+        np.testing.assert_allclose(walks[base, 0, :, 1], expected)
+        np.testing.assert_allclose(walks[base, 0][:, [0, 2]], np.tile(codes[base, [0, 2]], (5, 1)))
+
+
+# ---- files ----
+
+
+def test_the_figure_shows_every_latent_and_is_drawn_without_any(dataset, templates, tmp_path):
+    """An oracle's change is the whole range in one cell a latent: as many dark cells as there are latents."""
+    codes = Codes(dataset.factors.astype(float), np.array([2.0, 1.0, 3.0]))
+    dark = []
+    for latents in ([], [2], [2, 0, 1]):
+        found = run(grid_oracle(templates, dataset.factors), codes.codes, templates, latents=latents)
+        control_report.draw_control(found, codes, dataset=dataset, model="VAE", figures_dir=tmp_path)
+        with Image.open(tmp_path / "VAE_Controllability.png") as image:
+            pixels = np.asarray(image.convert("RGB")).astype(int)
+        share = (
+            (np.abs(pixels - [8, 48, 107]).sum(axis=2) < 12).sum() / pixels.shape[0] / pixels.shape[1]
+        )  # the top of Blues
+        dark.append(share)
+    assert dark[0] == 0 and dark[1] > 0.03 and dark[2] > 0.03  # a third of the map's area each time
+
+
+@pytest.fixture(scope="module")
+def evaluated(dataset, tmp_path_factory, fewer_tones):
+    folder = tmp_path_factory.mktemp("evaluated")
+    for features in ("logmel", "paper"):
+        out = folder / features
+        assert (
+            trainvae.main(
+                [
+                    "--dataset",
+                    str(dataset.path),
+                    "--output_dir",
+                    str(out),
+                    "--epochs",
+                    "4",
+                    "--model",
+                    "VAE",
+                    "--anneal_from",
+                    "1",
+                    "--sigma",
+                    "0.1",
+                    "--seeds",
+                    "0",
+                    "1",
+                    "--latent_dim",
+                    "3",
+                    "--features",
+                    features,
+                    "--device",
+                    "cpu",
+                    "--batch_size",
+                    "8",
+                ]
+            )
+            == 0
+        )
+        assert (
+            evaluate_script.main(
+                [
+                    "--model",
+                    *[str(out / f"VAE_seed{seed}.pt") for seed in (0, 1)],
+                    "--metrics",
+                    "controllability",
+                    "--device",
+                    "cpu",
+                    "--output_dir",
+                    str(out / "results"),
+                    "--figures_dir",
+                    str(out / "Figures"),
+                    *["--no_figures"] * (features == "paper"),
+                ]
+            )
+            == 0
+        )
+    return folder
+
+
+def read(path):
+    with open(path) as handle:
+        return list(csv.DictReader(handle))
+
+
+@pytest.mark.parametrize("features", ["logmel", "paper"])
+def test_the_script_writes_rows_matrix_and_figure(evaluated, dataset, features):
+    results = evaluated / features / "results"
+    rows = [row for row in read(results / "metrics.csv") if row["metric"].startswith("controllability")]
+    assert {(row["seed"], row["metric"], row["factor"]) for row in rows} == {
+        (seed, f"controllability{metric}", factor)
+        for seed in "01"
+        for metric, factor in [
+            ("", "all"),
+            (": steps that are no tone", "all"),
+            *[(": coverage", name) for name in ("all", *dataset.factor_names)],
+        ]
+    }
+    matrix = read(results / "controllability.csv")
+    details = json.loads((results / "metrics.json").read_text())["latents"][0]["controllability"]
+    mine = [row for row in matrix if row["seed"] == "0"]
+    assert details["latents"], "no latent is active: the test would see nothing"
+    assert len(mine) == 3 * len(details["latents"]) and {row["unit"] for row in mine} == {"probability", "dB", "cents"}
+    k, j = details["factors"].index(mine[-1]["factor"]), details["latents"].index(int(mine[-1]["latent"][1:]))
+    assert float(mine[-1]["change"]) == details["change"][k][j]
+    if features == "paper":
+        assert {(float(row["change"]), row["smoothness"]) for row in mine if row["factor"] == "amplitude"} == {
+            (0.0, "")
+        }
+    drawn = {path.name for path in (evaluated / features / "Figures").glob("*Control*")}
+    assert drawn == ({"VAE_Controllability.png"} if features == "logmel" else set())  # which ran with --no_figures
+    assert " ± " in next(
+        line for line in (results / "table.md").read_text().splitlines() if "| controllability " in line
+    )
+
+
+def test_a_model_without_active_latents_is_evaluated(dataset, tmp_path, fewer_tones):
+    assert (
+        trainvae.main(
+            [
+                "--dataset",
+                str(dataset.path),
+                "--output_dir",
+                str(tmp_path),
+                "--epochs",
+                "1",
+                "--model",
+                "VAE",
+                "--sigma",
+                "30",
+                "--latent_dim",
+                "1",
+                "--device",
+                "cpu",
+            ]
+        )
+        == 0
+    )
+    assert (
+        evaluate_script.main(
+            [
+                "--model",
+                str(tmp_path / "VAE_seed0.pt"),
+                "--metrics",
+                "controllability",
+                "--device",
+                "cpu",
+                "--output_dir",
+                str(tmp_path / "r"),
+                "--figures_dir",
+                str(tmp_path / "F"),
+            ]
+        )
+        == 0
+    )
+    found = {(row["metric"], row["factor"]): float(row["value"]) for row in read(tmp_path / "r" / "metrics.csv")}
+    assert found["active latents", "all"] == found["controllability", "all"] == 0
+    assert found["controllability: coverage", "all"] == found["controllability: coverage", "frequency"] == 0
+    assert read(tmp_path / "r" / "controllability.csv") == [] and (tmp_path / "F" / "VAE_Controllability.png").exists()
+
+
+def test_equal_seeds_give_equal_bytes_and_other_metrics_leave_it_out(evaluated, tmp_path):
+    out, models = evaluated / "logmel", [str(evaluated / "logmel" / f"VAE_seed{seed}.pt") for seed in (0, 1)]
+    given = ["--model", *models, "--device", "cpu", "--no_figures"]
+    assert evaluate_script.main([*given, "--metrics", "controllability", "--output_dir", str(tmp_path / "a")]) == 0
+    for name in ("controllability.csv", "metrics.csv"):
+        assert (tmp_path / "a" / name).read_bytes() == (out / "results" / name).read_bytes()
+    assert evaluate_script.main([*given, "--metrics", "mig", "--output_dir", str(tmp_path / "b")]) == 0
+    assert not (tmp_path / "b" / "controllability.csv").exists()
+    assert "controllability" not in (tmp_path / "b" / "metrics.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    "kind, more", [("logmel", {"smoothing": 5.0}), ("gainshape", {"smoothing": 5.0, "n_mels": 64})]
+)
+def test_limit_of_a_tone_follows_the_front_end(dataset, kind, more):
+    """With skirts everything looks more alike. Tones of every other level are tones for those between; the mean of all and
+    noise in the pixels are none."""
+    front_end = FrontEnd(kind, sample_rate=dataset.sample_rate, n_samples=dataset.x.shape[1], **more)
+    features = front_end.features(torch.from_numpy(np.array(dataset.x)))
+    patterns = matching.loudness_patterns(features, front_end)
+    templates = matching.make_templates(patterns, factor_values=dataset.factor_values, **dataset.labels())
+    limit = control.tone_limit(templates, generator=np.random.default_rng(0))
+    noise = torch.rand((20, *front_end.shape), generator=torch.Generator().manual_seed(0))
+    for nothing in (features.mean(dim=0, keepdim=True), noise):
+        assert matching.match(matching.loudness_patterns(nothing, front_end), templates).mismatch.min() > limit
+    labels = dataset.labels()
+    odd = labels["factors"][:, 1] % 2 == 1  # levels of amplitude
+    rest = matching.make_templates(
+        patterns[~odd], factor_values=dataset.factor_values[~odd], **labels | {"factors": labels["factors"][~odd]}
+    )
+    inside = odd & (labels["factors"][:, 1] < labels["factors"][:, 1].max())
+    assert np.median(matching.match(patterns[inside], rest).mismatch) < limit
