@@ -14,11 +14,6 @@ The first makes the paper's SynTone (32,000 tones, 2.0 GB), the second a grid fo
 third the grid that we recommend (4,340 tones, 0.28 GB), with a report of what can be told apart and pictures of it.
 """
 
-if __name__ == "__main__":  # before the imports that take a moment, so that Ctrl-C ends them in one line too
-    from syntone.cli import end_on_signals
-
-    end_on_signals()
-
 import argparse
 import shutil
 import sys
@@ -26,17 +21,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from syntone.cli import (
-    InputError,
-    MachineError,
-    Parser,
-    command,
-    finite_float,
-    nonnegative_float,
-    nonnegative_int,
-    positive_float,
-    positive_int,
-)
+from syntone.cli import Parser, command, finite_float, nonnegative_float, nonnegative_int, positive_float, positive_int
 from syntone.dataset.creation import plan_tones
 from syntone.dataset.file import LATER, load_npz, npz_size, read_recipe, recipe_text, same_recipe, write_members
 from syntone.dataset.nuisances import FACTORS
@@ -50,7 +35,8 @@ from syntone.dataset.options import (
     recipe_of,
 )
 from syntone.dataset.oscillators import OSCILLATORS, WAVEFORMS
-from syntone.files import check_writable_path, locked
+from syntone.errors import InputError, MachineError
+from syntone.files import check_writable, lock
 
 # Flags that say something about recordings; what else decides the data is for synthesized tones only.
 FOR_RECORDINGS = {"from_wav", "labels", "fit", "duration", "hold_out", "correlate"}
@@ -206,7 +192,7 @@ def check_flags(args: argparse.Namespace, given: set[str]) -> None:
         if getattr(args, flag).exists() and not getattr(args, flag).is_dir():
             raise InputError(f"--{flag}: {getattr(args, flag)} is a file; give a folder")
     args.correlate = parse_correlations(args.correlate)
-    check_writable_path(args.file_path, flag="--file_path")
+    check_writable(args.file_path, flag="--file_path")
     if args.file_path.suffix != ".npz":  # also guards any other file against --overwrite
         raise InputError(f"--file_path: {args.file_path} does not end in .npz; give {args.file_path}.npz")
     if args.from_wav is None:
@@ -276,7 +262,7 @@ def main(argv: list[str] | None = None) -> int | None:
     args = parse_flags(argv)
     reports = {flag: getattr(args, flag) for flag in ("audit", "samples") if getattr(args, flag) is not None}
     if not any(isinstance(path, Path) for path in reports.values()):
-        with locked(args.file_path, flag="--file_path"):
+        with lock(args.file_path, flag="--file_path"):
             create(args)
     made = next((path for path in reports.values() if isinstance(path, Path)), args.file_path)
     for flag, path in reports.items():

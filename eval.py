@@ -12,11 +12,6 @@ browser opens without a network. Several seeds of one model are aggregated; figu
 
 from __future__ import annotations
 
-if __name__ == "__main__":  # before the imports that take a moment, so that Ctrl-C ends them in one line too
-    from syntone.cli import end_on_signals
-
-    end_on_signals()
-
 import argparse
 import contextlib
 import sys
@@ -28,9 +23,10 @@ import numpy as np
 from tqdm import tqdm
 
 from metrics import METRICS, Report, defined_metrics, evaluate, self_test, udr_per_model
-from syntone.cli import InputError, Parser, choose_defined, command, importing, nonnegative_int
+from syntone.cli import Parser, choose_defined, command, nonnegative_int
+from syntone.errors import InputError
 from syntone.evaluation import tables as results
-from syntone.files import check_writable_folder, staged
+from syntone.files import check_writable, staged
 
 CONTROL = "controllability"  # the one score that needs a decoder, so it is not in metrics/
 
@@ -78,7 +74,7 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
     )
     args = parser.parse_args(argv)
     for flag in ("output_dir", "figures_dir"):
-        check_writable_folder(getattr(args, flag), flag=f"--{flag}")
+        check_writable(getattr(args, flag), flag=f"--{flag}", folder=True)
     if not args.model and not args.self_test:
         raise InputError("--model: no checkpoint is given; give one or more .pt that trainvae.py wrote, or --self_test")
     for path in args.model or []:
@@ -212,12 +208,11 @@ def main(argv: list[str] | None = None) -> int | None:
     if args.self_test:
         return run_self_test(args.seed)
 
-    with importing():  # after the flags: torch takes a second
-        from models import MODELS
-        from syntone.evaluation import media as showing
-        from syntone.evaluation import report as page
-        from syntone.evaluation.codes import encode
-        from syntone.training.parallel import select_device
+    from models import MODELS
+    from syntone.evaluation import media as showing
+    from syntone.evaluation import report as page
+    from syntone.evaluation.codes import encode
+    from syntone.training.parallel import select_device
 
     device = select_device(args.device)
     with contextlib.ExitStack() as held:

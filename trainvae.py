@@ -10,11 +10,6 @@
 Writes <output_dir>/<Model>_seed<S>.pt (last and best state), .csv (every loss term per epoch) and .png (the curves).
 """
 
-if __name__ == "__main__":  # before the imports that take a moment, so that Ctrl-C ends them in one line too
-    from syntone.cli import end_on_signals
-
-    end_on_signals()
-
 import argparse
 import contextlib
 import functools
@@ -25,18 +20,17 @@ from tqdm import tqdm
 
 from metrics import METRICS, defined_metrics, evaluate
 from syntone.cli import (
-    InputError,
     Parser,
     choose_defined,
     command,
     finite_float,
-    importing,
     nonnegative_float,
     nonnegative_int,
     positive_float,
     positive_int,
 )
-from syntone.files import check_writable_folder, locked
+from syntone.errors import InputError
+from syntone.files import check_writable, lock
 
 WATCHED = ("mig", "jemmig", "dcimig", "modularity", "sap")  # those that take well under a second
 # Flags that reach a model's constructor where it has a parameter of that name.
@@ -189,7 +183,7 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
         "under way; SIGINT and SIGTERM save the last whole epoch first",
     )
     output.add_argument("--resume", action="store_true", help="continue what is unfinished, start what is not there")
-    output.add_argument("--overwrite", action="store_true", help="start anew, replacing what is there")
+    output.add_argument("--overwrite", action="store_true", help="start anew, atomic_write what is there")
     machine = parser.add_argument_group("machine")
     machine.add_argument(
         "--device", choices=["auto", "cuda", "mps", "cpu"], default="auto", help="auto is cuda, then mps, then cpu"
@@ -236,7 +230,7 @@ def check_flags(args: argparse.Namespace) -> None:
             raise InputError(f"--{flag}: a value is given twice; give each once")
     if not args.dataset.is_file():
         raise InputError(f"--dataset: {args.dataset} is no file; make one with create.py --file_path {args.dataset}")
-    check_writable_folder(args.output_dir, flag="--output_dir")
+    check_writable(args.output_dir, flag="--output_dir", folder=True)
     if not 1e-6 <= args.sigma <= 1e6:
         raise InputError(f"--sigma: {args.sigma:g} takes the loss out of the range of float32; give 1e-6 to 1e6")
     if not 1e-6 <= args.anneal_from <= 1e9:
@@ -302,11 +296,10 @@ def choose_watched(args: argparse.Namespace, dataset) -> tuple[dict, list[str]]:
 def main(argv: list[str] | None = None) -> int | None:
     args = parse_flags(argv)
 
-    with importing():  # after the flags: torch takes a second
-        from models import PAPERS_MODELS
-        from syntone.training import runs
-        from syntone.training.checkpoint import checkpoint_path
-        from syntone.training.parallel import joined_processes, select_device, tune
+    from models import PAPERS_MODELS
+    from syntone.training import runs
+    from syntone.training.checkpoint import checkpoint_path
+    from syntone.training.parallel import joined_processes, select_device, tune
 
     names = args.model or list(PAPERS_MODELS)
     given = {flag: getattr(args, flag) for flag in MODEL_FLAGS if getattr(args, flag) is not None}
@@ -318,7 +311,7 @@ def main(argv: list[str] | None = None) -> int | None:
         processes = held.enter_context(joined_processes(device))
         for path in [checkpoint_path(args.output_dir, name, seed) for name in names for seed in args.seeds]:
             if processes.writes:
-                held.enter_context(locked(path, flag="--output_dir"))
+                held.enter_context(lock(path, flag="--output_dir"))
         train_all(args, names, overrides, device=device, processes=processes)
 
 

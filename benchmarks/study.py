@@ -29,7 +29,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks import study_tables  # noqa: E402
 from models import MODELS, PAPERS_MODELS  # noqa: E402
-from syntone.files import replacing  # noqa: E402
+from syntone.files import atomic_write  # noqa: E402
 
 DATASETS = {
     "Dataset/my_dataset.npz": "--freq_start 400 --freq_end 8000 --num_freqs 100 --num_amps 10",
@@ -264,7 +264,7 @@ def collect(settings: list[Setting]) -> tuple[list[dict], list[dict]]:
 
 
 def write_csv(path: Path, rows: list[dict]) -> None:
-    with replacing(path) as handle:
+    with atomic_write(path) as handle:
         text = [",".join(rows[0])] + [",".join(str(value) for value in row.values()) for row in rows]
         handle.write(("\n".join(text) + "\n").encode())
 

@@ -8,7 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
-from syntone.files import replacing
+from syntone.files import atomic_write
 
 COLOURS = {
     "VAE": "#4d4d4d",
@@ -37,7 +37,7 @@ def colour_of(model: str, models: list[str]) -> str:
 
 def save(path: Path, figure: Figure) -> None:
     FigureCanvasAgg(figure)
-    with replacing(path) as handle:
+    with atomic_write(path) as handle:
         figure.savefig(handle, format="png", dpi=DPI)
 
 

@@ -13,7 +13,7 @@ from scipy.stats import spearmanr
 
 from benchmarks import study_plots
 from syntone.evaluation import tables as results
-from syntone.files import write_text
+from syntone.files import write_files
 
 # Settings of the tables, in the order of the tables.
 TITLES = {
@@ -193,7 +193,7 @@ def tables(folder: Path, candidates: dict[str, str]) -> dict[str, str]:
 def write_all(folder: Path, candidates: dict[str, str]) -> None:
     """Write every table and plot beside the CSV files."""
     for name, text in tables(folder, candidates).items():
-        write_text(folder / f"{name}.md", text)
+        write_files({folder / f"{name}.md": text})
     scores = read_rows(folder / "scores.csv")
     study_plots.draw_all(
         folder,
@@ -220,4 +220,4 @@ def filled(readme: str, folder: Path) -> str:
 
 
 def write_readme(path: Path, folder: Path) -> None:
-    write_text(path, filled(path.read_text(), folder))
+    write_files({path: filled(path.read_text(), folder)})

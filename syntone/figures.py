@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from syntone.files import replacing
+from syntone.files import atomic_write
 
 ORIGINAL, MODEL = "#1f4e79", "#d9601a"
 COLOURS = "magma"
@@ -46,7 +46,7 @@ class Sound:
 
 
 def save_figure(path: str | Path, figure: Figure) -> None:
-    with replacing(path) as handle:
+    with atomic_write(path) as handle:
         figure.savefig(handle, format="png", dpi=DPI)
 
 
@@ -334,7 +334,7 @@ def tone_gif(
                 figure.colorbar(image, ax=axes[-1], label="mel level (dB)")
                 figure.suptitle(title, fontsize=11)
                 writer.grab_frame()
-        with replacing(path) as handle:
+        with atomic_write(path) as handle:
             handle.write(drawn.read_bytes())
 
 

@@ -1,163 +1,123 @@
-"""Writing files so that nothing is lost: to a temporary name beside the target, then renamed, by one run at a time."""
+"""Write files atomically, one process at a time: to a temporary name beside the target, then renamed."""
 
-import errno
-import fcntl
-import glob
+import csv
+import io
+import math
 import os
-import platform
 import queue
 import shutil
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from syntone.cli import InputError
+from filelock import FileLock, Timeout
+
+from syntone.errors import InputError
 
 
-def check_writable_path(path: str | Path, *, flag: str) -> Path:
-    """Refuse a path that can never become a file, before any work is done for it."""
+def check_writable(path: str | Path, *, flag: str, folder: bool = False) -> Path:
+    """Refuse a path that can never become a file (or a folder), before any work is done for it."""
     path = Path(path)
-    if path.is_dir():
-        raise InputError(f"{flag}: {path} is a directory; give the path of a file")
-    for parent in path.parents:
-        if parent.exists():
-            if not parent.is_dir():
-                raise InputError(f"{flag}: {parent} is a file, so {path} cannot be made; choose another path")
-            if not os.access(parent, os.W_OK):
-                raise InputError(f"{flag}: {parent} is not writable; choose another path")
-            break
-    return path
-
-
-def check_writable_folder(path: str | Path, *, flag: str) -> Path:
-    """Refuse a path that can never become a folder to write into."""
-    path = Path(path)
-    if path.exists() and not path.is_dir():
-        raise InputError(f"{flag}: {path} is a file; give a folder")
-    check_writable_path(path / "file", flag=flag)
+    if path.is_dir() if not folder else path.is_file():
+        raise InputError(
+            f"{flag}: {path} is a {'file; give a folder' if folder else 'folder; give the path of a file'}"
+        )
+    existing = next(parent for parent in [path, *path.parents] if parent.exists())
+    if not existing.is_dir() and existing != path:
+        raise InputError(f"{flag}: {existing} is a file, so {path} cannot be made; choose another path")
+    if not os.access(existing, os.W_OK):
+        raise InputError(f"{flag}: {existing} is not writable; choose another path")
     return path
 
 
 @contextmanager
-def locked(path: str | Path, *, flag: str) -> Iterator[None]:
-    """Keep other runs from writing the file `path` for the duration of the block.
-
-    The lock is a hidden file beside it, removed at the end together with the folders that were made for it and are still
-    empty. What a killed process leaves of it locks nothing.
+def lock(path: str | Path, *, flag: str) -> Iterator[None]:
+    """Keep other processes from writing `path` for the duration of the block.
 
     Raises
     ------
     InputError
-        If another run holds it.
+        If another process holds the lock.
     """
     path = Path(path)
-    made = [place for place in path.parents if not place.exists()]
+    made = [folder for folder in path.parents if not folder.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
+    hidden = path.with_name(f".{path.name}.lock")
     try:
-        lock = path.with_name(f".{path.name}.lock")
-        handle = _take(lock)
-        if handle is None:
-            raise InputError(f"{flag}: another run is writing {path}; wait for its end or give another path")
-        try:
-            yield
-        finally:
-            lock.unlink(missing_ok=True)
-            os.close(handle)
+        with FileLock(hidden, blocking=False):
+            try:
+                yield
+            finally:
+                hidden.unlink(missing_ok=True)
+    except Timeout:
+        raise InputError(f"{flag}: another run is writing {path}; wait for its end or give another path") from None
     finally:
-        for place in made:
+        for folder in made:
             with suppress(OSError):  # something was written there
-                place.rmdir()
+                folder.rmdir()
 
 
-def _take(lock: Path) -> int | None:
-    """The lock file, open and locked; None where another process holds it."""
-    while True:
-        handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(handle)
-            return None
-        except OSError as fault:
-            if fault.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
-                raise  # those are of file systems without locks: better unguarded there than not at all
-        with suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(handle), os.stat(lock)):
-                return handle
-        os.close(handle)  # its last holder has just removed it: once more
+@contextmanager
+def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
+    """Open a temporary file beside `path`; rename it to `path` when the block ends well, remove it otherwise.
+
+    The bytes have reached the disk before the name appears. A temporary file of a killed process is overwritten by the
+    next write.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with open(temporary, "w+b") as handle:
+            yield handle
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+    except OSError as fault:
+        if fault.filename in (None, str(temporary)):  # a failed write does not say of which file
+            fault.filename = str(path)
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_files(files: Mapping[Path, bytes | str]) -> None:
+    """Write files that belong together: none is replaced before all have been written. Text is stored as UTF-8."""
+    with ExitStack() as written:
+        for path, content in files.items():
+            handle = written.enter_context(atomic_write(path))
+            handle.write(content.encode("utf-8") if isinstance(content, str) else content)
+            handle.flush()
+
+
+def csv_text(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """Return rows as CSV: numbers with all their digits, None and NaN as empty cells."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow(["" if isinstance(cell, float) and math.isnan(cell) else cell for cell in row])
+    return text.getvalue()
 
 
 @contextmanager
 def staged(folder: str | Path, *, flag: str) -> Iterator[Path]:
-    """A temporary folder inside `folder`. What the block wrote there is moved into `folder` when it ends well, and removed
-    when it does not, so that files which belong together appear together. One run at a time, as with `locked`."""
+    """A temporary folder inside `folder`. What the block wrote there is moved into `folder` when it ends well, and
+    removed when it does not."""
     folder = Path(folder)
-    with locked(folder / "results", flag=flag):
-        stage = temporary_path(folder / "results")
+    with lock(folder / "results", flag=flag):
+        stage = folder / ".results.tmp"
+        shutil.rmtree(stage, ignore_errors=True)
         stage.mkdir()
         try:
             yield stage
             for path in sorted(stage.rglob("*")):
                 target = folder / path.relative_to(stage)
                 target.mkdir(exist_ok=True) if path.is_dir() else os.replace(path, target)
-        except OSError as fault:
-            fault.filename = str(fault.filename or folder).replace(
-                str(stage), str(folder)
-            )  # the place that the user knows
-            raise
         finally:
             shutil.rmtree(stage)
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
-
-
-def temporary_path(path: Path) -> Path:
-    """A name beside `path` for what is not whole yet; what killed processes of this machine left there is removed.
-
-    Host and process stand in the name, so that two processes writing to one path both write whole files and the last
-    one wins.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    start = f".{path.name}.{platform.node()}."
-    for stale in path.parent.glob(f"{glob.escape(start)}*.tmp"):
-        pid = stale.name.removeprefix(start).removesuffix(".tmp")
-        if pid.isdigit() and not _is_running(int(pid)):
-            shutil.rmtree(stale) if stale.is_dir() else stale.unlink(missing_ok=True)
-    return path.with_name(f"{start}{os.getpid()}.tmp")
-
-
-@contextmanager
-def replacing(path: str | Path) -> Iterator[BinaryIO]:
-    """Open a temporary file beside `path`; rename it to `path` when the block ends well, remove it when it does not.
-
-    The bytes have reached the disk before the name appears.
-    """
-    path = Path(path)
-    temporary = temporary_path(path)
-    try:
-        with open(temporary, "wb") as handle:
-            yield handle
-            handle.flush()
-            os.fsync(handle.fileno())
-        os.replace(temporary, path)
-    except BaseException as fault:
-        temporary.unlink(missing_ok=True)
-        if isinstance(fault, OSError) and fault.filename in (
-            None,
-            str(temporary),
-        ):  # a failed write does not say of what
-            fault.filename = str(path)
-        raise
 
 
 class WriteBehind:
@@ -226,9 +186,3 @@ class WriteBehind:
         self._thread.join()
         if self._fault is not None and kind is None:
             raise self._fault
-
-
-def write_text(path: str | Path, text: str) -> None:
-    """Write a text file (UTF-8) whole or not at all."""
-    with replacing(path) as handle:
-        handle.write(text.encode("utf-8"))

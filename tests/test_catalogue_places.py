@@ -19,8 +19,8 @@ def good(script: str, *more: str) -> list[str]:
 
 
 PLACES = [
-    ("create.py", "checkpoints", "--file_path: checkpoints is a directory"),
-    ("create.py", ".", r"--file_path: \. is a directory"),
+    ("create.py", "checkpoints", "--file_path: checkpoints is a folder"),
+    ("create.py", ".", r"--file_path: \. is a folder"),
     ("create.py", "text.txt/new.npz", "--file_path: text.txt is a file, so text.txt/new.npz cannot be made"),
     ("create.py", "text.txt", "--file_path: text.txt does not end in .npz"),
     ("create.py", "checkpoints/VAE_seed0.pt", "--file_path: checkpoints/VAE_seed0.pt does not end in .npz"),
@@ -232,7 +232,7 @@ def wait_until(seen, process: subprocess.Popen) -> None:
         (
             "create.py",
             ["--file_path", "new.npz"],
-            ".new.npz.*.tmp",
+            ".new.npz.tmp",
             good("create.py"),
             "--file_path: another run is writing new.npz",
         ),
@@ -246,7 +246,7 @@ def wait_until(seen, process: subprocess.Popen) -> None:
         (
             "eval.py",
             good("eval.py"),
-            "new/.results.*.tmp",
+            "new/.results.tmp",
             good("eval.py"),
             "--output_dir: another run is writing new/results",
         ),

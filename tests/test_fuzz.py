@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from models import build_model
-from syntone.cli import InputError
 from syntone.dataset.file import load_npz, save_npz
+from syntone.errors import InputError
 from syntone.features.front_end import FrontEnd
 from syntone.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 

@@ -15,7 +15,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
-from syntone.cli import InputError, one_line
+from syntone.errors import InputError, one_line
 
 BLOCK_BYTES = 4 * 2**20
 MAX_MEMBERS = 20_000  # a checkpoint has one a tensor; to look at millions of empty members would take minutes

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 from numpy.lib import format as npy
 
-from syntone.cli import InputError, one_line
 from syntone.dataset.archive import BLOCK_BYTES, Archive, open_archive
-from syntone.files import WriteBehind, replacing
+from syntone.errors import InputError, one_line
+from syntone.files import WriteBehind, atomic_write
 
 FORMAT_VERSION = 1
 KINDS = ("nominal", "ordered")
@@ -177,7 +177,7 @@ def write_members(path: str | Path, members: dict[str, np.ndarray | Blocks]) -> 
         If the rows of a `Blocks` do not add up to its shape, or an array holds objects (they would be pickled).
     """
     with (
-        replacing(path) as handle,
+        atomic_write(path) as handle,
         WriteBehind(handle) as behind,
         zipfile.ZipFile(behind, "w", zipfile.ZIP_STORED) as archive,
     ):
@@ -225,7 +225,7 @@ def save_npz(
 
     Raises
     ------
-    syntone.cli.InputError (a ValueError)
+    syntone.errors.InputError (a ValueError)
         If factors are no level indices, a sample is an integer, not finite or beyond 16, or the arrays do not fit
         together.
     """
@@ -458,7 +458,7 @@ def load_npz(path: str | Path) -> Dataset:
 
     Raises
     ------
-    syntone.cli.InputError (a ValueError)
+    syntone.errors.InputError (a ValueError)
         If the file is missing, damaged, incomplete, pickled, of another format version, does not fit together, or has a
         sample that is not finite.
     """

@@ -7,12 +7,12 @@ import argparse
 
 import numpy as np
 
-from syntone.cli import InputError
 from syntone.dataset.file import LATER
 from syntone.dataset.grid import Grid
 from syntone.dataset.nuisances import FACTORS
 from syntone.dataset.oscillators import vibrato_depth
 from syntone.dataset.splits import check_correlations, check_hold_outs
+from syntone.errors import InputError
 
 GENERATOR_VERSION = 1
 MAX_LEVELS = 10**6

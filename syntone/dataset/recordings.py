@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 from scipy.io import wavfile
 
-from syntone.cli import InputError
 from syntone.dataset.creation import BASE_BYTES, Plan, blocks_bytes, counted
 from syntone.dataset.file import Blocks, dataset_members
 from syntone.dataset.splits import check_correlations, check_hold_outs
+from syntone.errors import InputError
 
 SCIPY_BYTES = 32 * 2**20  # its code
 MAX_NAMED = 5  # files that an error names

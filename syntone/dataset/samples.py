@@ -14,7 +14,7 @@ from syntone.dataset.nuisances import FACTORS
 from syntone.evaluation.codes import scale_of, sounds_of
 from syntone.evaluation.tables import write_wav
 from syntone.features.front_end import FrontEnd
-from syntone.files import write_text
+from syntone.files import write_files
 
 MAX_LINES = 8  # of one panel
 
@@ -24,7 +24,7 @@ def audit(dataset: Dataset, *, figures_dir: Path) -> None:
     with tqdm(total=len(dataset), unit="tone", desc="audit", delay=2, disable=None) as bar:
         report, confused = audit_of(dataset, progress=bar.update)
     beside = dataset.path.with_suffix(".audit.json")
-    write_text(beside, json.dumps(report, indent=1, allow_nan=False) + "\n")
+    write_files({beside: json.dumps(report, indent=1, allow_nan=False) + "\n"})
     figure = figures_dir / "Dataset_Audit.png"
     factors = [factor | {"label": axis_label(factor["factor"])} for factor in report["steps"]]
     title = (

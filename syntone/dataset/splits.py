@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from syntone.cli import InputError
 from syntone.dataset.file import Dataset
+from syntone.errors import InputError
 
 Levels = Mapping[str, tuple[str, np.ndarray]]  # factor -> its kind, and its values or class indices
 

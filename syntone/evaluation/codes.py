@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from models.objectives import kl_per_latent
-from syntone.cli import InputError
+from syntone.errors import InputError
 from syntone.features.front_end import FrontEnd
 from syntone.figures import Scale, Sound
 

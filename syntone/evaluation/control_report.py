@@ -16,7 +16,7 @@ from syntone.evaluation.controllability import N_BASES, N_STEPS, Control, contro
 from syntone.evaluation.matching import Match, Templates, loudness_patterns, make_templates, match
 from syntone.evaluation.media import Entry
 from syntone.evaluation.tables import Row
-from syntone.files import write_text
+from syntone.files import write_files
 
 METRIC = "controllability"
 CSV_COLUMNS = (
@@ -181,7 +181,7 @@ def write_control(path: Path, controls: dict[Key, Control]) -> None:
                         *["" if _number(value) is None else float(value) for value in numbers],
                     ]
                 )
-    write_text(path, text.getvalue())
+    write_files({path: text.getvalue()})
 
 
 def _unit(control: Control, k: int) -> str:

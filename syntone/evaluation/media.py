@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from syntone import figures as plotting
-from syntone.cli import InputError
 from syntone.dataset.file import Dataset, load_npz
+from syntone.errors import InputError
 from syntone.evaluation import codes as evaluation
 from syntone.evaluation.tables import write_wav
 from syntone.features.front_end import FrontEnd, compute_features
-from syntone.files import write_text
+from syntone.files import write_files
 from syntone.training.checkpoint import Checkpoint, check_dataset, load_checkpoint
 from syntone.training.parallel import place
 
@@ -247,4 +247,4 @@ def _describe_sounds(directory: Path, tones: Sequence[str], samples: Sequence[st
             *[(f"traversal_z{latent}.wav", "traversal", words) for latent, words in moves.items()],
         ]
     )
-    write_text(directory / "sounds.csv", text.getvalue())
+    write_files({directory / "sounds.csv": text.getvalue()})

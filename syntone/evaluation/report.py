@@ -24,7 +24,7 @@ from syntone.evaluation.codes import ACTIVE_NATS
 from syntone.evaluation.markup import Picture, Player
 from syntone.evaluation.media import Entry, warnings_for
 from syntone.features.front_end import FrontEnd
-from syntone.files import write_text
+from syntone.files import write_files
 
 FULL_SCALE = 32767  # of 16-bit samples
 MAX_SOUND_BYTES = 64 * 10**6  # of all sounds in the page; phones open a page of this size, mail does not carry it
@@ -139,9 +139,12 @@ def write_page(
         body = [markup.paragraph(settings(entries, model, state=state), kind="soft"), *_model_parts(mine, heard)]
         parts.append(markup.folded(f"model-{number}", model, note, body, is_open=number == 1))
         links.append((f"model-{number}", model))
-    write_text(
-        directory / "report.html",
-        markup.document("SynTone evaluation", lead=", ".join(models), links=links, parts=parts),
+    write_files(
+        {
+            directory / "report.html": markup.document(
+                "SynTone evaluation", lead=", ".join(models), links=links, parts=parts
+            )
+        }
     )
 
 

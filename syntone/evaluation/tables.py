@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from scipy.io import wavfile
 
-from syntone.files import replacing, write_text
+from syntone.files import atomic_write, write_files
 
 CSV_COLUMNS = ("model", "seed", "metric", "factor", "latents", "value", "floor", "ceiling", "adjusted")
 CAPTION = (
@@ -142,14 +142,14 @@ def write_scores(directory: str | Path, rows: Sequence[Row], *, details: dict) -
     """
     directory = Path(directory)
     cells, note = table(rows), caption(rows)
-    write_text(directory / "metrics.csv", to_csv(rows))
+    write_files({directory / "metrics.csv": to_csv(rows)})
     document = details | {"scores": [asdict(row) for row in rows]}
-    write_text(directory / "metrics.json", json.dumps(document, indent=1, allow_nan=False) + "\n")
-    write_text(directory / "table.md", to_markdown(cells) + f"\n{note}\n")
-    write_text(directory / "table.tex", f"% {note}\n" + to_latex(cells))
+    write_files({directory / "metrics.json": json.dumps(document, indent=1, allow_nan=False) + "\n"})
+    write_files({directory / "table.md": to_markdown(cells) + f"\n{note}\n"})
+    write_files({directory / "table.tex": f"% {note}\n" + to_latex(cells)})
 
 
 def write_wav(path: str | Path, wave: np.ndarray, *, sample_rate: int) -> None:
     """Write a wave (T,) as 32-bit float, which keeps its level even where it exceeds full scale."""
-    with replacing(path) as handle:
+    with atomic_write(path) as handle:
         wavfile.write(handle, sample_rate, np.asarray(wave, dtype=np.float32))

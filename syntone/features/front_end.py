@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from syntone.cli import InputError, MachineError
+from syntone.errors import InputError, MachineError
 from syntone.features.memory import memory_bytes
 
 KINDS = ("logmel", "gainshape", "paper")

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from models import build_model
-from syntone.cli import InputError
+from syntone.errors import InputError
 
 LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # of a container on Linux
 

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from models import MODELS, build_model
-from syntone.cli import InputError
 from syntone.dataset.archive import Archive, open_archive
 from syntone.dataset.file import Dataset, same_recipe
 from syntone.dataset.splits import held_out
+from syntone.errors import InputError
 from syntone.features.front_end import FrontEnd
-from syntone.files import replacing
+from syntone.files import atomic_write
 
 FORMAT_VERSION = 1
 STATES = ("last", "best")
@@ -152,7 +152,7 @@ def save_checkpoint(path: str | Path, checkpoint: Checkpoint, *, beside: Callabl
     beside : writes what goes with the checkpoint; called when the checkpoint is written, before it takes its name
     """
     fields = {name: getattr(checkpoint, name) for name in checkpoint.__dataclass_fields__}
-    with replacing(path) as handle:
+    with atomic_write(path) as handle:
         try:
             torch.save(_canonical({"format_version": FORMAT_VERSION} | fields), handle)
         except (
@@ -169,7 +169,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 
     Raises
     ------
-    syntone.cli.InputError (a ValueError)
+    syntone.errors.InputError (a ValueError)
         If the file is missing, damaged, no checkpoint of this project, of another format version, or does not fit
         together.
     """

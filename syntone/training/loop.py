@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from syntone.cli import MachineError, Terminated
+from syntone.errors import MachineError, Terminated
 from syntone.training.guards import spoilt_state, spoilt_term
 from syntone.training.parallel import (
     ALONE,
@@ -287,7 +287,7 @@ def train(
     MachineError
         If a loss term, a weight or a gradient is not finite; names it, the epoch and the last good checkpoint, which is
         that of the epoch before.
-    KeyboardInterrupt, syntone.cli.Terminated
+    KeyboardInterrupt, syntone.errors.Terminated
         If SIGINT or SIGTERM arrives: the last whole epoch is saved first.
     """
     device = features.device if device is None else device

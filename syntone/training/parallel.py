@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from syntone.cli import InputError, MachineError
+from syntone.errors import InputError, MachineError
 
 
 @dataclass(frozen=True)

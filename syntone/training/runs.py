@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from models import MODELS, build_model
-from syntone.cli import InputError
 from syntone.dataset.file import Dataset, same_recipe
 from syntone.dataset.splits import training_split
+from syntone.errors import InputError
 from syntone.features.front_end import FrontEnd, compute_features
 from syntone.features.memory import memory_bytes, place_for
 from syntone.figures import training_curves
-from syntone.files import write_text
+from syntone.files import write_files
 from syntone.training.checkpoint import Checkpoint, check_resumable, checkpoint_path, load_checkpoint, save_checkpoint
 from syntone.training.loop import Learner, Progress, annealed_pressure, batch_sizes, history_csv, train
 from syntone.training.parallel import Processes, same_everywhere
@@ -200,7 +200,7 @@ def save(run: Run, progress: Progress) -> None:
 
     def beside() -> None:
         training_curves(run.path.with_suffix(".png"), progress.history, title=run.path.stem)
-        write_text(run.path.with_suffix(".csv"), history_csv(progress.history))
+        write_files({run.path.with_suffix(".csv"): history_csv(progress.history)})
 
     save_checkpoint(run.path, run.checkpoint(progress), beside=beside)
 

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from catalogue import GOOD, check_refused, in_process
 
-from syntone.cli import InputError
 from syntone.dataset.archive import MAX_MEMBERS
 from syntone.dataset.file import save_npz
+from syntone.errors import InputError
 
 NAME = "bad.npz"
 TRUNCATED = (0.001, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 0.99, 0.999, 0.99999)

@@ -15,11 +15,11 @@ import pytest
 from conftest import GRID
 
 import create
-from syntone.cli import InputError
 from syntone.dataset.file import LATER, Blocks, load_npz, recipe_text, same_recipe, save_npz, write_members
 from syntone.dataset.options import recipe_of
 from syntone.dataset.oscillators import unit_tone
 from syntone.dataset.splits import split
+from syntone.errors import InputError
 from syntone.files import WriteBehind
 
 
@@ -130,7 +130,7 @@ def test_wrong_flags_are_refused_in_one_line(tmp_path, refused, flags, pattern):
 
 
 def test_wrong_places_are_refused(tmp_path, refused):
-    refused(create.main, [*GRID, "--file_path", tmp_path], "is a directory")
+    refused(create.main, [*GRID, "--file_path", tmp_path], "is a folder")
     (tmp_path / "file").write_text("text")
     (tmp_path / "file.npz").write_text("text")
     refused(create.main, [*GRID, "--file_path", tmp_path / "file" / "tones.npz"], "is a file")

@@ -9,9 +9,9 @@ from scipy.io import wavfile
 import create
 import eval as evaluate_script
 import trainvae
-from syntone.cli import InputError
 from syntone.dataset.file import load_npz
 from syntone.dataset.recordings import read_labels, read_wav
+from syntone.errors import InputError
 
 RATE = 8000
 

@@ -11,9 +11,9 @@ from conftest import GRID
 import create
 import eval as evaluate_script
 import trainvae
-from syntone.cli import InputError
 from syntone.dataset import splits
 from syntone.dataset.file import load_npz
+from syntone.errors import InputError
 from syntone.training.checkpoint import load_checkpoint
 from syntone.training.loop import draw_order
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from syntone.cli import InputError
 from syntone.dataset.oscillators import WAVEFORMS, unit_tone
+from syntone.errors import InputError
 from syntone.features.front_end import (
     FrontEnd,
     compute_features,

@@ -9,7 +9,7 @@ from catalogue import GOOD
 import trainvae
 from models import MODELS, build_model
 from models.objectives import LOGVAR_RANGE, bounded_logvar, kl_per_latent
-from syntone.cli import MachineError
+from syntone.errors import MachineError
 from syntone.training.checkpoint import load_checkpoint
 from syntone.training.guards import spoilt_state, spoilt_term
 from syntone.training.loop import Learner, train

@@ -8,7 +8,7 @@ import torch
 
 import trainvae
 from models import MODELS
-from syntone.cli import InputError, MachineError
+from syntone.errors import InputError, MachineError
 from syntone.training.checkpoint import load_checkpoint, save_checkpoint
 from syntone.training.loop import Learner, Pass, batch_sizes, history_csv, stream, train
 

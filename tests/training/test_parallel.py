@@ -11,7 +11,7 @@ import torch
 
 import trainvae
 from models import MODELS, build_model
-from syntone.cli import InputError
+from syntone.errors import InputError
 from syntone.training import runs
 from syntone.training.checkpoint import load_checkpoint
 from syntone.training.parallel import Gather, Processes, average_gradients, spread
