@@ -1,8 +1,9 @@
 """The front end: waveforms to mel features in [0, 1], and back to waveforms.
 
-Conventions: wave (B, T), in linear amplitude; mel (B, 1, M, L), power; features (B, 1, M, L), in [0, 1] (`gainshape` has
-further rows). The device and the dtype are the input's. Frames are centred on multiples of the hop and the edges are padded with zeros. The mel scale
-is Slaney's, linear below 1 kHz and logarithmic above, each filter scaled to unit area (librosa's default).
+Conventions: wave (B, T), linear amplitude; mel (B, 1, M, L), power; features (B, 1, rows, L), in [0, 1], where
+`gainshape` has more rows than M. Device and dtype are the input's. Frames are centred on multiples of the hop; edges
+are padded with zeros. The mel scale is Slaney's, linear below 1 kHz and logarithmic above, each filter scaled to unit
+area (librosa's default).
 """
 
 import functools
@@ -16,6 +17,8 @@ import torch
 from torch import Tensor
 
 from syntone.errors import InputError, MachineError
+from syntone.features.filters import filter_tensor, full_scale_power, mel_points, power_spectrogram
+from syntone.features.inversion import griffin_lim, mel_energy, unfold_mel
 from syntone.features.memory import memory_bytes
 
 KINDS = ("logmel", "gainshape", "paper")
@@ -31,8 +34,8 @@ class FrontEnd:
     ----------
     kind : "logmel", "gainshape" or "paper"
         `logmel`: decibels against one fixed reference, clipped to [db_min, db_max] and mapped to [0, 1].
-        `gainshape`: the decibels of each frame in two parts, as in gain-shape quantisation (Gray 1984): its level, the
-        largest band, and its shape, the bands against that level. Within `range_db` of it, level + shape is `logmel` again.
+        `gainshape`: the decibels of each frame in two parts, as in gain-shape quantisation (Gray 1984): its level (the
+        largest band) and its shape (the bands against that level). Within `range_db` of it, level + shape is `logmel`.
         `paper`: linear power, each frame divided by its own maximum, as in the published code; this erases amplitude.
     sample_rate, n_samples : int
         Of the waveforms: Hz, and their length T.
@@ -42,11 +45,10 @@ class FrontEnd:
         dB. 0 dB is the largest mel value that a full-scale sine takes in any band. A full-scale square's fundamental is
         2.1 dB above a sine's, so db_max leaves room for every tone of peak amplitude 1.
     smoothing : float
-        Bands over which the skirts of every filter fall by 10 dB, on both sides, in power; 0: filters without skirts. See
-        `smoothed_filters`.
+        Bands over which the skirts of every filter fall by 10 dB, on both sides; 0: no skirts. See `smoothed_filters`.
     range_db, level_rows
-        `gainshape`: the shape is clipped to [-range_db, 0] dB and mapped to [0, 1]; below its M rows follow `level_rows` equal
-        rows that hold the level, of [db_min, db_max] mapped to [0, 1]. Their number is the weight of the level.
+        `gainshape`: the shape is clipped to [-range_db, 0] dB and mapped to [0, 1]. Its M rows are followed by
+        `level_rows` equal rows with the level, [db_min, db_max] mapped to [0, 1]. Their number is the level's weight.
     """
 
     kind: str
@@ -94,7 +96,7 @@ class FrontEnd:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(1, rows, L) of the features of one tone; the rows are the M bands, and for `gainshape` those of the level."""
+        """(1, rows, L) of one tone's features: M bands, and for `gainshape` the rows of the level."""
         return 1, self.n_mels + (self.level_rows if self.kind == "gainshape" else 0), self.n_frames
 
     @property
@@ -109,7 +111,7 @@ class FrontEnd:
 
     def bank(self, like: Tensor) -> Tensor:
         """The filters, (M, n_fft // 2 + 1), of the device and the dtype of another tensor."""
-        return _filter_tensor(self.sample_rate, self.n_fft, self.n_mels, self.smoothing, like.device, like.dtype)
+        return filter_tensor(self.sample_rate, self.n_fft, self.n_mels, self.smoothing, like.device, like.dtype)
 
     def mel(self, wave: Tensor) -> Tensor:
         """Mel power spectrogram of waves (B, T): (B, 1, M, L)."""
@@ -149,9 +151,12 @@ class FrontEnd:
         return (shape - 1) * self.range_db, level.mean(dim=2, keepdim=True) * (self.db_max - self.db_min) + self.db_min
 
     def to_mel(self, features: Tensor) -> Tensor:
-        """Features back to mel power (B, 1, M, L). The floor of the range counts as silence; that of `gainshape`, at most -30 dB
-        and anywhere in the middle of the range, is taken off the power, so that a pixel just above it is nearly silent. The level that `paper` has
-        erased counts as that of a full-scale sine in every frame."""
+        """Features back to mel power, (B, 1, M, L).
+
+        The floor of the range counts as silence. For `gainshape` the floor of the shape is subtracted from the power,
+        so that a pixel just above it is nearly silent. `paper` has erased the level: every frame gets a full-scale
+        sine's.
+        """
         if self.kind == "paper":
             return features.clamp_min(0.0) * self.reference
         if self.kind == "gainshape":
@@ -162,11 +167,11 @@ class FrontEnd:
         return torch.where(db > self.db_min, 10 ** (db / 10) * self.reference, 0.0)
 
     def invert(self, features: Tensor, *, n_iter: int = 32) -> Tensor:
-        """Waves (B, T) whose features come close to the given ones, at the level these say.
+        """Waves (B, T) whose features come close to the given ones, at their level.
 
-        The mel spectrogram is unfolded to a linear one, which takes the skirts away too, Griffin-Lim finds phases, and the
-        energy is set to that of the spectrogram by Parseval's theorem; a peak is never normalised. `paper` has erased the level, so its waves are given
-        the RMS of a sine of amplitude PAPER_AMPLITUDE: no model's output makes them loud.
+        The mel spectrogram is unfolded to a linear one (this removes the skirts), Griffin-Lim finds phases, and the
+        energy is set to the spectrogram's by Parseval's theorem; peaks are never normalised. `paper` has erased the
+        level: its waves get the RMS of a sine of amplitude PAPER_AMPLITUDE.
 
         Parameters
         ----------
@@ -178,143 +183,11 @@ class FrontEnd:
         if self.kind == "paper":
             rms = wave.square().mean(dim=1, keepdim=True).sqrt()
             return wave * torch.where(rms > 0, PAPER_AMPLITUDE / math.sqrt(2) / rms.clamp_min(1e-30), 0.0)
-        plain = _filter_tensor(self.sample_rate, self.n_fft, self.n_mels, 0.0, mel.device, mel.dtype)
+        plain = filter_tensor(self.sample_rate, self.n_fft, self.n_mels, 0.0, mel.device, mel.dtype)
         energy = functools.partial(mel_energy, sample_rate=self.sample_rate, n_fft=self.n_fft)
         wanted = energy(plain @ power if self.smoothing else mel)
         found = energy(plain @ power_spectrogram(wave, n_fft=self.n_fft, hop=self.hop))
         return wave * torch.where(found > 0, (wanted / found.clamp_min(1e-30)).sqrt(), 0.0).unsqueeze(1)
-
-
-def mel_points(sample_rate: int, n_mels: int) -> np.ndarray:
-    """Edges and centres of the bands in Hz, float64 (n_mels + 2,): equal steps of Slaney's mel scale from 0 Hz to half
-    the sample rate (Slaney 1998, Auditory Toolbox: 3 mels per 200 Hz up to 1 kHz, 27 mels per factor of 6.4 above)."""
-    log_step = math.log(6.4) / 27
-    top = sample_rate / 2
-    top_mel = top * 3 / 200 if top < 1000 else 15 + math.log(top / 1000) / log_step
-    mels = np.linspace(0.0, top_mel, n_mels + 2)
-    return np.where(mels < 15, mels * 200 / 3, 1000 * np.exp(log_step * (mels - 15)))
-
-
-@functools.lru_cache(maxsize=16)
-def mel_filters(sample_rate: int, n_fft: int, n_mels: int) -> np.ndarray:
-    """Triangular filters of unit area in Hz: float64 (n_mels, n_fft // 2 + 1)."""
-    points = mel_points(sample_rate, n_mels)
-    bins = np.arange(n_fft // 2 + 1) * sample_rate / n_fft
-    low, centre, high = points[:-2, None], points[1:-1, None], points[2:, None]
-    triangles = np.minimum((bins - low) / (centre - low), (high - bins) / (high - centre)).clip(min=0.0)
-    return triangles * 2 / (high - low)
-
-
-def smoothed_filters(sample_rate: int, n_fft: int, n_mels: int, smoothing: float) -> np.ndarray:
-    """Mel filters with skirts: every band also takes in the power of the others, 10 dB less for every `smoothing` bands of
-    distance. A partial then shows as a tent of straight sides in dB, as in the excitation patterns of hearing, and tones of
-    neighbouring pitch overlap instead of having nothing in common. float64 (n_mels, n_fft // 2 + 1)."""
-    filters = mel_filters(sample_rate, n_fft, n_mels)
-    if not smoothing:
-        return filters
-    distance = np.abs(np.subtract.outer(np.arange(n_mels), np.arange(n_mels)))
-    return 10 ** (-distance / smoothing) @ filters
-
-
-@functools.lru_cache(maxsize=16)
-def _filter_tensor(
-    sample_rate: int, n_fft: int, n_mels: int, smoothing: float, device: torch.device, dtype: torch.dtype
-) -> Tensor:
-    return torch.tensor(smoothed_filters(sample_rate, n_fft, n_mels, smoothing), device=device, dtype=dtype)
-
-
-@functools.lru_cache(maxsize=16)
-def full_scale_power(sample_rate: int, n_fft: int, n_mels: int, smoothing: float = 0.0) -> float:
-    """The largest mel value over all bands and all sine frequencies of a sine of amplitude 1.
-
-    A sine at frequency f shows the window's transform, shifted to f and halved. It is sampled at 1/16 of a bin; between
-    samples the maximum moves by less than 0.01 dB.
-    """
-    fine, reach = 16, 3
-    window = np.hanning(n_fft + 1)[:-1]
-    response = np.abs(np.fft.fft(window, fine * n_fft)) ** 2 / 4
-    bank = smoothed_filters(sample_rate, n_fft, n_mels, smoothing)
-    offsets = np.arange(-reach * fine, reach * fine + 1)
-    kernel = response[offsets]  # power at a distance of offset / fine bins
-    dense = np.zeros((n_mels, fine * (bank.shape[1] - 1) + 1))
-    dense[:, ::fine] = bank
-    return max(float(np.convolve(row, kernel, mode="same").max()) for row in dense)
-
-
-def power_spectrogram(wave: Tensor, *, n_fft: int, hop: int) -> Tensor:
-    """|STFT|^2 of waves (B, T): (B, n_fft // 2 + 1, L), periodic Hann window, centred, zeros beyond the edges."""
-    window = torch.hann_window(n_fft, device=wave.device, dtype=wave.dtype)
-    spectrum = torch.stft(wave, n_fft, hop, window=window, center=True, pad_mode="constant", return_complex=True)
-    return spectrum.real.square() + spectrum.imag.square()
-
-
-def mel_energy(mel: Tensor, *, sample_rate: int, n_fft: int) -> Tensor:
-    """Energy (sum of squared windowed samples over all frames) that a mel spectrogram (B, M, L) implies: (B,).
-
-    A triangle's area is half its base, so a filter of unit area times that is a triangle of height 1, and neighbouring
-    triangles of height 1 add up to 1 between the outermost centres: the sum is the power of the one-sided spectrum, and
-    Parseval's theorem does the rest.
-    """
-    points = mel_points(sample_rate, mel.shape[1])
-    area = torch.tensor((points[2:] - points[:-2]) / 2, device=mel.device, dtype=mel.dtype)
-    return 2 * (mel * area[:, None]).sum(dim=(1, 2)) / n_fft
-
-
-def unfold_mel(mel: Tensor, bank: Tensor, *, n_iter: int = 100) -> Tensor:
-    """A non-negative linear power spectrogram (B, F, L) whose mel spectrogram is close to `mel` (B, M, L).
-
-    Richardson-Lucy iterations (Richardson 1972, Lucy 1974): they keep power non-negative and gather it in peaks, as the
-    spectrum of a tone has it, where a least-squares inverse would spread it over each band.
-    """
-    column = bank.sum(dim=0).clamp_min(1e-12)[:, None]
-    power = (bank.T @ mel) / column
-    for _ in range(n_iter):
-        ratio = mel / (bank @ power).clamp_min(1e-20)
-        power = power * (bank.T @ ratio) / column
-    return power
-
-
-def advancing_phases(power: Tensor, *, n_fft: int, hop: int, reach: int = 4, n_shifts: int = 3) -> Tensor:
-    """Phases (B, F, L) in radians that steady partials would have, from the power spectrogram alone.
-
-    Every bin takes the frequency of the partial it belongs to: the centroid of the power within `reach` bins, moved
-    uphill `n_shifts` times (mean shift). From frame to frame its phase advances by that frequency, and within one partial
-    neighbouring bins alternate in sign, as the transform of a window that starts at the frame's first sample does.
-    """
-    n_batch, n_bins, n_frames = power.shape
-    bins = torch.arange(n_bins, device=power.device, dtype=power.dtype)[None, :, None]
-
-    def local_sum(x: Tensor) -> Tensor:
-        flat = x.transpose(1, 2).reshape(-1, 1, n_bins)
-        summed = torch.nn.functional.avg_pool1d(flat, 2 * reach + 1, stride=1, padding=reach) * (2 * reach + 1)
-        return summed.reshape(n_batch, n_frames, n_bins).transpose(1, 2)
-
-    mass = local_sum(power)
-    frequency = torch.where(mass > 1e-20, local_sum(power * bins) / mass.clamp_min(1e-20), bins)  # in bins
-    for _ in range(n_shifts):
-        below = frequency.floor().long().clamp(0, n_bins - 2)
-        share = frequency - below
-        frequency = frequency.gather(1, below) * (1 - share) + frequency.gather(1, below + 1) * share
-    return torch.cumsum(frequency * (2 * math.pi * hop / n_fft), dim=2) - math.pi * bins
-
-
-def griffin_lim(magnitude: Tensor, *, n_fft: int, hop: int, n_samples: int, n_iter: int) -> Tensor:
-    """Waves (B, n_samples) whose spectrogram comes close to `magnitude` (B, F, L).
-
-    Griffin and Lim 1984, started from the phases of steady partials instead of random ones: nothing is drawn, and the
-    pitch of a decoded tone is that of its spectral peaks from the start.
-    """
-    window = torch.hann_window(n_fft, device=magnitude.device, dtype=magnitude.dtype)
-    stft = functools.partial(
-        torch.stft, n_fft=n_fft, hop_length=hop, window=window, center=True, pad_mode="constant", return_complex=True
-    )
-    istft = functools.partial(torch.istft, n_fft=n_fft, hop_length=hop, window=window, center=True, length=n_samples)
-    phases = advancing_phases(magnitude.square(), n_fft=n_fft, hop=hop)
-    wave = istft(torch.polar(magnitude, phases))
-    for _ in range(n_iter):
-        rebuilt = stft(wave)
-        wave = istft(magnitude * rebuilt / rebuilt.abs().clamp_min(1e-16))
-    return wave
 
 
 def compute_features(
@@ -332,7 +205,7 @@ def compute_features(
     ----------
     wave : (N, T), may be mapped from a file
     device : where they are computed
-    keep : where they are kept: a device (default: the same), or an empty file, open for writing and reading in binary, for
+    keep : where they are kept: a device (default: the same), or an empty binary file, open for writing and reading, for
         features larger than memory; the result is then mapped from it
     rows : in a block; default: 64 on a CPU, in whose cache they stay, else 1024
     progress : called with the number of rows done after each block

@@ -11,7 +11,8 @@ import create
 from metrics.estimation import bin_levels as scored_levels
 from syntone.dataset import audit
 from syntone.dataset.file import load_npz, save_npz
-from syntone.features.front_end import FrontEnd, mel_points
+from syntone.features.filters import mel_points
+from syntone.features.front_end import FrontEnd
 
 
 def spectra_of(db: np.ndarray) -> audit.Spectrograms:

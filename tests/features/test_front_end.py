@@ -7,14 +7,9 @@ import torch
 
 from syntone.dataset.oscillators import WAVEFORMS, unit_tone
 from syntone.errors import InputError
-from syntone.features.front_end import (
-    FrontEnd,
-    compute_features,
-    mel_energy,
-    mel_filters,
-    power_spectrogram,
-    unfold_mel,
-)
+from syntone.features.filters import mel_filters, power_spectrogram
+from syntone.features.front_end import FrontEnd, compute_features
+from syntone.features.inversion import mel_energy, unfold_mel
 
 RATES = [(8000, 0.5), (16000, 1.0), (22050, 2.0), (44100, 0.7)]
 
@@ -167,8 +162,8 @@ def test_waves_of_the_paper_front_end_are_never_loud():
 
 @pytest.mark.parametrize("smoothing", [4.0, 10.0])
 def test_skirts_fall_by_ten_db_in_so_many_bands(smoothing):
-    """Far from a sine's own bands every band is 10 / smoothing dB below its neighbour, on both sides, and 0 dB stays the
-    largest value of a full-scale sine."""
+    """Far from a sine's own bands every band is 10 / smoothing dB below its neighbour, on both sides, and 0 dB stays
+    the largest value of a full-scale sine."""
     wave = torch.from_numpy(tones(16000, 1.0, freqs=(1500.0,), amp=1.0))[:1]
     front_end = FrontEnd("logmel", sample_rate=16000, n_samples=16000, smoothing=smoothing, db_min=-300.0)
     db = front_end.to_db(front_end.features(wave))[0, 0, :, 15].numpy()
