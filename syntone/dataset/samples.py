@@ -11,9 +11,8 @@ from syntone import figures as plotting
 from syntone.dataset.audit import audit as audit_of
 from syntone.dataset.file import Dataset
 from syntone.dataset.nuisances import FACTORS
-from syntone.evaluation.codes import scale_of, sounds_of
-from syntone.evaluation.tables import write_wav
 from syntone.features.front_end import FrontEnd
+from syntone.features.sounds import scale_of, sounds_of, wav_bytes
 from syntone.files import write_files
 
 MAX_LINES = 8  # of one panel
@@ -134,7 +133,7 @@ def samples(dataset: Dataset, *, figures_dir: Path, audio_dir: Path) -> None:
         name = "".join(
             letter if letter.isalnum() or letter in ".-" else "_" for letter in sound.label.replace(", ", "_")
         )
-        write_wav(audio_dir / f"{name}.wav", sound.wave, sample_rate=dataset.sample_rate)
+        write_files({audio_dir / f"{name}.wav": wav_bytes(sound.wave, dataset.sample_rate)})
     print(f"samples: {figures_dir / 'Samples.png'}; sounds: {audio_dir}")
 
 

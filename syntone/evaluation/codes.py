@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from models.objectives import kl_per_latent
 from syntone.errors import InputError
 from syntone.features.front_end import FrontEnd
-from syntone.figures import Scale, Sound
 
 ACTIVE_NATS = 0.01  # a latent whose mean KL is at most this has collapsed: its mean varies, but carries nothing
 BATCH = 256
@@ -110,25 +109,3 @@ def choose_rows(rows: np.ndarray, groups: np.ndarray | None, *, n: int, rng: np.
     members = [rows[groups[rows] == group] for group in np.unique(groups[rows])]
     turns = [member[turn] for turn in range(n) for member in members if turn < len(member)]
     return np.array(sorted(turns[:n], key=lambda row: groups[row]))
-
-
-def scale_of(front_end: FrontEnd) -> Scale:
-    """The axes of figures of this front end."""
-    return Scale(
-        sample_rate=front_end.sample_rate,
-        hop=front_end.hop,
-        band_hz=front_end.band_hz,
-        db_min=front_end.db_min,
-        db_max=front_end.db_max,
-        zero_db="largest band of each frame" if front_end.kind == "paper" else "full-scale sine",
-    )
-
-
-def sounds_of(
-    features: Tensor, *, front_end: FrontEnd, labels: Sequence[str], waves: np.ndarray | None = None
-) -> list[Sound]:
-    """Features as sounds to draw and to hear; waves (B, T) are inverted from the features where none are given."""
-    if waves is None:
-        waves = torch.cat([front_end.invert(batch) for batch in features.split(16)]).cpu().numpy()
-    mels = front_end.to_db(features).squeeze(1).cpu().numpy()
-    return [Sound(wave, mel, label) for wave, mel, label in zip(waves, mels, labels, strict=True)]

@@ -15,8 +15,8 @@ from syntone import figures as plotting
 from syntone.dataset.file import Dataset, load_npz
 from syntone.errors import InputError
 from syntone.evaluation import codes as evaluation
-from syntone.evaluation.tables import write_wav
 from syntone.features.front_end import FrontEnd, compute_features
+from syntone.features.sounds import scale_of, sounds_of, wav_bytes
 from syntone.files import write_files
 from syntone.training.checkpoint import Checkpoint, check_dataset, load_checkpoint
 from syntone.training.parallel import place
@@ -117,17 +117,17 @@ def draw_and_sound(
 ) -> None:
     """Write the figures and sounds of one model; with `animate` the two GIFs too."""
     name, front_end, model = entry.checkpoint.model_name, entry.front_end, entry.model
-    scale = evaluation.scale_of(front_end)
+    scale = scale_of(front_end)
     device = entry.features.device
     rng = np.random.default_rng(seed)
 
     chosen = evaluation.choose_rows(entry.valid_rows, entry.dataset.y, n=N_FRAMES, rng=rng)
     rebuilt = evaluation.reconstruct(model, entry.features[chosen])
     labels = [entry.dataset.describe(row) for row in chosen]
-    originals = evaluation.sounds_of(
+    originals = sounds_of(
         entry.features[chosen], front_end=front_end, labels=labels, waves=np.array(entry.dataset.x[chosen])
     )
-    decoded = evaluation.sounds_of(rebuilt, front_end=front_end, labels=["reconstruction"] * len(chosen))
+    decoded = sounds_of(rebuilt, front_end=front_end, labels=["reconstruction"] * len(chosen))
     every = max(1, len(chosen) // N_TONES)
     plotting.reconstruction_figure(
         figures_dir / f"Original_vs_Reconstructed_{name}.png",
@@ -138,7 +138,7 @@ def draw_and_sound(
     )
 
     noise = rng.standard_normal((N_FRAMES, codes.codes.shape[1]))
-    samples = evaluation.sounds_of(
+    samples = sounds_of(
         evaluation.decode(model, noise, device=device),
         front_end=front_end,
         labels=[f"sample {i + 1} of the prior" for i in range(N_FRAMES)],
@@ -154,7 +154,7 @@ def draw_and_sound(
     values = evaluation.traversal_values(codes.codes, n_steps=N_STEPS)
     moved = evaluation.traversal_codes(codes.codes[base_row], values, codes.order)
     steps = evaluation.decode(model, moved.reshape(-1, moved.shape[2]), device=device)
-    walks = evaluation.sounds_of(steps, front_end=front_end, labels=[""] * len(steps))
+    walks = sounds_of(steps, front_end=front_end, labels=[""] * len(steps))
     mels = np.stack([walk.mel for walk in walks]).reshape(*moved.shape[:2], *walks[0].mel.shape)
     row_labels = [f"z{j}: {codes.kl[j]:.2f} nats" + ("" if codes.active[j] else "\n(collapsed)") for j in codes.order]
     plotting.traversal_figure(
@@ -224,11 +224,11 @@ def _write_sounds(
     """WAVs at their true level; a traversal row is one file, its steps after one another with a pause between."""
     for kind, sounds in (("original", originals), ("reconstruction", decoded), ("sample", samples)):
         for number, sound in enumerate(sounds, start=1):
-            write_wav(directory / f"{kind}_{number}.wav", sound.wave, sample_rate=sample_rate)
+            write_files({directory / f"{kind}_{number}.wav": wav_bytes(sound.wave, sample_rate)})
     pause = np.zeros((len(order), N_STEPS, int(PAUSE_SECONDS * sample_rate)))
     rows = np.concatenate([walks.reshape(len(order), N_STEPS, -1), pause], axis=2).reshape(len(order), -1)
     for latent, row in zip(order, rows):
-        write_wav(directory / f"traversal_z{latent}.wav", row, sample_rate=sample_rate)
+        write_files({directory / f"traversal_z{latent}.wav": wav_bytes(row, sample_rate)})
 
 
 def _describe_sounds(directory: Path, tones: Sequence[str], samples: Sequence[str], moves: dict[int, str]) -> None:

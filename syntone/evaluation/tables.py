@@ -9,9 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.io import wavfile
 
-from syntone.files import atomic_write, write_files
+from syntone.files import write_files
 
 CSV_COLUMNS = ("model", "seed", "metric", "factor", "latents", "value", "floor", "ceiling", "adjusted")
 CAPTION = (
@@ -147,9 +146,3 @@ def write_scores(directory: str | Path, rows: Sequence[Row], *, details: dict) -
     write_files({directory / "metrics.json": json.dumps(document, indent=1, allow_nan=False) + "\n"})
     write_files({directory / "table.md": to_markdown(cells) + f"\n{note}\n"})
     write_files({directory / "table.tex": f"% {note}\n" + to_latex(cells)})
-
-
-def write_wav(path: str | Path, wave: np.ndarray, *, sample_rate: int) -> None:
-    """Write a wave (T,) as 32-bit float, which keeps its level even where it exceeds full scale."""
-    with atomic_write(path) as handle:
-        wavfile.write(handle, sample_rate, np.asarray(wave, dtype=np.float32))

@@ -12,6 +12,7 @@ from syntone import figures as plotting
 from syntone.evaluation import codes as evaluation
 from syntone.evaluation import tables as results
 from syntone.features.front_end import FrontEnd
+from syntone.features.sounds import scale_of, wav_bytes
 
 FRONT_END = FrontEnd("logmel", sample_rate=8000, n_samples=4000)
 
@@ -127,8 +128,8 @@ def test_four_formats(tmp_path):
 
 def test_wav_keeps_a_level_above_full_scale(tmp_path):
     wave = 1.7 * np.sin(2 * np.pi * 440 * np.arange(8000) / 8000)
-    results.write_wav(tmp_path / "a" / "tone.wav", wave, sample_rate=8000)
-    sample_rate, found = wavfile.read(tmp_path / "a" / "tone.wav")
+    (tmp_path / "tone.wav").write_bytes(wav_bytes(wave, 8000))
+    sample_rate, found = wavfile.read(tmp_path / "tone.wav")
     assert sample_rate == 8000 and found.dtype == np.float32
     np.testing.assert_allclose(found, wave, atol=1e-6)
 
@@ -147,7 +148,7 @@ def sound(value: float) -> plotting.Sound:
 
 def test_traversal_figure_shares_one_colour_scale(tmp_path):
     """Equal levels have equal colours in every cell: two figures that differ in one cell differ in that cell only."""
-    scale = evaluation.scale_of(FRONT_END)
+    scale = scale_of(FRONT_END)
     mels = np.full((2, 3, 128, 8), -40.0)
     given = dict(values=np.zeros((2, 3)), labels=["z0", "z1"], scale=scale, title="t")
     plotting.traversal_figure(tmp_path / "a.png", mels, **given)
@@ -160,7 +161,7 @@ def test_traversal_figure_shares_one_colour_scale(tmp_path):
 
 
 def test_gif_has_a_frame_a_tone(tmp_path):
-    scale = evaluation.scale_of(FRONT_END)
+    scale = scale_of(FRONT_END)
     plotting.tone_gif(
         tmp_path / "a.gif",
         [(sound(0.2), sound(0.3)), (sound(0.8), sound(0.9)), (sound(0.1), sound(1.0))],
@@ -174,7 +175,7 @@ def test_gif_has_a_frame_a_tone(tmp_path):
 
 def test_drawing_draws_no_random_number(tmp_path):
     before, torch_before = np.random.get_state()[1].copy(), torch.get_rng_state()
-    scale = evaluation.scale_of(FRONT_END)
+    scale = scale_of(FRONT_END)
     plotting.reconstruction_figure(tmp_path / "a.png", [sound(0.5)], [sound(0.4)], scale=scale, title="t")
     plotting.sample_figure(tmp_path / "b.png", [sound(0.5)], scale=scale, title="t")
     plotting.training_curves(
