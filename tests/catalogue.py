@@ -1,4 +1,4 @@
-"""What the catalogue of bad inputs shares: a small world of good files, and the check that a refusal leaves it untouched."""
+"""A small world of good files, and the check that a refusal leaves it untouched."""
 
 import os
 import re

@@ -69,16 +69,6 @@ def refused(capsys):
     return check
 
 
-def pytest_configure(config):
-    config.addinivalue_line("markers", "long: minutes of random faults, run by `make test-long`")
-    config.addinivalue_line("markers", "catalogue: a bad input that must be refused in one line; counted")
-
-
-# ---- the catalogue of bad inputs, the fuzz and the kills: what they share, and their counts ----
-
-counted = {"fuzz": 0, "kills": 0}
-
-
 @pytest.fixture(scope="session")
 def stock(tmp_path_factory) -> Path:
     """A folder with a small dataset and a checkpoint, made once; see `catalogue.build_stock`."""
@@ -93,29 +83,8 @@ def stock(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def world(stock, tmp_path, monkeypatch) -> Path:
-    """The stock for one test, which runs inside it."""
-    import catalogue
+    """A copy of the stock for one test, which runs inside it."""
+    from catalogue import copy_stock
 
-    monkeypatch.chdir(catalogue.copy_stock(stock, tmp_path / "world"))
+    monkeypatch.chdir(copy_stock(stock, tmp_path / "world"))
     return tmp_path / "world"
-
-
-def pytest_sessionfinish(session):
-    if hasattr(session.config, "workeroutput"):  # one of several processes: the first sums up
-        session.config.workeroutput["counted"] = counted
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node, error):
-    for what, number in getattr(node, "workeroutput", {}).get("counted", {}).items():
-        counted[what] += number
-
-
-def pytest_terminal_summary(terminalreporter):
-    """How many bad inputs, damaged files and kills were survived; a failed case is in none of the counts."""
-    passed = [report for report in terminalreporter.stats.get("passed", []) if "catalogue" in report.keywords]
-    if passed or any(counted.values()):
-        terminalreporter.write_line(
-            f"reliability: {len(passed)} bad inputs refused in one line each; {counted['fuzz']:,} damaged files read exactly "
-            f"or refused; {counted['kills']} kills recovered to the same bytes"
-        )

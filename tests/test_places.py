@@ -1,4 +1,4 @@
-"""The catalogue of bad inputs: places that cannot be written, full disks, two runs at once; most as real processes."""
+"""Places that cannot be written, full disks, two runs at once; most as real processes."""
 
 import os
 import resource
@@ -37,7 +37,6 @@ PLACES = [
 ]
 
 
-@pytest.mark.catalogue
 @pytest.mark.parametrize(
     "script, place, pattern", [case for case in PLACES if "/proc" not in case[1] or Path("/proc").exists()]
 )
@@ -45,7 +44,6 @@ def test_place_is_refused(world, capfd, script, place, pattern):
     check_refused(lambda: in_process(script, good(script, FLAG[script], place), capfd), script=script, pattern=pattern)
 
 
-@pytest.mark.catalogue
 def test_a_file_as_the_folder_of_figures_is_refused(world, capfd):
     argv = [word for word in good("eval.py", "--figures_dir", "text.txt") if word != "--no_figures"]
     check_refused(
@@ -53,7 +51,6 @@ def test_a_file_as_the_folder_of_figures_is_refused(world, capfd):
     )
 
 
-@pytest.mark.catalogue
 def test_overwriting_spares_what_is_no_dataset(world, capfd):
     check_refused(
         lambda: in_process("create.py", good("create.py", "--file_path", "text.txt", "--overwrite"), capfd),
@@ -62,7 +59,6 @@ def test_overwriting_spares_what_is_no_dataset(world, capfd):
     )
 
 
-@pytest.mark.catalogue
 def test_a_dataset_of_other_options_is_not_replaced(world, capfd):
     check_refused(
         lambda: in_process("create.py", good("create.py", "--file_path", "tones.npz", "--amp_end", "0.5"), capfd),
@@ -71,7 +67,6 @@ def test_a_dataset_of_other_options_is_not_replaced(world, capfd):
     )
 
 
-@pytest.mark.catalogue
 @pytest.mark.parametrize(
     "more, pattern",
     [
@@ -93,7 +88,6 @@ def test_a_checkpoint_of_other_options_is_not_replaced(world, capfd, more, patte
 # ---- as real processes ----
 
 
-@pytest.mark.catalogue
 @pytest.mark.parametrize(
     "script, more, pattern",
     [
@@ -149,7 +143,6 @@ FULL = [
 ]
 
 
-@pytest.mark.catalogue
 @pytest.mark.parametrize("how, script, argv, n_bytes, pattern", FULL)
 def test_a_full_disk_is_one_line_and_leaves_everything(world, capfd, how, script, argv, n_bytes, pattern):
     def run():
@@ -165,7 +158,6 @@ def test_a_full_disk_is_one_line_and_leaves_everything(world, capfd, how, script
     check_refused(run, script=script, pattern=pattern, status=1)
 
 
-@pytest.mark.catalogue
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a device that is always full")
 @pytest.mark.parametrize("name", ["new.npz", "tones.npz"])  # of which the second is left alone, and says so at the end
 def test_a_full_standard_output_is_one_line(world, name):
@@ -179,7 +171,6 @@ def test_a_full_standard_output_is_one_line(world, name):
         )
 
 
-@pytest.mark.catalogue
 @pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize(
     "script, argv, moments",
@@ -225,7 +216,6 @@ def wait_until(seen, process: subprocess.Popen) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.catalogue
 @pytest.mark.parametrize(
     "script, first, trace, second, pattern",
     [
