@@ -26,7 +26,7 @@ Outcome = tuple[int, str]  # exit status, standard error
 
 
 def build_stock(folder: Path) -> None:
-    """A dataset of 16 tones, and a checkpoint of a VAE, trained from inside the folder so that all paths are relative."""
+    """Make a dataset of 16 tones and a checkpoint of a VAE from inside the folder, so that all paths are relative."""
     assert create.main(f"{GOOD['create.py']} --file_path tones.npz".split()) == 0
     assert trainvae.main(f"{GOOD['trainvae.py']} --output_dir checkpoints".split()) == 0
     (folder / "text.txt").write_text("a file that is neither dataset nor checkpoint\n")

@@ -1,4 +1,4 @@
-"""The study's commands, its tables from numbers that one can work out by hand, and the README's tables from its CSV files."""
+"""The study's commands, its tables from numbers known by hand, and the README's tables from its CSV files."""
 
 import csv
 import inspect
@@ -94,7 +94,7 @@ def test_tables_of_made_up_numbers(tmp_path):
 
 
 def test_strengths_in_between_are_the_constructors_defaults():
-    """Each model's runs at its own strength are those of the gainshape setting; the sweep has one below and one above."""
+    """Runs at a model's own strength are those of the gainshape setting; the sweep has one below and one above."""
     flags = {"lambda_od = lambda_d": "lambda_od"}
     for model, (title, own) in study_plots.STRENGTHS.items():
         assert inspect.signature(MODELS[model]).parameters[flags.get(title, title.split()[0])].default == own
@@ -178,7 +178,7 @@ def test_every_command_of_the_study_is_understood(tmp_path, monkeypatch, togethe
 
 
 def test_published_setting_is_the_published_objective_times_64():
-    """0.5 / sigma^2 is 64 times that of sigma 1 / sqrt(2); the weights are the nominal ones instead of a 64th of them."""
+    """0.5 / sigma^2 is 64 times that of sigma 1 / sqrt(2); weights are the nominal ones, not a 64th of them."""
     flags = dict(zip(study.PUBLISHED.split()[::2], study.PUBLISHED.split()[1::2]))
     assert flags["--features"] == "paper" and float(flags["--anneal_from"]) == 1
     assert 0.5 / float(flags["--sigma"]) ** 2 == pytest.approx(64 * 0.5 / (1 / np.sqrt(2)) ** 2, rel=1e-12)
@@ -187,7 +187,7 @@ def test_published_setting_is_the_published_objective_times_64():
 
 
 def test_correlations_of_made_up_numbers(tmp_path):
-    """SAP rises with MIG within each setting and falls from one to the other; a constant has no rank, a sweep no place."""
+    """SAP rises with MIG within each setting and falls between them; constants and sweeps are left out."""
     lines = []
     for setting, base in (("clean", 0), ("grid", 10)):
         for seed in range(4):
