@@ -1,18 +1,26 @@
 """Metrics of disentangled representations, each of plain arrays: factors (N, K) int and codes (N, D) float.
 
-    from metrics import evaluate, mig
+    from metrics import evaluate, mig  # in this repository; after `pip install .`: from syntone_metrics import ...
     mig(factors=factors, codes=codes, factor_bins=20)
     report = evaluate(factors=factors, codes=codes, factor_kinds=["nominal", "ordered", "ordered"])
 
-All arguments are keyword-only: swapping factors and codes changes every score. Larger is better everywhere.
+All arguments are keyword-only, because swapping factors and codes changes every score. Larger is better everywhere.
+Information is in nats.
 """
 
-from metrics.estimation import Information, mutual_information
-from metrics.information import InfoMEC, dcimig, infomec, jemmig, mig, mig_sup, modularity
-from metrics.intervention import beta_vae_score, factor_vae_score, irs, udr, udr_per_model
-from metrics.prediction import DCI, dci, dci_completeness, dci_disentanglement, explicitness, sap
-from metrics.report import METRICS, Report, Score, defined_metrics, evaluate
-from metrics.self_test import Check, self_test
+from ._beta_vae import beta_vae_score
+from ._dci import DCI, dci, dci_completeness, dci_disentanglement
+from ._evaluate import METRICS, Report, Score, defined_metrics, evaluate
+from ._explicitness import explicitness
+from ._factor_vae import factor_vae_score
+from ._infomec import InfoMEC, infomec
+from ._irs import irs
+from ._mig import dcimig, jemmig, mig, mig_sup
+from ._modularity import modularity
+from ._mutual_information import Information, mutual_information
+from ._sap import sap
+from ._udr import udr, udr_per_model
+from .self_test import Check, self_test
 
 __all__ = [
     "DCI",

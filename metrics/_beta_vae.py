@@ -1,0 +1,55 @@
+"""The BetaVAE score of Higgins et al.: a linear classifier of the fixed factor."""
+
+import numpy as np
+
+from ._explicitness import INVERSE_PENALTY
+from ._metric import Row, mean_over_factors, metric
+from ._rows import BATCH_SIZE, N_TRAIN, Levels, draw_points
+from ._validation import Sample
+
+
+def _pair_differences(
+    codes: np.ndarray, levels: Levels, rows: np.ndarray, n_points: int, generator: np.random.Generator
+) -> np.ndarray:
+    """(n_points, D) mean absolute difference over BATCH_SIZE pairs of different rows of one level."""
+    first = rows[generator.integers(len(rows), size=(n_points, BATCH_SIZE))]
+    count = levels.count[first]
+    step = generator.integers(1, count)
+    second = levels.order[levels.start[first] + (levels.rank[first] + step) % count]
+    return np.abs(codes[first] - codes[second]).mean(axis=1)
+
+
+@metric("BetaVAE score", factors=2, repeated_levels=1)
+def beta_vae_score(sample: Sample, *, seed: int = 0) -> Row:
+    """BetaVAE score: can a linear classifier tell which factor was fixed from how much each latent varies?
+
+    Codes are not binned; inactive latents are pruned. A full grid of factors is not needed: rows that
+    share a level of the fixed factor are drawn.
+
+    Returns
+    -------
+    float in [0, 1], held-out accuracy, every factor equally often; the chance level is 1/K, which is also the score of
+    a code without active latents.
+
+    Other Parameters
+    ----------------
+    seed : int. Draws 1,500 points per factor, 1,000 to fit and 500 held out, each of 64 pairs.
+
+    Notes
+    -----
+    Higgins et al. 2017, "beta-VAE: Learning Basic Visual Concepts with a Constrained Variational Framework". Latents
+    are standardised first. The score can be 1 for codes that are far from disentangled (such as two factors in one
+    latent): see `self_test`.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    if not sample.active.any():
+        return mean_over_factors(np.full(sample.n_factors, 1.0 / sample.n_factors))
+    fitted, held_out = draw_points(sample, _pair_differences, seed=seed)
+    fitted = fitted.reshape(-1, fitted.shape[-1])
+    mean, spread = fitted.mean(axis=0), fitted.std(axis=0)
+    spread = np.where(spread > 0.0, spread, 1.0)
+    model = LogisticRegression(C=INVERSE_PENALTY, max_iter=1000)
+    model.fit((fitted - mean) / spread, np.repeat(np.arange(sample.n_factors), N_TRAIN))
+    correct = [np.mean(model.predict((points - mean) / spread) == k) for k, points in enumerate(held_out)]
+    return mean_over_factors(np.array(correct))

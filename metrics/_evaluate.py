@@ -1,0 +1,242 @@
+"""All scores of one set of codes, each with its floor (chance level) and its ceiling (score of an oracle).
+
+A score alone is hard to read: noise does not score 0 in every metric, and a perfect code does not score 1 in every
+setting. Value, floor and ceiling use the same settings and the same drawn rows.
+"""
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ._beta_vae import beta_vae_score
+from ._dci import dci
+from ._explicitness import explicitness
+from ._factor_vae import factor_vae_score
+from ._infomec import infomec
+from ._irs import irs
+from ._metric import Row, check_needs
+from ._mig import dcimig, jemmig, mig, mig_sup
+from ._modularity import modularity
+from ._mutual_information import estimate_information
+from ._sap import sap
+from ._validation import Sample, bin_levels, check_inputs, check_integer, check_seed
+
+MIN_RANGE = 0.02  # adjusted is left empty where ceiling - floor is smaller
+_INFORMATION = (mig, mig_sup, jemmig, dcimig, modularity)
+_OTHERS = (sap, dci, explicitness, irs, beta_vae_score, factor_vae_score, infomec)
+FUNCTIONS: dict[str, Callable] = {function.__name__: function for function in _INFORMATION + _OTHERS}
+METRICS = tuple(FUNCTIONS)
+
+
+@dataclass(frozen=True)
+class Score:
+    """One row of the result of `evaluate`.
+
+    Attributes
+    ----------
+    value : the score.
+    floor : chance level: mean score of the same codes with their rows permuted, which keeps everything except their
+        relation to the factors.
+    floor_std : standard deviation over the draws of the floor (0 for one draw).
+    ceiling : best score of an oracle with as many latents (see `oracles`); None with fewer latents than factors.
+    adjusted : (value - floor) / (ceiling - floor): 0 at the chance level, 1 at the ceiling. None without a ceiling or
+        where ceiling - floor is below 0.02. Not clipped: a code can be worse than chance, and the draws of a fitted
+        score can put it slightly above its ceiling.
+    per_factor : the score of every factor, by name, where the score is a mean over factors; else None.
+    """
+
+    value: float
+    floor: float
+    floor_std: float
+    ceiling: float | None
+    adjusted: float | None
+    per_factor: dict[str, float] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """All scores of one set of codes.
+
+    Attributes
+    ----------
+    scores : printable name -> Score, in the order of METRICS.
+    n_active : number of active latents.
+    occupancy : (D,) share of samples in the fullest bin of each latent (1 for an inactive one).
+    mi : (K, D) mutual information in nats, after binning of factors and codes.
+    entropy : (K,) entropy of the factors as scored, nats.
+    factor_names : K names.
+    """
+
+    scores: dict[str, Score]
+    n_active: int
+    occupancy: np.ndarray
+    mi: np.ndarray
+    entropy: np.ndarray
+    factor_names: tuple[str, ...]
+
+
+def oracles(sample: Sample, *, seed: int) -> list[Sample]:
+    """Codes that encode the factors perfectly, with the sample's number of latents D; none where D < K.
+
+    K latents hold the levels as scored (after binning). The other D - K latents are (a) constant, hence inactive;
+    (b) the sample's least informative latents with rows permuted, of which inactive ones stay inactive; (c) the factors
+    again. All D latents may be active whatever the sample's mask: the ceiling belongs to the task, and a model with
+    collapsed latents is compared with the same ceiling as others.
+    """
+    n_factors, n_latents = sample.n_factors, sample.n_latents
+    if n_latents < n_factors:
+        return []
+    levels = sample.levels.astype(np.float64)
+    n_rest = n_latents - n_factors
+    if n_rest == 0:
+        return [sample.with_codes(levels)]
+    most = estimate_information(sample).share.max(axis=0)
+    rest = sample.codes[:, np.argsort(most, kind="stable")[:n_rest]]
+    rest = rest[np.random.default_rng([seed, n_rest]).permutation(len(rest))]
+    repeats = levels[:, np.arange(n_rest) % n_factors]
+    return [sample.with_codes(np.hstack([levels, filler])) for filler in (np.zeros_like(rest), rest, repeats)]
+
+
+def defined_metrics(
+    *, factors: np.ndarray, n_latents: int, n_bins: int = 20, factor_kinds: Sequence[str] | None = None
+) -> tuple[str, ...]:
+    """Names among METRICS that `evaluate` can compute for these factors and this number of latents.
+
+    A metric needs a number of factors, latents and rows. Fitted metrics also need two levels of every factor with two
+    rows each (one to fit, one to hold out), and metrics that fix a factor one such level.
+    """
+    kinds = factor_kinds if factor_kinds is not None else ["ordered"] * factors.shape[1]
+    repeated = []  # number of levels with at least two rows, of each factor
+    for column, kind in zip(factors.T, kinds, strict=True):
+        levels = bin_levels(column, n_bins) if kind == "ordered" else column
+        repeated.append(int(np.sum(np.unique(levels, return_counts=True)[1] >= 2)))
+    sizes = (factors.shape[1], n_latents, len(factors))
+
+    def is_defined(function: Callable) -> bool:
+        if any(size < least for size, least in zip(sizes, function.needs, strict=True)):
+            return False
+        if function is dci:  # its regressors split rows of any level
+            return all(n >= 2 for n, kind in zip(repeated, kinds, strict=True) if kind == "nominal")
+        return min(repeated) >= function.repeated_levels
+
+    return tuple(name for name, function in FUNCTIONS.items() if is_defined(function))
+
+
+def _check_metrics(metrics: Sequence[str] | None, sample: Sample) -> dict[str, Callable]:
+    if metrics is None:
+        metrics = METRICS
+    if isinstance(metrics, str):
+        raise ValueError(f"metrics: expected a list of names, found the string {metrics!r}; pass [{metrics!r}]")
+    unknown = [name for name in metrics if name not in FUNCTIONS]
+    if unknown or not metrics:
+        raise ValueError(
+            f"metrics: expected names among {', '.join(METRICS)}, found {', '.join(map(repr, unknown)) or 'none'}"
+        )
+    for name in metrics:
+        check_needs(FUNCTIONS[name], sample)
+    return {name: FUNCTIONS[name] for name in metrics}
+
+
+def _check_names(names: Sequence[str] | None, *, n_factors: int) -> tuple[str, ...]:
+    if names is None:
+        return tuple(f"factor {k}" for k in range(n_factors))
+    names = tuple(str(name) for name in names)
+    if len(names) != n_factors or len(set(names)) != n_factors:
+        raise ValueError(f"factor_names: expected {n_factors} different names, one per factor, found {names}")
+    return names
+
+
+def _rows(function: Callable, sample: Sample, seed: int) -> list[Row]:
+    """All numbers of one metric, in the order of `function.rows`."""
+    options = {"seed": seed} if "seed" in inspect.signature(function).parameters else {}
+    result = function.compute(sample, **options)
+    return list(result) if isinstance(result, tuple) else [result]
+
+
+def evaluate(
+    *,
+    factors: np.ndarray,
+    codes: np.ndarray,
+    n_bins: int = 20,
+    factor_names: Sequence[str] | None = None,
+    factor_kinds: Sequence[str] | None = None,
+    active: np.ndarray | None = None,
+    metrics: Sequence[str] | None = None,
+    seed: int = 0,
+    n_floor_draws: int = 5,
+    progress: Callable[[str], None] | None = None,
+) -> Report:
+    """Compute scores with floors (chance levels) and ceilings; see `Score`.
+
+    Parameters
+    ----------
+    factors : (N, K) int, level of every factor, at least 2 levels each.
+    codes : (N, D) float, one column per latent.
+    n_bins : int, at least 2. Equal-width bins per latent; ordered factors with more levels are binned to as many, for
+        every score alike (an oracle cannot exceed MIG 0.88 when frequency keeps 100 classes against 20 bins).
+    factor_names : K different strings; default "factor 0", ...
+    factor_kinds : K of "nominal" or "ordered"; default all ordered. Nominal factors stay classes.
+    active : (D,) bool; default every latent that is not constant. Inactive latents count as constant.
+    metrics : names among METRICS; default all.
+    seed : int. Draws permutations, rows, splits and the fitted predictors' own randomness.
+    n_floor_draws : int, at least 1.
+    progress : called with the name of each metric before it is computed.
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    TypeError, ValueError
+        As every metric; also for unknown metrics (the message lists the known ones) and for metrics that are not
+        defined for these data (see `defined_metrics`).
+
+    Notes
+    -----
+    DCI, explicitness and InfoMEC's explicitness fit on at most 5,000 rows, drawn once by `seed`: value, floors and
+    ceilings use the same rows of the factors.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> factors = np.indices((3, 4)).reshape(2, -1).T.repeat(50, axis=0)
+    >>> score = evaluate(factors=factors, codes=1.5 * factors, metrics=["mig"]).scores["MIG"]
+    >>> round(score.value, 6), round(score.adjusted, 6), score.floor < 0.1
+    (1.0, 1.0, True)
+    """
+    seed = check_seed(seed)
+    n_floor_draws = check_integer("n_floor_draws", n_floor_draws, least=1)
+    sample = check_inputs(
+        factors=factors, codes=codes, n_bins=n_bins, factor_bins=n_bins, factor_kinds=factor_kinds, active=active
+    )
+    names = _check_names(factor_names, n_factors=sample.n_factors)
+    chance = [sample.permuted(np.random.default_rng([seed, draw])) for draw in range(n_floor_draws)]
+    perfect = oracles(sample, seed=seed)
+    scores = {}
+    for metric, function in _check_metrics(metrics, sample).items():
+        if progress is not None:
+            progress(metric)
+        floors = [[row.value for row in _rows(function, draw, seed)] for draw in chance]
+        ceilings = [[row.value for row in _rows(function, oracle, seed)] for oracle in perfect]
+        for i, row in enumerate(_rows(function, sample, seed)):
+            scores[function.rows[i]] = _score(
+                row, [floor[i] for floor in floors], [best[i] for best in ceilings], names
+            )
+    information = estimate_information(sample)
+    return Report(scores, int(sample.active.sum()), information.occupancy, information.mi, information.entropy, names)
+
+
+def _score(row: Row, floors: list[float], ceilings: list[float], names: tuple[str, ...]) -> Score:
+    floor = float(np.mean(floors))
+    floor_std = float(np.std(floors, ddof=1)) if len(floors) > 1 else 0.0
+    ceiling = max(ceilings) if ceilings else None
+    adjusted = None
+    if ceiling is not None and ceiling - floor >= MIN_RANGE:
+        adjusted = (row.value - floor) / (ceiling - floor)
+    per_factor = None
+    if row.per_factor is not None:
+        per_factor = dict(zip(names, map(float, row.per_factor), strict=True))
+    return Score(row.value, floor, floor_std, ceiling, adjusted, per_factor)

@@ -1,0 +1,50 @@
+"""IRS: interventional robustness score of Suter et al."""
+
+import numpy as np
+
+from ._metric import Row, mean_over_latents, metric
+from ._rows import rows_of_repeated_levels, sort_levels
+from ._validation import Sample
+
+QUANTILE = 0.99  # of the deviations within a level, as in the published code; the maximum depends on one sample
+
+
+def irs_per_latent(sample: Sample) -> np.ndarray:
+    """(number of active latents,) largest interventional robustness over factors, in [0, 1]."""
+    codes = sample.standardised[:, sample.active]
+    if not codes.shape[1]:
+        return np.empty(0)
+    largest = np.abs(codes).max(axis=0)
+    robustness = np.empty((sample.n_factors, codes.shape[1]))
+    for k, classes in enumerate(sample.classes.T):
+        levels = sort_levels(classes)
+        rows_of_repeated_levels(levels, factor=k)
+        groups = np.split(codes[levels.order], np.cumsum(np.bincount(classes))[:-1])
+        # The inverted distribution function, unlike interpolation, does not change when every row is doubled.
+        deviations = [
+            np.quantile(np.abs(group - group.mean(axis=0)), QUANTILE, axis=0, method="inverted_cdf")
+            for group in groups
+            if len(group) >= 2
+        ]
+        robustness[k] = 1.0 - np.mean(deviations, axis=0) / largest
+    return np.clip(robustness.max(axis=0), 0.0, 1.0)
+
+
+@metric("IRS", factors=2, repeated_levels=1)
+def irs(sample: Sample) -> Row:
+    """Interventional robustness: with its factor fixed, does a latent stay constant while the other factors vary?
+
+    Codes are not binned, and nothing is drawn.
+
+    Returns
+    -------
+    float in [0, 1], mean over active latents of the best factor's 1 - deviation; 0 if none is active.
+
+    Notes
+    -----
+    Suter et al. 2019, "Robustly Disentangled Causal Mechanisms". The deviation of latent j under factor k is the 0.99
+    quantile of |z_j - mean of its level|, mean over the levels of k that have two rows, over the largest
+    |z_j - mean of all|. The published code weights latents by that largest deviation, which excludes collapsed ones but
+    makes the score depend on the unit of each latent; here inactive latents are pruned and the others count alike.
+    """
+    return mean_over_latents(irs_per_latent(sample))

@@ -1,0 +1,127 @@
+"""The decorator of all metrics: each is written as a function of a checked `Sample` and called with arrays.
+
+@metric("MIG", latents=2, bins_codes=True)
+def mig(sample: Sample) -> Row: ...
+
+mig(factors=factors, codes=codes, factor_bins=20)  # a float
+"""
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ._validation import Sample, check_inputs, check_integer, check_seed
+
+N_BINS = "n_bins : int, at least 2. Equal-width bins per latent, between its minimum and maximum.\n"
+PARAMETERS = """Parameters
+----------
+factors : (N, K) int, level of every factor, at least 2 levels each. K >= {0}, N >= {2}.
+codes : (N, D) float, one column per latent. D >= {1}.
+{n_bins}factor_bins : int or None. Bin every ordered factor with more levels than this; None uses levels as classes.
+factor_kinds : K of "nominal" or "ordered"; default all ordered. A nominal factor is never binned.
+active : (D,) bool; default every latent that is not constant. Inactive latents count as constant.
+"""
+RAISES = """Raises
+------
+TypeError
+    If `factors` is not of an integer type (factors and codes were swapped), or a count is not an integer.
+ValueError
+    If a shape, a length, a level or a code is not as described above{repeated}.
+"""
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One number of a metric, and where it is a mean over factors the (K,) values of all factors."""
+
+    value: float
+    per_factor: np.ndarray | None = None
+
+
+def mean_over_factors(per_factor: np.ndarray) -> Row:
+    return Row(float(per_factor.mean()), per_factor)
+
+
+def mean_over_latents(per_latent: np.ndarray) -> Row:
+    """Mean over latents; 0 without any (the code has no active latent)."""
+    return Row(float(np.mean(per_latent)) if len(per_latent) else 0.0)
+
+
+def metric(
+    *rows: str,
+    factors: int = 1,
+    latents: int = 1,
+    n_rows: int = 2,
+    repeated_levels: int = 0,
+    bins_codes: bool = False,
+    returns: Any = float,
+) -> Callable[[Callable], Callable]:
+    """Make a public metric of plain arrays from `compute(sample, **options)`.
+
+    Parameters
+    ----------
+    rows : names of the metric's rows in a report.
+    factors, latents, n_rows : least numbers for which the metric is defined.
+    repeated_levels : number of levels of every factor that need at least two rows.
+    bins_codes : whether the metric has the parameter `n_bins`.
+    returns : type of the result. `compute` returns a Row for float, a tuple of Rows for a tuple.
+
+    Returns
+    -------
+    Decorator. The public function has the keyword-only parameters of `check_inputs` followed by the options of
+    `compute`, documents them, and carries `compute`, `rows`, `needs` and `repeated_levels` for `evaluate`.
+    """
+
+    def decorate(compute: Callable) -> Callable:
+        shared = inspect.signature(check_inputs).parameters.values()
+        shared = [parameter for parameter in shared if bins_codes or parameter.name != "n_bins"]
+        options = list(inspect.signature(compute).parameters.values())[1:]
+        signature = inspect.Signature([*shared, *options], return_annotation=returns)
+
+        @functools.wraps(compute)
+        def public(**arguments):
+            signature.bind(**arguments)
+            given = {option.name: arguments.pop(option.name) for option in options if option.name in arguments}
+            if "seed" in given:
+                given["seed"] = check_seed(given["seed"])
+            if "max_rows" in given:
+                given["max_rows"] = check_integer("max_rows", given["max_rows"], least=10)
+            sample = check_inputs(**arguments)
+            check_needs(public, sample)
+            result = compute(sample, **given)
+            if isinstance(result, Row):
+                return result.value
+            return returns(*(row.value for row in result)) if isinstance(result, tuple) else result
+
+        public.compute, public.rows, public.needs = compute, rows, (factors, latents, n_rows)
+        public.repeated_levels = repeated_levels
+        public.__signature__ = signature
+        public.__doc__ = _complete(public, bins_codes=bins_codes)
+        return public
+
+    return decorate
+
+
+def _complete(function: Callable, *, bins_codes: bool) -> str:
+    """Add to a docstring the sections that all metrics share: Parameters before Returns, Raises before Notes."""
+    n = function.repeated_levels
+    repeated = f", or fewer than {n} levels of a factor have two rows" if n else ""
+    start, notes, rest = inspect.cleandoc(function.__doc__).partition("Notes\n-----\n")
+    start, returns, result = start.partition("Returns\n-------\n")
+    parameters = PARAMETERS.format(*function.needs, n_bins=N_BINS if bins_codes else "")
+    raises = RAISES.format(repeated=repeated)
+    return f"{start}{parameters}\n{returns}{result.rstrip()}\n\n{raises}\n{notes}{rest}".rstrip()
+
+
+def check_needs(function: Callable, sample: Sample) -> None:
+    """Refuse fewer factors, latents or rows than a metric needs."""
+    sizes = {"factors": sample.n_factors, "latents": sample.n_latents, "rows": len(sample.codes)}
+    for (what, found), least in zip(sizes.items(), function.needs, strict=True):
+        if found < least:
+            raise ValueError(
+                f"{function.__name__} needs at least {least} {what}, found {found}; leave this score out for these data"
+            )

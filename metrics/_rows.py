@@ -1,0 +1,88 @@
+"""Choice of rows: those that a predictor is fitted to and tested on, and those that share a level of a factor."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from ._validation import Sample
+
+MAX_ROWS = 5000
+N_TRAIN, N_TEST = 1000, 500  # points per factor of the BetaVAE and FactorVAE scores
+BATCH_SIZE = 64
+
+
+class Levels(NamedTuple):
+    """Rows of one factor sorted by level; the level of row i occupies order[start[i] : start[i] + count[i]]."""
+
+    order: np.ndarray
+    start: np.ndarray
+    count: np.ndarray
+    rank: np.ndarray  # place of every row within its level
+
+
+def sort_levels(classes: np.ndarray) -> Levels:
+    counts = np.bincount(classes)
+    start = (np.cumsum(counts) - counts)[classes]
+    order = np.argsort(classes, kind="stable")
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    return Levels(order, start, counts[classes], rank - start)
+
+
+def rows_of_repeated_levels(levels: Levels, *, factor: int) -> np.ndarray:
+    """Indices of the rows whose level has another row. A level with a single row shows no variation of other factors.
+
+    Raises
+    ------
+    ValueError
+        If every level has a single row.
+    """
+    rows = np.flatnonzero(levels.count >= 2)
+    if not len(rows):
+        raise ValueError(
+            f"factors: expected a level with at least two rows in column {factor}, found "
+            f"{len(levels.count)} levels in {len(levels.count)} rows; bin it with factor_bins"
+        )
+    return rows
+
+
+def draw_points(sample: Sample, draw: Callable, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw the points of the BetaVAE or FactorVAE score: (K, N_TRAIN, ...) to fit and (K, N_TEST, ...) held out.
+
+    `draw(codes, levels, rows, n_points, generator)` returns points that share a level of one factor; `codes` are the
+    standardised active latents.
+    """
+    codes = sample.standardised[:, sample.active]
+    points = []
+    for k, classes in enumerate(sample.classes.T):
+        levels = sort_levels(classes)
+        rows = rows_of_repeated_levels(levels, factor=k)
+        points.append(draw(codes, levels, rows, N_TRAIN + N_TEST, np.random.default_rng([seed, k])))
+    return tuple(np.split(np.stack(points), [N_TRAIN], axis=1))
+
+
+def fitted_rows(n_rows: int, *, seed: int, max_rows: int) -> np.ndarray:
+    """Indices, in random order, of the rows used for fit and test together."""
+    return np.random.default_rng(seed).permutation(n_rows)[:max_rows]
+
+
+def stratified_split(classes: np.ndarray, *, factor: int) -> tuple[np.ndarray, np.ndarray]:
+    """Split rows in random order into positions fitted and held out.
+
+    A fifth of every level, and at least one row of a level with two, is held out.
+
+    Raises
+    ------
+    ValueError
+        If fewer than two levels have two rows: none could be both fitted and held out.
+    """
+    counts = np.bincount(classes)
+    n_held_out = np.where(counts >= 2, np.maximum(counts // 5, 1), 0)
+    if np.count_nonzero(n_held_out) < 2:
+        raise ValueError(
+            f"factors: expected at least two levels with two rows each in column {factor}, found "
+            f"{np.count_nonzero(n_held_out)} among {len(classes)} rows; bin it with factor_bins"
+        )
+    held_out = sort_levels(classes).rank < n_held_out[classes]
+    return np.flatnonzero(~held_out), np.flatnonzero(held_out)

@@ -1,0 +1,102 @@
+"""UDR: agreement between models trained from different seeds. Needs no factors."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ._validation import check_codes
+
+SIMILARITIES = ("spearman", "lasso")
+LASSO_PENALTY = 0.1
+
+
+def _similarity(codes_a: np.ndarray, codes_b: np.ndarray, similarity: str) -> np.ndarray:
+    """(D_a, D_b) in [0, 1]: rank correlation, or the weights of a sparse linear fit of b from a."""
+    if similarity == "spearman":
+        return np.abs(codes_a.T @ codes_b) / len(codes_a)
+    from sklearn.linear_model import Lasso
+
+    # Cyclic descent is not random, but without a seed scikit-learn draws from the global generator.
+    lasso = Lasso(alpha=LASSO_PENALTY, precompute=True, random_state=0)
+    weights = [lasso.fit(codes_a, target).coef_.copy() for target in codes_b.T]
+    return np.minimum(np.abs(np.stack(weights, axis=1)), 1.0)
+
+
+def relative_strength(similarity: np.ndarray) -> float:
+    """Agreement of two models from the (D_a, D_b) similarity of their active latents; 0 if either has none."""
+    if not similarity.size:
+        return 0.0
+    total = 0.0
+    for matrix in (similarity, similarity.T):
+        weight = matrix.sum(axis=0)
+        total += np.sum(matrix.max(axis=0) ** 2 / np.where(weight > 0.0, weight, 1.0))
+    return float(min(total / sum(similarity.shape), 1.0))
+
+
+def udr_per_model(
+    *, codes: Sequence[np.ndarray], active: Sequence[np.ndarray] | None = None, similarity: str = "spearman"
+) -> np.ndarray:
+    """Unsupervised disentanglement ranking of every model; parameters and errors are those of `udr`.
+
+    Returns
+    -------
+    (M,) float in [0, 1], for each model the median of its agreement with the others.
+    """
+    from scipy.stats import rankdata
+
+    if similarity not in SIMILARITIES:
+        raise ValueError(f"similarity: expected one of {SIMILARITIES}, found {similarity!r}")
+    if isinstance(codes, np.ndarray) or len(codes) < 2:
+        raise ValueError(
+            "codes: expected a list of at least 2 arrays (N, D), one per trained model, found "
+            f"{'one array' if isinstance(codes, np.ndarray) else len(codes)}"
+        )
+    if active is None:
+        active = [None] * len(codes)
+    if len(active) != len(codes):
+        raise ValueError(f"active: expected {len(codes)} masks, one per model, found {len(active)}")
+    prepared = []
+    for model, (table, mask) in enumerate(zip(codes, active, strict=True)):
+        table, mask = check_codes(table, mask)
+        if len(table) < 2 or len(table) != len(codes[0]):
+            raise ValueError(
+                f"codes: expected the same 2 or more rows for every model, found {len(table)} for model "
+                f"{model} and {len(codes[0])} for model 0; encode the same samples with each"
+            )
+        table = table[:, mask]
+        if similarity == "spearman":
+            table = rankdata(table, axis=0)
+        table = table - table.mean(axis=0)
+        prepared.append(table / table.std(axis=0))
+    pairs = [[relative_strength(_similarity(a, b, similarity)) for b in prepared if b is not a] for a in prepared]
+    return np.median(pairs, axis=1)
+
+
+def udr(
+    *, codes: Sequence[np.ndarray], active: Sequence[np.ndarray] | None = None, similarity: str = "spearman"
+) -> float:
+    """Unsupervised disentanglement ranking: do models trained from different seeds find the same latents?
+
+    Parameters
+    ----------
+    codes : M >= 2 arrays (N, D_m), the same N samples encoded by each model.
+    active : M masks (D_m,) bool; default every latent that is not constant. Inactive latents are left out.
+    similarity : "spearman" (rank correlation) or "lasso" (weights of a sparse linear fit, penalty 0.1).
+
+    Returns
+    -------
+    float in [0, 1], mean over models of `udr_per_model`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For fewer than two models, rows that differ, NaN or infinite codes, an unknown similarity.
+
+    Notes
+    -----
+    Duan et al. 2020, "Unsupervised Model Selection for Variational Disentangled Representation Learning", who define
+    both similarities R_ab. A pair of models scores the mean over all their active latents of max R^2 / sum R, and a
+    model the median over its pairs. Spearman is the default: it has no penalty to tune, is unchanged by monotone maps
+    of a latent, and scores 1 for equal latents in another order, where the penalty limits the lasso to 0.9.
+    """
+    return float(udr_per_model(codes=codes, active=active, similarity=similarity).mean())
