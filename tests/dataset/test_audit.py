@@ -8,7 +8,7 @@ import pytest
 from conftest import GRID
 
 import create
-from metrics.estimation import bin_levels as scored_levels
+from metrics._validation import bin_levels as scored_levels
 from syntone.dataset import audit
 from syntone.dataset.file import load_npz, save_npz
 from syntone.features.filters import mel_points

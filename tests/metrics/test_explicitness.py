@@ -1,0 +1,81 @@
+"""Explicitness, its logistic fits and the rows that they use."""
+
+import numpy as np
+import pytest
+from metrics_cases import sample_of
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss, roc_auc_score
+
+import metrics
+from metrics._explicitness import logistic_fits
+from metrics._rows import fitted_rows, stratified_split
+
+
+def test_split_is_stratified_and_disjoint():
+    classes = np.random.default_rng(0).permutation(np.repeat([0, 1, 2, 3], [50, 7, 2, 1]))
+    fitted, held_out = stratified_split(classes, factor=0)
+    np.testing.assert_array_equal(np.sort(np.concatenate([fitted, held_out])), np.arange(60))
+    np.testing.assert_array_equal(np.bincount(classes[held_out], minlength=4), [10, 1, 1, 0])
+
+
+def test_split_refuses_what_cannot_be_held_out():
+    factors = np.stack([np.arange(20), np.arange(20) % 2], axis=1)
+    codes = np.random.default_rng(0).random((20, 2))
+    for score in (metrics.explicitness, metrics.infomec):
+        with pytest.raises(ValueError, match=r"two levels with two rows each in column 0, found 0 .*factor_bins"):
+            score(factors=factors, codes=codes)
+    assert 0.0 <= metrics.explicitness(factors=factors, codes=codes, factor_bins=2) <= 1.0
+
+
+def test_fitted_rows():
+    rows = fitted_rows(100, seed=1, max_rows=30)
+    assert len(set(rows.tolist())) == 30
+    np.testing.assert_array_equal(rows, fitted_rows(100, seed=1, max_rows=30))
+    assert sorted(fitted_rows(20, seed=0, max_rows=30)) == list(range(20))
+
+
+@pytest.mark.parametrize("newton_limit", [0, 1000], ids=["lbfgs", "newton"])
+@pytest.mark.parametrize("n_levels", [2, 5])
+def test_logistic_fit_against_scikit_learn(n_levels, newton_limit, monkeypatch):
+    """AUC and cross-entropy of the same fit by either solver. 2e-3: they stop at a gradient of 1e-4."""
+    monkeypatch.setattr("metrics._explicitness.NEWTON_LIMIT", newton_limit)
+    generator = np.random.default_rng(0)
+    factors = generator.integers(n_levels, size=(900, 1))
+    codes = factors + generator.standard_normal((900, 9))
+    sample = sample_of(factors, codes)
+    (obtained,) = logistic_fits(sample, seed=4, max_rows=5000)
+
+    rows = fitted_rows(900, seed=4, max_rows=5000)
+    z, v = sample.standardised[rows], factors[rows, 0]
+    fitted, held_out = stratified_split(v, factor=0)
+    model = LogisticRegression(C=100.0, tol=1e-6, max_iter=5000).fit(z[fitted], v[fitted])
+    p = model.predict_proba(z[held_out])
+    auc = np.mean([roc_auc_score(v[held_out] == level, p[:, level]) for level in range(n_levels)])
+    assert obtained.auc == pytest.approx(auc, abs=2e-3)
+    assert obtained.cross_entropy == pytest.approx(log_loss(v[held_out], p, labels=range(n_levels)), abs=2e-3)
+
+
+def test_shared_fits_are_kept_by_seed_and_rows(monkeypatch):
+    """One sample keeps its fits; another seed or number of rows is another fit, of no more rows than asked for."""
+    generator = np.random.default_rng(0)
+    factors = generator.integers(3, size=(300, 1))
+    sample = sample_of(factors, factors + generator.standard_normal((300, 2)))
+    keys = [{"seed": seed, "max_rows": n} for seed, n in [(0, 5000), (1, 5000), (0, 100)]]
+    kept = [logistic_fits(sample, **key)[0] for key in keys]
+    assert len({fit.cross_entropy for fit in kept}) == 3
+    assert [logistic_fits(sample, **key)[0] for key in keys] == kept
+    n_fitted = []
+    monkeypatch.setattr(
+        "metrics._explicitness._logistic_fit", lambda codes, classes, factor: n_fitted.append(len(codes))
+    )
+    logistic_fits(sample, seed=2, max_rows=100)
+    assert n_fitted == [100]
+
+
+def test_explicitness_is_linear():
+    """Parity of two latents is a function of the codes, but not a linear one."""
+    factors = np.random.default_rng(0).integers(2, size=(2000, 2))
+    parity = factors.sum(axis=1, keepdims=True) % 2
+    # 200 held out of each class: 2 AUC - 1 deviates by 2 sqrt(401 / (12 * 200 * 200)) = 0.058 from 0
+    assert metrics.explicitness(factors=parity, codes=factors.astype(float)) < 5 * 0.058
+    assert metrics.explicitness(factors=factors, codes=factors @ np.array([[1.0, 0.5], [-0.5, 1.0]])) == 1.0
