@@ -1,22 +1,21 @@
-"""Figures: arrays in, files out. Nothing here sees a model, draws a random number or touches pyplot's global state.
+"""Figures: arrays in, a matplotlib Figure out; `png` and `tone_gif` give bytes. pyplot's global state is not touched.
 
-Conventions: waves (T,), linear amplitude; mel spectrograms (M, L), dB; every picture of one figure shares its colour scale.
+Conventions: waves (T,), linear amplitude; mel spectrograms (M, L), dB; all images of a figure share a colour scale.
 """
 
 import math
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from io import BytesIO
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
-
-from syntone.files import atomic_write
+from PIL import Image
 
 ORIGINAL, MODEL = "#1f4e79", "#d9601a"
 COLOURS = "magma"
@@ -26,28 +25,39 @@ TICKS_HZ = (250, 500, 1000, 2000, 4000, 8000, 16000)
 
 @dataclass(frozen=True)
 class Scale:
-    """What the axes of a figure mean: Hz, samples, centre of every mel band in Hz, colour range in dB, and what 0 dB is."""
+    """Axes of a figure: sample rate in Hz, hop in samples, centres of the mel bands in Hz, colour range in dB."""
 
     sample_rate: int
     hop: int
     band_hz: np.ndarray
     db_min: float
     db_max: float
-    zero_db: str
+    zero_db: str  # what 0 dB is, in words
 
 
 @dataclass(frozen=True)
 class Sound:
-    """One tone to draw: wave (T,), mel (M, L) in dB, and a label."""
+    """One sound to draw and to hear.
+
+    wave : (T,), linear amplitude
+    mel : (M, L), dB
+    label : what it is, in words
+    kind : "original", "reconstruction", "sample" or "traversal"; empty where there is only one kind
+    name : of its WAV file, without the ending
+    """
 
     wave: np.ndarray
     mel: np.ndarray
     label: str
+    kind: str = ""
+    name: str = ""
 
 
-def save_figure(path: str | Path, figure: Figure) -> None:
-    with atomic_write(path) as handle:
-        figure.savefig(handle, format="png", dpi=DPI)
+def png(figure: Figure) -> bytes:
+    """Encode a figure as PNG."""
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI)
+    return buffer.getvalue()
 
 
 def spectrum_db(wave: np.ndarray, *, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
@@ -84,7 +94,7 @@ def _draw_spectrum(axes: Axes, sounds: Sequence[Sound], colours: Sequence[str], 
     axes.grid(alpha=0.3)
 
 
-def _draw_mel(axes: Axes, mel: np.ndarray, *, scale: Scale, hz_ticks: bool = True):
+def _draw_mel(axes: Axes, mel: np.ndarray, *, scale: Scale, hz_ticks: bool = True) -> AxesImage:
     frame = scale.hop / scale.sample_rate  # frame k is centred on k hops
     image = axes.imshow(
         mel,
@@ -103,92 +113,129 @@ def _draw_mel(axes: Axes, mel: np.ndarray, *, scale: Scale, hz_ticks: bool = Tru
     return image
 
 
-def _colour_bar(figure: Figure, image, axes, *, scale: Scale, fraction: float = 0.03, **shape) -> None:
-    figure.colorbar(
-        image, ax=axes, label=f"mel level (dB, 0 dB: {scale.zero_db})", fraction=fraction, pad=0.02, **shape
+def _grid(
+    n_rows: int,
+    n_columns: int,
+    *,
+    panel: tuple[float, float],
+    gap: tuple[float, float],
+    left: float = 0.75,
+    right: float = 1.1,
+    bottom: float = 0.5,
+    top: float = 0.75,
+) -> tuple[Figure, np.ndarray]:
+    """A figure and its axes (n_rows, n_columns), panels of equal size; all lengths in inches.
+
+    A constrained layout would measure every text, which takes longer than drawing.
+    """
+    width = left + right + n_columns * panel[0] + (n_columns - 1) * gap[0]
+    height = bottom + top + n_rows * panel[1] + (n_rows - 1) * gap[1]
+    figure = Figure(figsize=(width, height))
+    place = {"left": left / width, "right": 1 - right / width, "bottom": bottom / height, "top": 1 - top / height}
+    spaces = {"wspace": gap[0] / panel[0], "hspace": gap[1] / panel[1]}
+    return figure, figure.subplots(n_rows, n_columns, squeeze=False, gridspec_kw=place | spaces)
+
+
+def _finish(figure: Figure, image: AxesImage, *, scale: Scale, title: str, fontsize: int = 12) -> Figure:
+    """Add title and colour bar to a figure of `_grid`."""
+    width, height = figure.get_size_inches()
+    right, middle = image.axes.get_position().x1, (figure.subplotpars.bottom + figure.subplotpars.top) / 2
+    length = min(figure.subplotpars.top - figure.subplotpars.bottom, 5 / height)
+    axes = figure.add_axes((right + 0.15 / width, middle - length / 2, 0.15 / width, length))
+    label = f"mel level (dB, 0 dB: {scale.zero_db})" if height > 4 else "mel level (dB)"
+    figure.colorbar(image, cax=axes, label=label)
+    figure.suptitle(title, y=1 - 0.15 / height, va="top", fontsize=fontsize)
+    return figure
+
+
+def _draw_sounds(axes: Sequence[Axes], sounds: Sequence[Sound], colours: Sequence[str], *, scale: Scale) -> AxesImage:
+    """Spectra of one or two sounds overlaid, and the mel spectrogram of each: 1 + len(sounds) axes."""
+    _draw_spectrum(axes[0], sounds, colours, scale=scale)
+    for panel, sound in zip(axes[1:], sounds):
+        image = _draw_mel(panel, sound.mel, scale=scale)
+        if len(sounds) > 1:
+            panel.set_title(sound.kind, fontsize=10)
+    return image
+
+
+def tones_figure(
+    rows: Sequence[Sequence[Sequence[Sound]]], *, scale: Scale, title: str, colours: Sequence[str] = (ORIGINAL, MODEL)
+) -> Figure:
+    """Waveform (a few periods), spectrum and mel spectrogram of sounds.
+
+    The waveform of a reconstruction has phases of its own: a mel spectrogram has none.
+
+    Parameters
+    ----------
+    rows : each row holds groups, drawn beside each other; a group holds one sound, or two drawn over each other
+    colours : of the sounds of a group
+    """
+    n_groups, n_sounds = len(rows[0]), len(rows[0][0])
+    figure, grid = _grid(
+        len(rows), n_groups * (2 + n_sounds), panel=(3.1 if n_groups == 1 else 2.0, 1.85), gap=(0.75, 0.55)
     )
-
-
-def reconstruction_figure(
-    path: str | Path, originals: Sequence[Sound], reconstructions: Sequence[Sound], *, scale: Scale, title: str
-) -> None:
-    """Rows of tones: waveform and spectrum of both overlaid, mel spectrogram of each. The phases of a reconstruction are
-    its own: a mel spectrogram has none."""
-    n_rows = len(originals)
-    figure = Figure(figsize=(16, 0.8 + 2.4 * n_rows), layout="constrained")
-    grid = figure.subplots(n_rows, 4, squeeze=False)
-    for axes, original, rebuilt in zip(grid, originals, reconstructions):
-        pair = (original, rebuilt)
-        _draw_wave(axes[0], pair, (ORIGINAL, MODEL), scale=scale)
-        _draw_spectrum(axes[1], pair, (ORIGINAL, MODEL), scale=scale)
-        _draw_mel(axes[2], original.mel, scale=scale)
-        image = _draw_mel(axes[3], rebuilt.mel, scale=scale)
-        axes[0].set_title(original.label, fontsize=10)
-        axes[2].set_title("original", fontsize=10)
-        axes[3].set_title(rebuilt.label, fontsize=10)
-    for axes, label in zip(grid[-1], ("time (ms)", "frequency (Hz)", "time (s)", "time (s)")):
+    for line, groups in zip(grid, rows):
+        for axes, sounds in zip(np.split(line, n_groups), groups):
+            _draw_wave(axes[0], sounds, colours, scale=scale)
+            axes[0].set_title(sounds[0].label, fontsize=10)
+            image = _draw_sounds(axes[1:], sounds, colours, scale=scale)
+    for axes, label in zip(grid[-1], ("time (ms)", "frequency (Hz)", *n_sounds * ["time (s)"]) * n_groups):
         axes.set_xlabel(label)
-    grid[0, 1].legend(grid[0, 1].lines, ("original", "reconstruction"), loc="upper right", fontsize=8)
-    _colour_bar(figure, image, list(grid[:, 3]), scale=scale)
-    figure.suptitle(title)
-    save_figure(path, figure)
+    if n_sounds > 1:
+        grid[0, 1].legend(grid[0, 1].lines, [sound.kind for sound in rows[0][0]], loc="upper right", fontsize=8)
+    return _finish(figure, image, scale=scale, title=title)
 
 
-def sample_figure(path: str | Path, samples: Sequence[Sound], *, scale: Scale, title: str) -> None:
-    """Rows of decoded samples: waveform, spectrum, mel spectrogram."""
-    n_rows = len(samples)
-    figure = Figure(figsize=(13, 0.8 + 2.4 * n_rows), layout="constrained")
-    grid = figure.subplots(n_rows, 3, squeeze=False)
-    for axes, sample in zip(grid, samples):
-        _draw_wave(axes[0], [sample], [MODEL], scale=scale)
-        _draw_spectrum(axes[1], [sample], [MODEL], scale=scale)
-        image = _draw_mel(axes[2], sample.mel, scale=scale)
-        axes[0].set_title(sample.label, fontsize=10)
-    for axes, label in zip(grid[-1], ("time (ms)", "frequency (Hz)", "time (s)")):
-        axes.set_xlabel(label)
-    _colour_bar(figure, image, list(grid[:, 2]), scale=scale)
-    figure.suptitle(title)
-    save_figure(path, figure)
+def tone_gif(
+    frames: Sequence[Sequence[Sound]], *, scale: Scale, title: str, colours: Sequence[str] = (ORIGINAL, MODEL)
+) -> bytes:
+    """Encode a GIF of one second per frame: spectra of one or two sounds overlaid, and the mel spectrogram of each."""
+    images = []
+    for sounds in frames:
+        figure, ((*axes,),) = _grid(1, 1 + len(sounds), panel=(2.9, 2.0), gap=(0.75, 0), top=0.8)
+        image = _draw_sounds(axes, sounds, colours, scale=scale)
+        for panel, label in zip(axes, ("frequency (Hz)", *len(sounds) * ["time (s)"])):
+            panel.set_xlabel(label)
+        if len(sounds) > 1:
+            axes[0].legend(axes[0].lines, [sound.kind for sound in sounds], loc="upper right", fontsize=7)
+        _finish(figure, image, scale=scale, title=f"{title}\n{sounds[0].label}", fontsize=11)
+        canvas = FigureCanvasAgg(figure)
+        figure.set_dpi(DPI)
+        canvas.draw()
+        images.append(Image.fromarray(np.array(canvas.buffer_rgba())[..., :3]))
+    buffer = BytesIO()
+    images[0].save(buffer, format="gif", save_all=True, append_images=images[1:], duration=1000, loop=0)
+    return buffer.getvalue()
 
 
 def traversal_figure(
-    path: str | Path, mels: np.ndarray, *, values: np.ndarray, labels: Sequence[str], scale: Scale, title: str
-) -> None:
-    """One row a latent, one column a value of it.
+    mels: np.ndarray, *, values: np.ndarray, labels: Sequence[str], scale: Scale, title: str
+) -> Figure:
+    """One row per latent, one column per value of it.
 
     Parameters
     ----------
     mels : (R, S, M, L), dB
-    values : (R, S), the value that row r's latent takes in column s
+    values : (R, S), the value of row r's latent in column s
     labels : R row labels
     """
     n_rows, n_steps = values.shape
-    figure = Figure(figsize=(1.5 + 1.35 * n_steps, 0.9 + 1.25 * n_rows), layout="constrained")
-    grid = figure.subplots(n_rows, n_steps, squeeze=False)
-    for r in range(n_rows):
-        for s in range(n_steps):
-            axes = grid[r, s]
+    figure, grid = _grid(n_rows, n_steps, panel=(1.2, 1.08), gap=(0.1, 0.2), left=0.9, right=1.0, top=0.55)
+    for r, line in enumerate(grid):
+        for s, axes in enumerate(line):
             image = _draw_mel(axes, mels[r, s], scale=scale, hz_ticks=s == 0)
             axes.set_title(f"{values[r, s]:+.2f}", fontsize=8, pad=2)
-            if s:
-                axes.set_yticks([])
-            else:
-                axes.tick_params(axis="y", labelsize=6)
-                axes.set_ylabel(labels[r] + "\nHz", fontsize=9)
-            if r < n_rows - 1:
-                axes.set_xticks([])
-            else:
-                axes.tick_params(axis="x", labelsize=6)
-                axes.set_xlabel("s", fontsize=8)
-    _colour_bar(figure, image, list(grid.ravel()), scale=scale)
-    figure.suptitle(title, fontsize=10)
-    save_figure(path, figure)
+            axes.tick_params(
+                labelsize=6, left=s == 0, labelleft=s == 0, bottom=r == n_rows - 1, labelbottom=r == n_rows - 1
+            )
+        line[0].set_ylabel(labels[r] + "\nHz", fontsize=9)
+    for axes in grid[-1]:
+        axes.set_xlabel("s", fontsize=8)
+    return _finish(figure, image, scale=scale, title=title, fontsize=10)
 
 
-def information_figure(
-    path: str | Path, shares: np.ndarray, *, factors: Sequence[str], latents: Sequence[str], title: str
-) -> None:
-    """Heat map of I_kj / H_k with the two most informative latents of each factor framed and their gap beside the row.
+def information_figure(shares: np.ndarray, *, factors: Sequence[str], latents: Sequence[str], title: str) -> Figure:
+    """Heat map of I_kj / H_k; frames mark the two most informative latents of each factor, whose gap is beside the row.
 
     Parameters
     ----------
@@ -199,62 +246,32 @@ def information_figure(
     figure = Figure(figsize=(4.0 + 0.8 * n_latents, 1.9 + 0.7 * n_factors), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    for k in range(n_factors):
-        for j in range(n_latents):
-            axes.text(
-                j,
-                k,
-                f"{shares[k, j]:.2f}",
-                ha="center",
-                va="center",
-                fontsize=9,
-                color="white" if shares[k, j] > 0.6 else "black",
-            )
-        first, second = np.argsort(-shares[k], kind="stable")[:2] if n_latents > 1 else (0, None)
-        for j, style in ((first, "-"), (second, ":")):
-            if j is not None:
-                axes.add_patch(
-                    Rectangle(
-                        (j - 0.47, k - 0.46), 0.94, 0.92, fill=False, edgecolor=MODEL, linewidth=2, linestyle=style
-                    )
-                )
-        gap = shares[k, first] - (shares[k, second] if second is not None else 0.0)
+    for (k, j), share in np.ndenumerate(shares):
+        colour = "white" if share > 0.6 else "black"
+        axes.text(j, k, f"{share:.2f}", ha="center", va="center", fontsize=9, color=colour)
+    for k, row in enumerate(shares):
+        best = np.argsort(-row, kind="stable")[:2]
+        for j, style in zip(best, ("-", ":")):
+            frame = {"fill": False, "edgecolor": MODEL, "linewidth": 2, "linestyle": style}
+            axes.add_patch(Rectangle((j - 0.47, k - 0.46), 0.94, 0.92, **frame))
+        gap = row[best[0]] - row[best[1:]].sum()  # with one latent there is no second
         axes.text(n_latents - 0.4, k, f"gap {gap:.3f}", ha="left", va="center", fontsize=9, color=MODEL)
     axes.set_xticks(range(n_latents), latents, fontsize=8)
     axes.set_yticks(range(n_factors), factors)
     axes.set_xlabel("latents by mean KL")
     figure.colorbar(image, ax=axes, label="mutual information / H(factor)", pad=0.12)
     figure.suptitle(title, fontsize=10)
-    save_figure(path, figure)
-
-
-def dataset_figure(path: str | Path, rows: Sequence[Sequence[Sound]], *, scale: Scale, title: str) -> None:
-    """Tones of a dataset: a few periods, spectrum and mel spectrogram of each; sounds of one row stand beside each other."""
-    n_columns = len(rows[0])
-    figure = Figure(figsize=(8.2 * n_columns, 0.8 + 2.3 * len(rows)), layout="constrained")
-    grid = figure.subplots(len(rows), 3 * n_columns, squeeze=False)
-    for line, sounds in zip(grid, rows):
-        for panels, sound in zip(np.split(line, n_columns), sounds):
-            _draw_wave(panels[0], [sound], [ORIGINAL], scale=scale)
-            _draw_spectrum(panels[1], [sound], [ORIGINAL], scale=scale)
-            image = _draw_mel(panels[2], sound.mel, scale=scale)
-            panels[1].set_title(sound.label, fontsize=11)
-    for axes, label in zip(grid[-1], ("time (ms)", "frequency (Hz)", "time (s)") * n_columns):
-        axes.set_xlabel(label)
-    _colour_bar(figure, image, list(grid.ravel()), scale=scale, fraction=0.01, aspect=60)
-    figure.suptitle(title, fontsize=13)
-    save_figure(path, figure)
+    return figure
 
 
 def audit_figure(
-    path: str | Path,
     factors: Sequence[dict],
     *,
     resolution_db: float,
     shares: tuple[str, dict[str, tuple[np.ndarray, np.ndarray]]],
     title: str,
-) -> None:
-    """A panel a factor with how far apart its steps are, and one with where the indistinguishable tones lie.
+) -> Figure:
+    """Panels of a dataset's audit: the size of each factor's steps, and the share of indistinguishable tones.
 
     Parameters
     ----------
@@ -262,117 +279,77 @@ def audit_figure(
     shares : an x label, and for each line its name, values and shares in [0, 1]
     """
     figure = Figure(figsize=(4.6 * (len(factors) + 1), 4.2), layout="constrained")
-    panels = figure.subplots(1, len(factors) + 1, squeeze=False)[0]
+    *panels, last = figure.subplots(1, len(factors) + 1, squeeze=False)[0]
     for axes, factor in zip(panels, factors):
-        axes.set_title(f"{factor['factor']}: largest difference over a spectrogram", fontsize=9)
         _draw_steps(axes, factor, resolution_db=resolution_db)
-    axes, (label, lines) = panels[-1], shares
+        _label(axes, title=f"{factor['factor']}: largest difference over a spectrogram")
+    label, lines = shares
     for number, (name, (values, share)) in enumerate(lines.items()):
-        axes.plot(
-            values, 100 * share, linewidth=9.0 * 0.6**number, label=name
-        )  # those that coincide show around another
-    axes.set_title("tones indistinguishable from one with other labels", fontsize=9)
-    axes.set_xlabel(label)
-    axes.set_ylabel("share of tones (%)")
-    axes.set_ylim(-3, 103)
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+        width = 9.0 * 0.6**number  # lines that coincide show around each other
+        last.plot(values, 100 * share, linewidth=width, label=name)
+    title_of = "tones indistinguishable from one with other labels"
+    _label(last, title=title_of, xlabel=label, ylabel="share of tones (%)", ylim=(-3, 103))
     figure.suptitle(title, fontsize=11)
-    save_figure(path, figure)
+    return figure
+
+
+def _label(axes: Axes, *, title: str, **properties) -> None:
+    """Add title, legend and grid, and set further properties such as xlabel."""
+    axes.set_title(title, fontsize=9)
+    axes.set(**properties)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=7)
 
 
 def _draw_steps(axes: Axes, factor: dict, *, resolution_db: float) -> None:
     """Distance in dB of every step: from each level to the next one, or of each pair of classes."""
-    steps, floor = factor["steps"], 1e-2  # dB: what lies below is drawn there
+    steps, floor = factor["steps"], 1e-2  # dB: smaller distances are drawn there
     smallest, median = (np.maximum([step[key] for step in steps], floor) for key in ("smallest_db", "median_db"))
+    limit = {"color": "black", "linestyle": "--", "label": f"resolution, {resolution_db:g} dB"}
     if factor["kind"] == "nominal":
         places = np.arange(len(steps))
         axes.barh(places, median, color=ORIGINAL, alpha=0.35, label="median over tones")
         axes.plot(smallest, places, "o", color=MODEL, label="smallest")
         axes.set_yticks(places[:40], ["\n".join(step.get("names", ())) for step in steps][:40], fontsize=7)
-        axes.axvline(resolution_db, color="black", linestyle="--", label=f"resolution, {resolution_db:g} dB")
-        axes.set_xscale("log")
-        axes.set_xlabel("dB (0.01: that or less)")
+        axes.axvline(resolution_db, **limit)
+        axes.set(xscale="log", xlabel="dB (0.01: that or less)")
     else:
         values = [step["from"] for step in steps]
         axes.plot(values, median, color=ORIGINAL, marker=".", markersize=4, label="median over tones")
         axes.plot(values, smallest, color=MODEL, marker=".", markersize=4, linestyle="none", label="smallest")
-        axes.axhline(resolution_db, color="black", linestyle="--", label=f"resolution, {resolution_db:g} dB")
-        axes.set_yscale("log")
-        axes.set_ylabel("dB (0.01: that or less)")
-        axes.set_xlabel(f"{factor['label']}, from each level to the next")
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=7)
+        axes.axhline(resolution_db, **limit)
+        label = f"{factor['label']}, from each level to the next"
+        axes.set(yscale="log", ylabel="dB (0.01: that or less)", xlabel=label)
 
 
-def tone_gif(
-    path: str | Path, frames: Sequence[Sequence[Sound]], *, scale: Scale, title: str, seconds_per_frame: float = 1.0
-) -> None:
-    """An animation with one or two sounds a frame: their spectra overlaid and the mel spectrogram of each."""
-    from matplotlib.animation import PillowWriter
+def training_curves(history: dict[str, list[float]], *, title: str) -> Figure:
+    """Training and validation values of every loss term by epoch, one panel per term.
 
-    n_sounds = len(frames[0])
-    figure = Figure(figsize=(4.6 + 3.2 * n_sounds, 3.3), layout="constrained")
-    FigureCanvasAgg(figure)
-    writer = PillowWriter(fps=1 / seconds_per_frame)
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=Path(path).parent, prefix=".") as folder:  # a full disk is that of the target
-        drawn = Path(folder) / "drawn.gif"  # the writer takes names only, and goes by their end
-        with writer.saving(figure, str(drawn), dpi=DPI):
-            for sounds in frames:
-                figure.clear()
-                axes = figure.subplots(1, 1 + n_sounds, width_ratios=(1.4, *[1] * n_sounds))
-                colours = (ORIGINAL, MODEL) if n_sounds == 2 else (MODEL,)
-                _draw_spectrum(axes[0], sounds, colours, scale=scale)
-                axes[0].set_xlabel("frequency (Hz)")
-                if n_sounds == 2:
-                    axes[0].legend(axes[0].lines, ("original", "reconstruction"), loc="upper right", fontsize=7)
-                for panel, sound in zip(axes[1:], sounds):
-                    image = _draw_mel(panel, sound.mel, scale=scale)
-                    panel.set_title(sound.label, fontsize=9)
-                    panel.set_xlabel("time (s)")
-                figure.colorbar(image, ax=axes[-1], label="mel level (dB)")
-                figure.suptitle(title, fontsize=11)
-                writer.grab_frame()
-        with atomic_write(path) as handle:
-            handle.write(drawn.read_bytes())
-
-
-def training_curves(path: str | Path, history: dict[str, list[float]], *, title: str) -> None:
-    """Every loss term over the epochs, training and validation, one panel a term; scores, where there are any, in one
-    panel more, at the epochs that have them."""
+    Scores, where there are any, share one more panel, at the epochs that have them.
+    """
+    epochs = np.array(history["epoch"])
     terms = [name.removeprefix("train_") for name in history if name.startswith("train_")]
     scores = [name for name in history if name.startswith("score_")]
+    n_panels = len(terms) + bool(scores)
     n_columns = min(3, len(terms))
-    n_rows = math.ceil((len(terms) + bool(scores)) / n_columns)
+    n_rows = math.ceil(n_panels / n_columns)
     figure = Figure(figsize=(4.2 * n_columns, 0.5 + 2.8 * n_rows), layout="constrained")
     grid = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
     for axes, term in zip(grid, terms):
-        for phase, colour in (("train", ORIGINAL), ("valid", MODEL)):
-            axes.plot(history["epoch"], history[f"{phase}_{term}"], color=colour, label=phase, marker=".", markersize=3)
-        axes.set_title(term, fontsize=10)
-        axes.set_xlabel("epoch")
-        axes.set_ylabel("squares" if term.startswith("cov_") else "nats per tone")  # DIPVAE's covariances have no unit
-        axes.grid(alpha=0.3)
-        if term in ("loss", "recon") and min(history[f"train_{term}"] + history[f"valid_{term}"]) > 0:
+        both = [history[f"{phase}_{term}"] for phase in ("train", "valid")]
+        for values, phase, colour in zip(both, ("train", "valid"), (ORIGINAL, MODEL)):
+            axes.plot(epochs, values, color=colour, label=phase, marker=".", markersize=3)
+        unit = "squares" if term.startswith("cov_") else "nats per tone"  # DIPVAE's covariances have no unit
+        _label(axes, title=term, xlabel="epoch", ylabel=unit)
+        if term in ("loss", "recon") and np.min(both) > 0:
             axes.set_yscale("log")
-    grid[0].legend(fontsize=8)
-    for axes in grid[len(terms) + bool(scores) :]:
-        axes.set_visible(False)
     if scores:
-        axes = grid[len(terms)]
         for name in scores:
             known = np.isfinite(history[name])
-            axes.plot(
-                np.array(history["epoch"])[known],
-                np.array(history[name])[known],
-                marker=".",
-                label=name.removeprefix("score_"),
-            )
-        axes.set_title("scores over active latents", fontsize=10)
-        axes.set_xlabel("epoch")
-        axes.set_ylim(0, 1)
-        axes.grid(alpha=0.3)
-        axes.legend(fontsize=7)
+            axes = grid[len(terms)]
+            axes.plot(epochs[known], np.array(history[name])[known], marker=".", label=name.removeprefix("score_"))
+        _label(axes, title="scores over active latents", xlabel="epoch", ylim=(0, 1))
+    for axes in grid[n_panels:]:
+        axes.set_visible(False)
     figure.suptitle(title, fontsize=11)
-    save_figure(path, figure)
+    return figure

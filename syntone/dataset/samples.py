@@ -30,9 +30,10 @@ def audit(dataset: Dataset, *, figures_dir: Path) -> None:
         f"{dataset.path.name}: {report['tones']:,} tones, {report['indistinguishable']:,} of them indistinguishable from "
         f"one with other labels; MIG can reach {report['mig_ceiling']:.3f}"
     )
-    plotting.audit_figure(
-        figure, factors, resolution_db=report["resolution_db"], title=title, shares=confused_shares(dataset, confused)
+    drawn = plotting.audit_figure(
+        factors, resolution_db=report["resolution_db"], title=title, shares=confused_shares(dataset, confused)
     )
+    write_files({figure: plotting.png(drawn)})
     print(audit_text(report))
     print(f"audit: {beside}; figure: {figure}")
 
@@ -125,10 +126,9 @@ def samples(dataset: Dataset, *, figures_dir: Path, audio_dir: Path) -> None:
     features = front_end.features(torch.from_numpy(waves))
     labels = [dataset.describe(row) for row in rows.reshape(-1)]
     sounds = sounds_of(features, front_end=front_end, labels=labels, waves=waves)
-    grid = [sounds[start : start + rows.shape[1]] for start in range(0, len(sounds), rows.shape[1])]
-    plotting.dataset_figure(
-        figures_dir / "Samples.png", grid, scale=scale_of(front_end), title=f"Tones of {dataset.path.name}"
-    )
+    grid = [[[sound] for sound in sounds[i : i + rows.shape[1]]] for i in range(0, len(sounds), rows.shape[1])]
+    figure = plotting.tones_figure(grid, scale=scale_of(front_end), title=f"Tones of {dataset.path.name}")
+    write_files({figures_dir / "Samples.png": plotting.png(figure)})
     for sound in sounds:
         name = "".join(
             letter if letter.isalnum() or letter in ".-" else "_" for letter in sound.label.replace(", ", "_")

@@ -1,14 +1,13 @@
-"""The figure of what each latent moves. Arrays in, a file out, as in plotting.py: nothing here sees a model."""
+"""The figure of what each latent moves. Arrays in, a figure out, as in syntone/figures.py: nothing here sees a model."""
 
 import textwrap
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from syntone.figures import ORIGINAL, save_figure
+from syntone.figures import ORIGINAL
 
 MAX_LATENTS = 12  # columns; more would not be legible
 MAX_CLASSES = 8
@@ -16,7 +15,6 @@ CLASS_COLOURS = ("#1f4e79", "#d9601a", "#2e8b57", "#8e44ad", "#b8860b", "#c2185b
 
 
 def controllability_figure(
-    path: str | Path,
     *,
     normalised: np.ndarray,
     cells: Sequence[Sequence[str]],
@@ -30,7 +28,7 @@ def controllability_figure(
     classes: Sequence[Sequence[str]],
     notes: Sequence[Sequence[str]],
     title: str,
-) -> None:
+) -> Figure:
     """Heat map of the change of every factor by every latent, and below it, in the same columns, what was measured along
     the traversals: a line a base tone, and for a nominal factor a line a class, its mean probability over the base tones.
 
@@ -55,8 +53,7 @@ def controllability_figure(
     )
     if not n_latents:
         figure.text(0.5, 0.2, "no latent is active, so there is nothing to move", ha="center", fontsize=12)
-        _finish(path, figure, title)
-        return
+        return _finish(figure, title)
     grid = figure.add_gridspec(1 + len(drawn), n_columns, height_ratios=[0.62 * n_factors + 0.1, *[1.6] * len(drawn)])
     head = figure.add_subplot(grid[0, :])
     _draw_map(head, normalised[:, :n_latents], cells, factors, rows_right, latents)
@@ -77,14 +74,14 @@ def controllability_figure(
                 axes.set_xlabel(latents[j].split("\n")[0], fontsize=10)
             else:
                 axes.set_xticklabels([])
-    _finish(path, figure, title)
+    return _finish(figure, title)
 
 
-def _finish(path: str | Path, figure: Figure, title: str) -> None:
-    """The title in lines that fit the width, and the file."""
+def _finish(figure: Figure, title: str) -> Figure:
+    """Add the title in lines that fit the width."""
     letters = int(9.5 * figure.get_figwidth())
     figure.suptitle("\n".join(textwrap.fill(line, letters) for line in title.split("\n")), fontsize=12)
-    save_figure(path, figure)
+    return figure
 
 
 def _draw_map(

@@ -16,6 +16,7 @@ from syntone.evaluation.controllability import N_BASES, N_STEPS, Control, contro
 from syntone.evaluation.matching import Match, Templates, loudness_patterns, make_templates, match
 from syntone.evaluation.media import Entry
 from syntone.evaluation.tables import Row
+from syntone.figures import png
 from syntone.files import write_files
 
 METRIC = "controllability"
@@ -223,8 +224,7 @@ def draw_control(control: Control, codes: evaluation.Codes, *, dataset: Dataset,
         f"at most {value:.2f}\nof its range" if seen else "not in these\nfeatures"
         for value, seen in zip(control.coverage, control.seen)
     ]
-    controllability_figure(
-        figures_dir / f"{model}_Controllability.png",
+    figure = controllability_figure(
         normalised=control.normalised,
         cells=_cells(control),
         factors=control.factors,
@@ -238,6 +238,7 @@ def draw_control(control: Control, codes: evaluation.Codes, *, dataset: Dataset,
         notes=notes,
         title=_title(control, model),
     )
+    write_files({figures_dir / f"{model}_Controllability.png": png(figure)})
 
 
 def _cells(control: Control) -> list[list[str]]:

@@ -129,13 +129,12 @@ def draw_and_sound(
     )
     decoded = sounds_of(rebuilt, front_end=front_end, labels=["reconstruction"] * len(chosen))
     every = max(1, len(chosen) // N_TONES)
-    plotting.reconstruction_figure(
-        figures_dir / f"Original_vs_Reconstructed_{name}.png",
-        originals[::every],
-        decoded[::every],
+    figure = plotting.tones_figure(
+        [[pair] for pair in zip(originals[::every], decoded[::every])],
         scale=scale,
         title=f"{name}: validation tones and their reconstructions",
     )
+    write_files({figures_dir / f"Original_vs_Reconstructed_{name}.png": plotting.png(figure)})
 
     noise = rng.standard_normal((N_FRAMES, codes.codes.shape[1]))
     samples = sounds_of(
@@ -143,12 +142,13 @@ def draw_and_sound(
         front_end=front_end,
         labels=[f"sample {i + 1} of the prior" for i in range(N_FRAMES)],
     )
-    plotting.sample_figure(
-        figures_dir / f"Generated_sample_{name}.png",
-        samples[:N_SAMPLES],
+    figure = plotting.tones_figure(
+        [[[sample]] for sample in samples[:N_SAMPLES]],
         scale=scale,
         title=f"{name}: tones decoded from z drawn from N(0, I)",
+        colours=(plotting.MODEL,),
     )
+    write_files({figures_dir / f"Generated_sample_{name}.png": plotting.png(figure)})
 
     base_row = int(rng.choice(entry.valid_rows))
     values = evaluation.traversal_values(codes.codes, n_steps=N_STEPS)
@@ -157,8 +157,7 @@ def draw_and_sound(
     walks = sounds_of(steps, front_end=front_end, labels=[""] * len(steps))
     mels = np.stack([walk.mel for walk in walks]).reshape(*moved.shape[:2], *walks[0].mel.shape)
     row_labels = [f"z{j}: {codes.kl[j]:.2f} nats" + ("" if codes.active[j] else "\n(collapsed)") for j in codes.order]
-    plotting.traversal_figure(
-        figures_dir / f"{name}_Latent_Space_Interpolation.png",
+    figure = plotting.traversal_figure(
         mels,
         values=values[codes.order],
         labels=row_labels,
@@ -166,6 +165,7 @@ def draw_and_sound(
         title=f"{name}: each row moves one latent between its 2 % and 98 % quantile, from the code of "
         f"{entry.dataset.describe(base_row)}; rows by mean KL",
     )
+    write_files({figures_dir / f"{name}_Latent_Space_Interpolation.png": plotting.png(figure)})
 
     _write_sounds(
         audio_dir,
@@ -182,18 +182,17 @@ def draw_and_sound(
     ]
     _describe_sounds(audio_dir, labels, [sample.label for sample in samples], dict(zip(codes.order, moves)))
     if animate:
-        plotting.tone_gif(
-            figures_dir / "Original_vs_Reconstructed.gif",
-            list(zip(originals, decoded)),
-            scale=scale,
-            title=f"{name}: validation tones and their reconstructions",
+        pairs = plotting.tone_gif(
+            list(zip(originals, decoded)), scale=scale, title=f"{name}: validation tones and their reconstructions"
         )
-        plotting.tone_gif(
-            figures_dir / "Generated_Samples.gif",
+        drawn = plotting.tone_gif(
             [[sample] for sample in samples],
             scale=scale,
             title=f"{name}: tones decoded from N(0, I)",
+            colours=(plotting.MODEL,),
         )
+        gifs = {"Original_vs_Reconstructed.gif": pairs, "Generated_Samples.gif": drawn}
+        write_files({figures_dir / file: data for file, data in gifs.items()})
 
 
 def draw_information(
@@ -202,13 +201,13 @@ def draw_information(
     """Write the heat map of shares (K, D), mutual information in units of the factors' entropies."""
     name, order = entry.checkpoint.model_name, codes.order
     labels = [f"z{j}\n{codes.kl[j]:.2f}" + ("" if codes.active[j] else "\n(collapsed)") for j in order]
-    plotting.information_figure(
-        figures_dir / f"{name}_Mutual_Information.png",
+    figure = plotting.information_figure(
         shares[:, order],
         factors=factors,
         latents=labels,
         title=f"{name}: share of each factor's entropy that each latent knows; framed the two that MIG compares",
     )
+    write_files({figures_dir / f"{name}_Mutual_Information.png": plotting.png(figure)})
 
 
 def _write_sounds(

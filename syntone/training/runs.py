@@ -19,7 +19,7 @@ from syntone.dataset.splits import training_split
 from syntone.errors import InputError
 from syntone.features.front_end import FrontEnd, compute_features
 from syntone.features.memory import memory_bytes, place_for
-from syntone.figures import training_curves
+from syntone.figures import png, training_curves
 from syntone.files import write_files
 from syntone.training.checkpoint import Checkpoint, check_resumable, checkpoint_path, load_checkpoint, save_checkpoint
 from syntone.training.loop import Learner, Progress, annealed_pressure, batch_sizes, history_csv, train
@@ -199,8 +199,8 @@ def save(run: Run, progress: Progress) -> None:
     as new. It is the largest, so a full disk shows before any of the three is replaced."""
 
     def beside() -> None:
-        training_curves(run.path.with_suffix(".png"), progress.history, title=run.path.stem)
-        write_files({run.path.with_suffix(".csv"): history_csv(progress.history)})
+        curves = png(training_curves(progress.history, title=run.path.stem))
+        write_files({run.path.with_suffix(".png"): curves, run.path.with_suffix(".csv"): history_csv(progress.history)})
 
     save_checkpoint(run.path, run.checkpoint(progress), beside=beside)
 
