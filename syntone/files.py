@@ -4,9 +4,7 @@ import csv
 import io
 import math
 import os
-import queue
 import shutil
-import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -118,71 +116,3 @@ def staged(folder: str | Path, *, flag: str) -> Iterator[Path]:
                 target.mkdir(exist_ok=True) if path.is_dir() else os.replace(path, target)
         finally:
             shutil.rmtree(stage)
-
-
-class WriteBehind:
-    """A file opened for writing whose large writes happen in a thread, so that what comes next is computed meanwhile.
-
-    The thread also syncs now and then: the disk works from the start, not only at the end. At most `n_waiting` buffers
-    wait, none after one of WAIT_BYTES or more, and they must not change after they were given. What goes wrong in the
-    thread is raised by the next call.
-    """
-
-    SYNC_BYTES, WAIT_BYTES = 64 * 2**20, 8 * 2**20
-
-    def __init__(self, handle: BinaryIO, *, n_waiting: int = 4) -> None:
-        self._handle, self._queue, self._fault = handle, queue.Queue(n_waiting), None
-        self._thread = threading.Thread(target=self._work, daemon=True)
-        self._thread.start()
-
-    def _work(self) -> None:
-        unsynced, sync = 0, getattr(os, "fdatasync", os.fsync)  # macOS has fsync alone
-        while (data := self._queue.get()) is not None:
-            try:
-                if self._fault is None:
-                    self._handle.write(data)
-                    unsynced += memoryview(data).nbytes
-                    if unsynced >= self.SYNC_BYTES:
-                        self._handle.flush()
-                        sync(self._handle.fileno())
-                        unsynced = 0
-            except BaseException as fault:  # raised by the thread that writes, which can do something about it
-                self._fault = fault
-            finally:
-                data = None  # a buffer that is written is not kept until the next comes
-                self._queue.task_done()
-
-    def _drain(self) -> None:
-        self._queue.join()
-        if self._fault is not None:
-            raise self._fault
-
-    def write(self, data: bytes | memoryview) -> int:
-        if self._fault is not None:
-            raise self._fault
-        n_bytes = memoryview(data).nbytes
-        self._queue.put(data)
-        if n_bytes >= self.WAIT_BYTES:
-            self._drain()
-        return n_bytes
-
-    def tell(self) -> int:
-        self._drain()
-        return self._handle.tell()
-
-    def seek(self, *where: int) -> int:
-        self._drain()
-        return self._handle.seek(*where)
-
-    def flush(self) -> None:
-        self._drain()
-        self._handle.flush()
-
-    def __enter__(self) -> "WriteBehind":
-        return self
-
-    def __exit__(self, kind, *rest) -> None:
-        self._queue.put(None)
-        self._thread.join()
-        if self._fault is not None and kind is None:
-            raise self._fault

@@ -1,4 +1,4 @@
-"""The dataset: its grid of tones, its file, its labels and what can be told apart in it. Imports no torch."""
+"""Datasets of tones with known factors: creation, file, labels, audit. Imports no torch."""
 
 from syntone.dataset.file import Dataset, load_npz, save_npz
 

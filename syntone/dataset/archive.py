@@ -1,8 +1,8 @@
 """The zip archives behind .npz and .pt: opened only when whole, and never unpacked.
 
 A zip describes each member twice, before its bytes and in the directory at the end, and keeps a checksum of the bytes.
-Neither a memory map nor `torch.load` looks at all of this (torch is built without the checksums), so a bit that flipped on a
-disk would pass as data. Here everything is compared, in blocks, so that memory stays small.
+Neither a memory map nor `torch.load` looks at all of this (torch is built without the checksums), so a bit that flipped
+on a disk would pass as data. Here everything is compared, in blocks, so that memory stays small.
 """
 
 import os
@@ -72,8 +72,9 @@ class Archive:
                 pass
 
     def rewritten(self) -> BytesIO:
-        """The same members, checked, in a new archive in memory, for a reader that takes from a zip what is not looked at
-        here. One flipped bit in a member's attributes makes it a folder to torch, which then returns memory as it was."""
+        """The same members, checked, in a new archive in memory, for a reader that takes from a zip what is not looked
+        at here. One flipped bit in a member's attributes makes it a folder to torch, which then returns memory as it
+        was."""
         buffer = BytesIO()
         with zipfile.ZipFile(buffer, "w") as archive:
             for name in self.members:

@@ -1,11 +1,11 @@
 """What log-mel spectrograms can tell apart in a dataset, and the ceiling of MIG that follows.
 
-Two tones are indistinguishable when no pixel of their log-mel spectrograms differs by more than the resolution. Features
-are computed from exact samples, so that any difference is there in principle; what counts is what a difference is worth.
-The default, 0.5 dB, is about the smallest change of level that listeners hear in a steady tone (0.5 to 1 dB: Jesteadt,
-Wier and Green 1977), mel and decibel being units of hearing; a steady tone shows in some 600 of 4,096 pixels, and 0.5 dB
-in all of them costs a model 1 nat of reconstruction at the default sigma (600 x 0.5 x (0.5 / 8.6)^2). The report says
-what smaller resolutions would give.
+Two tones are indistinguishable when no pixel of their log-mel spectrograms differs by more than the resolution.
+Features are computed from exact samples, so that any difference is there in principle; what counts is what a difference
+is worth. The default, 0.5 dB, is about the smallest change of level that listeners hear in a steady tone (0.5 to 1 dB:
+Jesteadt, Wier and Green 1977), mel and decibel being units of hearing; a steady tone shows in some 600 of 4,096 pixels,
+and 0.5 dB in all of them costs a model 1 nat of reconstruction at the default sigma (600 x 0.5 x (0.5 / 8.6)^2). The
+report says what smaller resolutions would give.
 
 Conventions: spectrograms in dB, (N, P) float32, P pixels; distances are the largest difference over the pixels, dB.
 """
@@ -33,8 +33,8 @@ N_BINS = 20  # levels that eval.py scores of an ordered factor at most
 
 @dataclass(frozen=True)
 class Spectrograms:
-    """db (N, P), mapped from a temporary file; coarse (N, C), means over groups of pixels; first (N,), the first row with
-    the same spectrogram to the bit; silent, clipped, saturated (N,) bool."""
+    """db (N, P), mapped from a temporary file; coarse (N, C), means over groups of pixels; first (N,), the first row
+    with the same spectrogram to the bit; silent, clipped, saturated (N,) bool."""
 
     db: np.ndarray
     coarse: np.ndarray
@@ -114,7 +114,8 @@ def equivalence_classes(n: int, pairs: np.ndarray) -> np.ndarray:
 
 
 def confusions(factors: np.ndarray, pairs: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """Whether each tone has, among those that it cannot be told from, one with another level of each factor: bool (N, K).
+    """Whether each tone has, among those that it cannot be told from, one with another level of each factor: bool (N,
+    K).
 
     Parameters
     ----------
@@ -151,8 +152,8 @@ def mig_ceilings(factors: np.ndarray, kinds: Sequence[str], classes: np.ndarray)
     """Upper bound of MIG for each factor, (K,): I(v; class) / H(v).
 
     A code that is constant on the classes is a function of the class, so by the data-processing inequality no latent
-    knows more of factor v than the class does, I(v; z) <= I(v; class); MIG subtracts what a second latent knows, which is
-    0 at best, and divides by H(v).
+    knows more of factor v than the class does, I(v; z) <= I(v; class); MIG subtracts what a second latent knows, which
+    is 0 at best, and divides by H(v).
     """
     found = []
     for levels, kind in zip(factors.T, kinds, strict=True):
@@ -164,8 +165,8 @@ def mig_ceilings(factors: np.ndarray, kinds: Sequence[str], classes: np.ndarray)
 
 
 def step_pairs(factors: np.ndarray, factor: int, *, kind: str) -> np.ndarray:
-    """Pairs of rows that differ in one factor alone: by one level where it is ordered, by any where it is nominal. Of rows
-    with the same labels, such as takes of one sound, the first stands for all."""
+    """Pairs of rows that differ in one factor alone: by one level where it is ordered, by any where it is nominal. Of
+    rows with the same labels, such as takes of one sound, the first stands for all."""
     others = np.delete(factors, factor, axis=1)
     group = (
         np.unique(others, axis=0, return_inverse=True)[1].reshape(-1)

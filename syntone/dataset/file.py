@@ -6,71 +6,43 @@ be mapped into memory instead of being read. Nothing is ever unpickled.
 
 import json
 import math
-import tokenize
+import struct
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy
 
-from syntone.dataset.archive import BLOCK_BYTES, Archive, open_archive
+from syntone.dataset.recipe import FORMAT_VERSION, format_version, recipe_text
 from syntone.errors import InputError, one_line
-from syntone.files import WriteBehind, atomic_write
+from syntone.files import atomic_write
 
-FORMAT_VERSION = 1
-KINDS = ("nominal", "ordered")
-# Every key of the format: kind of its dtype, number of dimensions. Other keys are ignored.
+# Every key of the format in the order of the file, its dtype and its dimensions: N tones, K factors, T samples,
+# W waveforms. Other keys are ignored.
 KEYS = {
-    "x": (np.floating, 2),
-    "factors": (np.integer, 2),
-    "factor_values": (np.floating, 2),
-    "factor_names": (np.str_, 1),
-    "factor_kinds": (np.str_, 1),
-    "sample_rate": (np.integer, 0),
-    "recipe": (np.str_, 0),
-    "y": (np.integer, 1),
-    "classes": (np.str_, 1),
-    "freqs": (np.floating, 1),
-    "amps": (np.floating, 1),
+    "factors": (np.int32, "NK"),
+    "factor_values": (np.float64, "NK"),
+    "factor_names": (np.str_, "K"),
+    "factor_kinds": (np.str_, "K"),
+    "sample_rate": (np.int64, ""),
+    "recipe": (np.str_, ""),
+    "y": (np.int64, "N"),
+    "classes": (np.str_, "W"),
+    "freqs": (np.float64, "N"),
+    "amps": (np.float64, "N"),
+    "x": (np.float32, "NT"),
 }
-NEEDED = ("x", "factors", "factor_values", "factor_names", "factor_kinds", "sample_rate", "recipe")
+OPTIONAL = {"y", "classes", "freqs", "amps"}
+BLOCK_BYTES = 4 * 2**20  # samples that are computed or checked at a time
 # Full scale is 1. A tone levelled to an RMS of 1 with noise as loud as itself peaks at 7 in a billion samples; 16-bit
 # PCM that was not divided by 32768 is far above 16 unless it is next to silence.
 LARGEST_SAVED = 16.0
-LARGEST_SAMPLE = 1e9  # what a file may hold: from 1e16 on, the power of a tone leaves the range of float32
-# What numpy's header parser raises, beside ValueError, on a text that is no header.
-HEADER_DAMAGE = (
-    ValueError,
-    TypeError,
-    LookupError,
-    SyntaxError,
-    EOFError,
-    MemoryError,
-    RecursionError,
-    OverflowError,
-    tokenize.TokenError,
-    AttributeError,
-)
-# Options of create.py that came after its first version, with the value under which it made what it makes now: a recipe
-# without them means that value.
-LATER = {
-    "oscillator": "naive",
-    "freq_scale": "linear",
-    "amp_scale": "linear",
-    "level": "peak",
-    "phase": "zero",
-    "snr_db": None,
-    "onset_jitter": 0.0,
-    "detune_cents": 0.0,
-    "seed": 0,
-    "factor": [],
-    "hold_out": [],
-    "correlate": [],
-}
-RECREATE = "re-create the file with create.py or syntone.dataset.file.save_npz"
+LARGEST_SAMPLE = 1e9  # that a file may hold: from 1e16 on, the power of a tone leaves the range of float32
+RECREATE = "re-create the file with create.py or syntone.dataset.save_npz"
 
 
 @dataclass(frozen=True)
@@ -81,17 +53,44 @@ class Blocks:
     dtype: np.dtype
     rows: Iterable[np.ndarray]
 
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A dataset to be written.
+
+    recipe : every option
+    members : of the file, `x` as blocks that are computed while they are written
+    words : what the tones are, for a person
+    warnings : lines for the user before anything is written
+    may_clip : whether a sample may exceed full scale
+    """
+
+    recipe: dict
+    members: dict[str, np.ndarray | Blocks]
+    words: str
+    warnings: list[str]
+    may_clip: bool
+
+    @property
+    def n_bytes(self) -> int:
+        """Size of the file, to within the zip's directory."""
+        return sum(256 + array.nbytes for array in self.members.values())
+
 
 @dataclass(frozen=True)
 class Dataset:
-    """What a dataset file holds; the fields are the keys of the file.
+    """Contents of a dataset file; the fields are the keys of the file.
 
     x : float32 (N, T), linear amplitude with full scale at 1; mapped from the file, read only
     factors : int32 (N, K) level indices; factor_values : float64 (N, K) the same in physical units
     factor_names, factor_kinds : (K,) str; kinds are "nominal" or "ordered"
     sample_rate : int, Hz
     recipe : str, JSON: how the file was made
-    y, classes, freqs, amps : waveform index (N,), names (W,), Hz (N,), linear amplitude (N,); None where not synthesized
+    y, classes, freqs, amps : waveform index (N,), names (W,), Hz (N,), linear amplitude (N,); None for other sounds
     """
 
     path: Path
@@ -111,8 +110,7 @@ class Dataset:
         return len(self.x)
 
     def labels(self, rows: np.ndarray | None = None) -> dict[str, np.ndarray | list[str]]:
-        """The factors that vary, their names and kinds: what a score takes beside codes; of all tones, or of some rows.
-        A factor of one level says nothing and is left out."""
+        """Return factors, names and kinds for a metric, of all tones or of some rows, without factors of one level."""
         factors = self.factors if rows is None else self.factors[rows]
         varied = [k for k in range(factors.shape[1]) if len(np.unique(factors[:, k])) > 1]
         if not varied:
@@ -124,18 +122,18 @@ class Dataset:
         }
 
     def varies(self, rows: np.ndarray) -> bool:
-        """Whether a factor has two levels among some rows."""
+        """Return whether a factor has two levels among some rows."""
         return len(rows) > 0 and bool((self.factors[rows] != self.factors[rows[0]]).any())
 
     def level_name(self, factor: str, value: float) -> str:
-        """The name of a nominal factor's level, whose value is a class index; the number where it has no name."""
+        """Return the name of a nominal factor's level, whose value is a class index; the number where it has none."""
         names = self.classes if factor == "timbre" else None
         names = json.loads(self.recipe).get("level_names", {}).get(factor, names)
         known = names is not None and value == int(value) and 0 <= value < len(names)
         return names[int(value)] if known else f"{value:g}"
 
     def describe(self, row: int) -> str:
-        """The factors of one tone for a person, for example `square, 0.50, 1200 Hz`."""
+        """Return the factors of one tone for a person, for example `square, amplitude 0.5, 1200 Hz`."""
         words = []
         for name, kind, value in zip(self.factor_names, self.factor_kinds, self.factor_values[row]):
             if kind == "nominal" and self.level_name(name, value) != f"{value:g}":
@@ -147,71 +145,77 @@ class Dataset:
         return ", ".join(words)
 
 
-def _npy_header(shape: tuple[int, ...], dtype: np.dtype) -> bytes:
-    buffer = BytesIO()
-    npy.write_array_header_1_0(buffer, {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": shape})
-    return buffer.getvalue()
+# ---- writing ----
 
 
-def _as_blocks(array: np.ndarray | Blocks) -> Blocks:
-    if isinstance(array, Blocks):
-        return array
-    array = np.asarray(array, order="C")
-    return Blocks(array.shape, array.dtype, [array])
+def dataset_members(*, recipe: dict, **arrays: np.ndarray | Blocks | None) -> dict[str, np.ndarray | Blocks]:
+    """Return the members of a dataset file in their order, cast to the dtypes of the format."""
+    arrays["recipe"] = recipe_text(recipe)
+    given = [key for key in KEYS if arrays.get(key) is not None]
+    return {
+        key: arrays[key] if isinstance(arrays[key], Blocks) else np.asarray(arrays[key], dtype=KEYS[key][0], order="C")
+        for key in given
+    }
 
 
-def npz_size(members: dict[str, np.ndarray | Blocks]) -> int:
-    """Bytes that `save_npz` writes for these members, to within the zip's directory (about 100 bytes a member)."""
-    blocks = {key: _as_blocks(array) for key, array in members.items()}
-    return sum(
-        len(_npy_header(b.shape, b.dtype)) + math.prod(b.shape) * b.dtype.itemsize + 128 for b in blocks.values()
-    )
-
-
-def write_members(path: str | Path, members: dict[str, np.ndarray | Blocks]) -> None:
-    """Write arrays to a .npz as they come, block by block; the file appears under its name only when it is whole.
-
-    Raises
-    ------
-    ValueError
-        If the rows of a `Blocks` do not add up to its shape, or an array holds objects (they would be pickled).
-    """
-    with (
-        atomic_write(path) as handle,
-        WriteBehind(handle) as behind,
-        zipfile.ZipFile(behind, "w", zipfile.ZIP_STORED) as archive,
-    ):
+def write_members(
+    path: str | Path, members: dict[str, np.ndarray | Blocks], *, seen: Callable[[np.ndarray], object] | None = None
+) -> None:
+    """Write arrays to a .npz block by block; `seen` is called with each block of a `Blocks`. The write is atomic."""
+    with atomic_write(path) as handle, zipfile.ZipFile(handle, "w", zipfile.ZIP_STORED) as archive:
         for key, array in members.items():
-            blocks = _as_blocks(array)
-            if blocks.dtype.hasobject:
-                raise ValueError(
-                    f"'{key}' has dtype {blocks.dtype}, which only pickle can store; give numbers or strings"
-                )
+            header = {"descr": npy.dtype_to_descr(array.dtype), "fortran_order": False, "shape": array.shape}
             info = zipfile.ZipInfo(f"{key}.npy", date_time=(1980, 1, 1, 0, 0, 0))
-            n_rows = 0
             with archive.open(info, "w", force_zip64=True) as member:
-                member.write(_npy_header(blocks.shape, blocks.dtype))
-                for rows in blocks.rows:
-                    member.write(np.ascontiguousarray(rows, dtype=blocks.dtype).reshape(-1).view(np.uint8).data)
-                    n_rows += len(rows) if blocks.shape else 1
-            if n_rows != (blocks.shape[0] if blocks.shape else 1):
-                raise ValueError(f"'{key}' was announced with shape {blocks.shape}, but {n_rows} rows came")
+                buffer = BytesIO()
+                npy.write_array_header_1_0(buffer, header)
+                member.write(buffer.getvalue())
+                for rows in array.rows if isinstance(array, Blocks) else [array]:
+                    member.write(np.ascontiguousarray(rows, dtype=array.dtype).reshape(-1).view(np.uint8).data)
+                    if seen is not None and key == "x":
+                        seen(rows)
+
+
+def write_plan(path: str | Path, plan: Plan, *, progress: Callable[[int], object]) -> list[str]:
+    """Write a planned dataset; return the warnings that need every sample.
+
+    Parameters
+    ----------
+    progress : called with the number of tones in every block
+    """
+    n_clipped, peak = 0, 0.0
+
+    def seen(block: np.ndarray) -> None:
+        nonlocal n_clipped, peak
+        progress(len(block))
+        if plan.may_clip:
+            peaks = np.maximum(block.max(axis=1), -block.min(axis=1))
+            n_clipped += int((peaks > 1 + 1e-6).sum())
+            peak = max(peak, float(peaks.max()))
+
+    write_members(path, plan.members, seen=seen)
+    if not n_clipped:
+        return []
+    return [
+        f"{n_clipped:,} tones exceed full scale, the loudest with a peak of {peak:.3f}: they are stored as they are, "
+        f"but clip where samples end at 1; smaller amplitudes avoid it"
+    ]
 
 
 def save_npz(
     path: str | Path,
     *,
-    x: np.ndarray | Blocks,
-    factors: np.ndarray | Blocks,
-    factor_values: np.ndarray | Blocks,
-    factor_names: Iterable[str],
-    factor_kinds: Iterable[str],
+    x: np.ndarray,
+    factors: np.ndarray,
+    factor_values: np.ndarray,
+    factor_names: Sequence[str],
+    factor_kinds: Sequence[str],
     sample_rate: int,
     recipe: dict,
-    y: np.ndarray | Blocks | None = None,
-    classes: Iterable[str] | None = None,
-    freqs: np.ndarray | Blocks | None = None,
-    amps: np.ndarray | Blocks | None = None,
+    y: np.ndarray | None = None,
+    classes: Sequence[str] | None = None,
+    freqs: np.ndarray | None = None,
+    amps: np.ndarray | None = None,
 ) -> None:
     """Write a dataset file with the keys and dtypes that `load_npz` reads; see `Dataset` for shapes and units.
 
@@ -226,235 +230,43 @@ def save_npz(
     Raises
     ------
     syntone.errors.InputError (a ValueError)
-        If factors are no level indices, a sample is an integer, not finite or beyond 16, or the arrays do not fit
+        If factors are not level indices, a sample is an integer, not finite or beyond 16, or the arrays do not fit
         together.
     """
-    if not isinstance(factors, Blocks):
-        factors = np.asarray(factors)
-        if factors.dtype.kind not in "iub" or np.abs(factors.astype(np.float64)).max(initial=0) >= 2**31:
-            raise InputError(
-                f"'factors' is {factors.dtype}, expected level indices that fit into int32; pass "
-                f"np.unique(column, return_inverse=True)[1] of each, and the values as 'factor_values'"
-            )
-    if not isinstance(x, Blocks):
-        _check_samples(np.asarray(x))
-    members = dataset_members(
-        x=x,
-        factors=factors,
-        factor_values=factor_values,
-        factor_names=factor_names,
-        factor_kinds=factor_kinds,
-        sample_rate=sample_rate,
-        recipe=recipe,
-        y=y,
-        classes=classes,
-        freqs=freqs,
-        amps=amps,
-    )
-    if not any(isinstance(array, Blocks) for array in members.values()):
-        _check(Path(path), members)
-    write_members(path, members)
-
-
-def _check_samples(x: np.ndarray) -> None:
-    """Refuse samples that are no waveforms in units of full scale."""
+    x, factors = np.asarray(x), np.asarray(factors)
+    if factors.dtype.kind not in "iub" or np.abs(factors.astype(np.float64)).max(initial=0) >= 2**31:
+        raise InputError(
+            f"'factors' is {factors.dtype}, expected level indices that fit into int32; pass "
+            f"np.unique(column, return_inverse=True)[1] of each, and the values as 'factor_values'"
+        )
     if x.dtype.kind != "f":
         raise InputError(
-            f"'x' is {x.dtype}, expected floating-point samples with full scale at 1; divide 16-bit PCM by "
-            f"32768, 24-bit by 2**23"
+            f"'x' is {x.dtype}, expected floating-point samples with full scale at 1; divide 16-bit PCM by 32768, "
+            f"24-bit by 2**23"
         )
-    if x.ndim == 2 and x.size:  # other shapes are refused with all else that does not fit
-        bad = first_tone_beyond(x, LARGEST_SAVED)
-        if bad is not None and not np.isfinite(x[bad]).all():
-            raise InputError(f"'x' has samples that are not finite, in tone {bad}; leave such tones out")
-        if bad is not None:
-            raise InputError(
-                f"'x' reaches {np.abs(x[bad]).max():g} in tone {bad}, expected samples with full scale at 1 and "
-                f"none beyond {LARGEST_SAVED:g}; divide 16-bit PCM by 32768"
-            )
-
-
-def dataset_members(
-    *,
-    recipe: dict,
-    sample_rate: int,
-    x,
-    factors,
-    factor_values,
-    factor_names,
-    factor_kinds,
-    y=None,
-    classes=None,
-    freqs=None,
-    amps=None,
-) -> dict[str, np.ndarray | Blocks]:
-    """The members of a dataset file in their order, cast to the dtypes of the format."""
-
-    def cast(array, dtype):
-        return array if isinstance(array, Blocks) else np.asarray(array, dtype=dtype)
-
-    members = {
-        "factors": cast(factors, np.int32),
-        "factor_values": cast(factor_values, np.float64),
-        "factor_names": np.array(list(factor_names), dtype=np.str_),
-        "factor_kinds": np.array(list(factor_kinds), dtype=np.str_),
-        "sample_rate": np.array(sample_rate, dtype=np.int64),
-        "recipe": np.array(recipe_text(recipe)),
-    }
-    if y is not None:
-        members["y"] = cast(y, np.int64)
-    if classes is not None:
-        members["classes"] = np.array(list(classes), dtype=np.str_)
-    for key, array in (("freqs", freqs), ("amps", amps)):
-        if array is not None:
-            members[key] = cast(array, np.float64)
-    return members | {"x": cast(x, np.float32)}
-
-
-def recipe_text(recipe: dict) -> str:
-    """The recipe as the JSON that a dataset file stores."""
-    return json.dumps({"format_version": FORMAT_VERSION} | recipe, sort_keys=True, allow_nan=False)
-
-
-def same_recipe(one: str, other: str) -> bool:
-    """Whether two recipes ask for the same data; those of earlier versions lack the options that came later."""
-    if one == other:
-        return True
-    first, second = (LATER | json.loads(text) for text in (one, other))
-    return "generator_version" in first and first == second
+    bad = first_tone_beyond(x, LARGEST_SAVED) if x.ndim == 2 and x.size else None
+    if bad is not None:
+        raise InputError(
+            f"'x' reaches {np.abs(x[bad]).max():g} in tone {bad}, expected finite samples with full scale at 1 and "
+            f"none beyond {LARGEST_SAVED:g}; divide 16-bit PCM by 32768"
+        )
+    labels = {"factors": factors, "factor_values": factor_values, "factor_names": list(factor_names)}
+    of_tones = {"y": y, "classes": classes, "freqs": freqs, "amps": amps}
+    members = dataset_members(
+        x=x, **labels, factor_kinds=list(factor_kinds), sample_rate=sample_rate, recipe=recipe, **of_tones
+    )
+    if wrong := _misfit(members):
+        raise InputError(f"{path}: {wrong}")
+    write_members(path, members)
 
 
 # ---- reading ----
 
 
-def _open_member(archive: Archive, key: str) -> np.ndarray:
-    """Map a member into memory, after its header has told its shape; its samples are not read yet."""
-    member = archive.members[f"{key}.npy"]
-    with open(archive.path, "rb") as handle:
-        handle.seek(member.start)
-        try:
-            version = npy.read_magic(handle)
-            read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-            shape, fortran, dtype = read_header(handle)
-        except HEADER_DAMAGE as damage:
-            raise archive.damaged(f"'{key}' is no array: {one_line(damage)[:100]}") from damage
-        offset = handle.tell()
-    if dtype.hasobject:
-        raise InputError(f"{archive.path}: '{key}' holds pickled objects, which are never opened; {RECREATE}")
-    n_bytes = math.prod(shape) * dtype.itemsize
-    if min(shape, default=0) < 0 or offset - member.start + n_bytes != member.n_bytes:
-        raise archive.damaged(f"'{key}' of shape {shape} and type {dtype} does not fill its place")
-    if n_bytes == 0:
-        return np.empty(shape, dtype)
-    return np.memmap(archive.path, dtype=dtype, mode="r", offset=offset, shape=shape, order="F" if fortran else "C")
-
-
-def _read_members(path: Path) -> dict[str, np.ndarray]:
-    """The members that the format knows, mapped from a file whose every byte was compared with its checksum."""
-    if not path.exists():
-        raise InputError(f"{path}: no such file; make one with create.py --file_path {path}")
-    if path.is_dir():
-        raise InputError(f"{path}: is a directory; give the path of a .npz file")
-    archive = open_archive(path, remedy=RECREATE)
-    members = {key: _open_member(archive, key) for key in KEYS if f"{key}.npy" in archive.members}
-    archive.check_all()
-    return members
-
-
-def _check(path: Path, members: dict[str, np.ndarray]) -> None:
-    """Refuse a file whose members are missing, of another type, or do not fit together."""
-    missing = [key for key in NEEDED if key not in members]
-    if missing:
-        raise InputError(f"{path}: {', '.join(repr(k) for k in missing)} missing; {RECREATE}")
-    for key, (kind, n_dims) in KEYS.items():
-        array = members.get(key)
-        if array is not None and not (np.issubdtype(array.dtype, kind) and array.ndim == n_dims):
-            raise InputError(
-                f"{path}: '{key}' is {array.dtype} with {array.ndim} dimensions, expected {kind.__name__} "
-                f"with {n_dims}; {RECREATE}"
-            )
-    if members["x"].dtype != np.float32:
-        raise InputError(f"{path}: 'x' is {members['x'].dtype}, expected float32; {RECREATE}")
-    n, k = len(members["x"]), len(members["factor_names"])
-    if n < 2 or members["x"].shape[1] < 1 or k < 1:
-        raise InputError(
-            f"{path}: 'x' has shape {members['x'].shape} and there are {k} factors; at least 2 tones and "
-            f"1 factor are needed; {RECREATE}"
-        )
-    for key, shape in (
-        ("factors", (n, k)),
-        ("factor_values", (n, k)),
-        ("factor_kinds", (k,)),
-        ("y", (n,)),
-        ("freqs", (n,)),
-        ("amps", (n,)),
-    ):
-        if key in members and members[key].shape != shape:
-            raise InputError(
-                f"{path}: '{key}' has shape {members[key].shape}, expected {shape} to go with 'x' and "
-                f"'factor_names'; {RECREATE}"
-            )
-    _check_values(path, members)
-    try:
-        version = json.loads(str(members["recipe"])).get("format_version", FORMAT_VERSION)
-    except (ValueError, AttributeError, RecursionError) as damage:
-        raise InputError(f"{path}: 'recipe' is not a JSON object; {RECREATE}") from damage
-    if version != FORMAT_VERSION or isinstance(version, bool):
-        raise InputError(f"{path}: format version {version}, this program reads {FORMAT_VERSION}; {RECREATE}")
-
-
-def _check_values(path: Path, members: dict[str, np.ndarray]) -> None:
-    """Refuse values that no tone has. The samples are looked at last and in blocks: they are most of the file."""
-    for key in ("factor_names", "factor_kinds", "classes", "recipe"):
-        if key in members and members[key].dtype.itemsize:
-            letters = (
-                np.array(members[key]).reshape(-1).view(np.dtype(np.uint32).newbyteorder(members[key].dtype.byteorder))
-            )
-            if (
-                (letters > 0x10FFFF) | (letters // 0x800 == 0x1B)
-            ).any():  # numpy makes strings of them that end in a crash
-                raise InputError(f"{path}: '{key}' has letters that there are not; {RECREATE}")
-    unknown = sorted(set(members["factor_kinds"].tolist()) - set(KINDS))
-    if unknown:
-        raise InputError(f"{path}: 'factor_kinds' has {unknown[0]!r}, expected nominal or ordered; {RECREATE}")
-    if not 1 <= int(members["sample_rate"]) < 2**31:
-        raise InputError(
-            f"{path}: 'sample_rate' is {int(members['sample_rate'])} Hz, expected 1 or more, below 2^31; {RECREATE}"
-        )
-    if members["factors"].min() < 0 or members["factors"].max() >= 2**31:
-        raise InputError(f"{path}: 'factors' has values that are no level indices; {RECREATE}")
-    for key in ("factor_values", "freqs", "amps"):
-        if key in members and not np.isfinite(members[key]).all():
-            raise InputError(f"{path}: '{key}' has values that are not finite; {RECREATE}")
-    if "classes" in members:
-        names, n_classes = members["factor_names"].tolist(), len(members["classes"])
-        indices = [members["factor_values"][:, names.index("timbre")]] if "timbre" in names else []
-        for column in indices + [members[key] for key in ("y",) if key in members]:
-            if column.min() < 0 or column.max() >= n_classes:
-                raise InputError(f"{path}: a tone's class is none of the {n_classes} in 'classes'; {RECREATE}")
-    bad = first_tone_beyond(members["x"], LARGEST_SAMPLE)
-    if bad is not None:
-        raise InputError(
-            f"{path}: 'x' has a sample in tone {bad} that is not finite or beyond {LARGEST_SAMPLE:g}; {RECREATE}"
-        )
-
-
-def first_tone_beyond(x: np.ndarray, largest: float) -> int | None:
-    """The first row of x (N, T) with a sample that is not finite or whose size is above `largest`; None where all are
-    within. Reads block by block: x may be mapped from a file that is larger than memory."""
-    rows = max(1, BLOCK_BYTES // max(1, x.itemsize * x.shape[1]))
-    for start in range(0, len(x), rows):
-        block = x[start : start + rows]
-        if not (-largest <= block.min() and block.max() <= largest):  # NaN fails both; no temporary as |x| would need
-            return start + int(np.argmin((np.abs(block) <= largest).all(axis=1)))
-    return None
-
-
 def load_npz(path: str | Path) -> Dataset:
     """Open a dataset file: small members are read, the waveforms are mapped into memory.
 
-    The whole file is read once, in blocks, for its checksums and its range; 2 GB that are in the page cache take about
-    two seconds.
+    The whole file is read once for its checksums and once for its range; 2 GB in the page cache take about two seconds.
 
     Raises
     ------
@@ -463,34 +275,108 @@ def load_npz(path: str | Path) -> Dataset:
         sample that is not finite.
     """
     path = Path(path)
-    members = _read_members(path)
-    _check(path, members)
-
-    def words(key: str) -> tuple[str, ...] | None:
-        return tuple(members[key].tolist()) if key in members else None
-
-    def numbers(key: str) -> np.ndarray | None:
-        return np.array(members[key]) if key in members else None
-
-    return Dataset(
-        path=path,
-        x=members["x"],
-        factors=numbers("factors"),
-        factor_values=numbers("factor_values"),
-        factor_names=words("factor_names"),
-        factor_kinds=words("factor_kinds"),
-        sample_rate=int(members["sample_rate"]),
-        recipe=str(members["recipe"]),
-        y=numbers("y"),
-        classes=words("classes"),
-        freqs=numbers("freqs"),
-        amps=numbers("amps"),
-    )
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; make one with create.py")
+    with open(path, "rb") as handle:
+        try:
+            members = _read_members(handle)
+            wrong = _misfit(members)
+        except Exception as damage:  # zipfile and numpy raise a dozen types on damaged headers
+            wrong = f"cannot be read as a dataset ({one_line(damage)[:200]})"
+    if wrong:
+        raise InputError(f"{path}: {wrong}; {RECREATE}")
+    fields = {
+        key: array.item() if not array.ndim else tuple(array.tolist()) if array.dtype.kind == "U" else array
+        for key, array in members.items()
+    }
+    return Dataset(path=path, **fields)
 
 
-def read_recipe(path: str | Path) -> str | None:
-    """The recipe of a dataset file, None where the file is not a whole dataset."""
+def _read_members(handle: BinaryIO) -> dict[str, np.ndarray]:
+    """Return the members that the format knows, after every byte of the file was compared with its checksum."""
+    with zipfile.ZipFile(handle) as archive:
+        packed = [info.filename for info in archive.infolist() if info.compress_type != zipfile.ZIP_STORED]
+        if packed:
+            raise ValueError(f"'{packed[0]}' is compressed, expected stored members")
+        if (damaged := archive.testzip()) is not None:
+            raise ValueError(f"the checksum of '{damaged}' is wrong")
+        infos = {key: archive.getinfo(f"{key}.npy") for key in KEYS if f"{key}.npy" in archive.namelist()}
+        members = {}
+        for key, info in infos.items():
+            with archive.open(info) as member:
+                members[key] = _map(handle, member, info) if key == "x" else npy.read_array(member, allow_pickle=False)
+    return members
+
+
+def _map(handle: BinaryIO, member: zipfile.ZipExtFile, info: zipfile.ZipInfo) -> np.ndarray:
+    """Map an array that is stored in a zip file into memory."""
+    if npy.read_magic(member) != (1, 0):
+        raise ValueError(f"'{info.filename}' is not an array of version 1.0")
+    shape, fortran, dtype = npy.read_array_header_1_0(member)
+    if dtype.hasobject or member.tell() + math.prod(shape) * dtype.itemsize != info.file_size:
+        raise ValueError(f"'{info.filename}' of shape {shape} and type {dtype} does not fill its place")
+    handle.seek(info.header_offset + 26)  # the lengths of name and extra field, which follow the header's 30 bytes
+    start = info.header_offset + 30 + sum(struct.unpack("<HH", handle.read(4))) + member.tell()
+    return np.memmap(handle, dtype=dtype, mode="r", offset=start, shape=shape, order="F" if fortran else "C")
+
+
+def _misfit(members: dict[str, np.ndarray]) -> str | None:
+    """Return what is missing or does not fit together, in words, or None."""
+    missing = [key for key in KEYS if key not in members and key not in OPTIONAL]
+    if missing:
+        return f"{', '.join(map(repr, missing))} missing"
+    for key, array in members.items():
+        dtype, dims = np.dtype(KEYS[key][0]), KEYS[key][1]
+        kinds = "iu" if dtype.kind == "i" else dtype.kind
+        if array.dtype.kind not in kinds or array.ndim != len(dims) or (key == "x" and array.dtype != dtype):
+            return f"'{key}' is {array.dtype} with {array.ndim} dimensions, expected {dtype.name} with {len(dims)}"
+    sizes = {"N": len(members["x"]), "T": members["x"].shape[1], "K": len(members["factor_names"])}
+    sizes["W"] = len(members.get("classes", ()))
+    if sizes["N"] < 2 or sizes["T"] < 1 or sizes["K"] < 1:
+        return f"'x' has shape {members['x'].shape} and there are {sizes['K']} factors, expected 2 tones and 1 factor"
+    for key, array in members.items():
+        shape = tuple(sizes[dim] for dim in KEYS[key][1])
+        if array.shape != shape:
+            return f"'{key}' has shape {array.shape}, expected {shape} to go with 'x' and 'factor_names'"
+    return _impossible_value(members)
+
+
+def _impossible_value(members: dict[str, np.ndarray]) -> str | None:
+    """Return which value cannot be, in words, or None. The samples are looked at last: they are most of the file."""
+    unknown = set(members["factor_kinds"].tolist()) - {"nominal", "ordered"}
+    if unknown:
+        return f"'factor_kinds' has {min(unknown)!r}, expected nominal or ordered"
+    if not 1 <= members["sample_rate"] < 2**31:
+        return f"'sample_rate' is {members['sample_rate']} Hz, expected 1 or more, below 2^31"
+    if members["factors"].min() < 0 or members["factors"].max() >= 2**31:
+        return "'factors' has values that are not level indices"
+    for key in {"factor_values", "freqs", "amps"} & set(members):
+        if not np.isfinite(members[key]).all():
+            return f"'{key}' has values that are not finite"
+    if "classes" in members:
+        names, n_classes = members["factor_names"].tolist(), len(members["classes"])
+        columns = [members["factor_values"][:, names.index("timbre")]] if "timbre" in names else []
+        for column in columns + [members[key] for key in ("y",) if key in members]:
+            if column.min() < 0 or column.max() >= n_classes:
+                return f"the class of a tone is not one of the {n_classes} in 'classes'"
     try:
-        return load_npz(path).recipe
-    except InputError:
-        return None
+        version = format_version(str(members["recipe"]))
+    except ValueError:
+        return "'recipe' is not a JSON object"
+    if version != FORMAT_VERSION:
+        return f"format version {version}, this program reads {FORMAT_VERSION}"
+    bad = first_tone_beyond(members["x"], LARGEST_SAMPLE)
+    return None if bad is None else f"'x' has a sample in tone {bad} that is not finite or beyond {LARGEST_SAMPLE:g}"
+
+
+def first_tone_beyond(x: np.ndarray, largest: float) -> int | None:
+    """Return the first row of x (N, T) with a sample that is not finite or whose size is above `largest`, or None.
+
+    Reads block by block: x may be mapped from a file that is larger than memory.
+    """
+    rows = max(1, BLOCK_BYTES // (x.itemsize * x.shape[1]))
+    for start in range(0, len(x), rows):
+        block = x[start : start + rows]
+        if not (-largest <= block.min() and block.max() <= largest):  # NaN fails both; no temporary as |x| would need
+            return start + int(np.argmin((np.abs(block) <= largest).all(axis=1)))
+    return None

@@ -1,21 +1,21 @@
-"""Tones with known factors: the grid of all combinations, its rendering in blocks, and what its user must know.
+"""Tones with known factors: the grid of all combinations, its rendering in blocks, and warnings about it.
 
-Conventions: frequencies in Hz, amplitudes are linear, sample n is at time n / sample_rate. Only numpy is imported, so
-that creating a dataset starts at once.
+Conventions: frequencies in Hz, amplitudes are linear, sample n is at time n / sample_rate. Imports numpy alone, so that
+creating a dataset starts at once.
 """
 
 import functools
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
+from syntone.dataset.file import BLOCK_BYTES, Blocks, Plan, dataset_members
 from syntone.dataset.nuisances import add_noise, draw_nuisance, envelope, tone_generator
 from syntone.dataset.oscillators import n_partials, unit_tone
 
-BLOCK_BYTES = 4 * 2**20
 CACHE_BYTES = 16 * 2**20  # unit tones kept while only the amplitude changes
 FACTOR_NAMES = ("timbre", "amplitude", "frequency")
 FACTOR_KINDS = ("nominal", "ordered", "ordered")
@@ -23,30 +23,22 @@ FACTOR_KINDS = ("nominal", "ordered", "ordered")
 
 @dataclass(frozen=True)
 class Grid:
-    """Every combination of the factor levels once: frequency outermost, then amplitude, waveform, and further factors in
-    their order, the last one changing fastest.
+    """Every combination of the factor levels once.
+
+    Frequency is outermost, then amplitude, waveform, and extra factors in their order, the last one changing fastest.
 
     Parameters
     ----------
-    sample_rate : int
-        Hz.
-    n_samples : int
-        Length T of each tone in samples.
-    freqs : tuple of float
-        Hz, ascending, each in (0, sample_rate / 2].
-    amps : tuple of float
-        Linear amplitudes, ascending.
-    waveforms : tuple of str
-        Names out of `WAVEFORMS`; timbre is the index into this tuple.
-    further : tuple of (name, levels)
-        Names out of `factors.FACTORS` with ascending values in their units.
-    oscillator, level : str
-        See `oscillators.unit_tone`.
-    random_phase, onset_jitter, detune_cents : nuisances drawn for every tone, see `factors.draw_nuisance`.
-    snr_db : float or None
-        White noise so many dB below every tone's RMS.
-    seed : int
-        Of everything that is drawn.
+    sample_rate : Hz
+    n_samples : length T of each tone
+    freqs : Hz, ascending, each in (0, sample_rate / 2]
+    amps : linear amplitudes, ascending
+    waveforms : names out of `WAVEFORMS`; timbre is the index into this tuple
+    further : extra factors, (name out of `nuisances.FACTORS`, ascending levels in its unit)
+    oscillator, level : see `oscillators.unit_tone`
+    random_phase, onset_jitter, detune_cents : nuisances drawn for every tone, see `nuisances.draw_nuisance`
+    snr_db : white noise so many dB below every tone's RMS
+    seed : random seed of the nuisances
     """
 
     sample_rate: int
@@ -192,9 +184,34 @@ def _render_by_row(grid: Grid, *, block_bytes: int) -> Iterator[np.ndarray]:
         yield np.stack([render_tone(grid, row, unit=unit) for row in rows])
 
 
+def plan_tones(grid: Grid, recipe: dict) -> Plan:
+    """Return the plan of a grid's file. Labels and waves come as blocks, so no grid is too large for memory."""
+    n, k = grid.n_tones, len(grid.factor_names)
+
+    def per_row(dtype: type, shape: tuple[int, ...], compute: Callable[[np.ndarray], np.ndarray]) -> Blocks:
+        rows = (np.arange(start, min(start + 2**15, n)) for start in range(0, n, 2**15))
+        return Blocks(shape, np.dtype(dtype), map(compute, rows))
+
+    extra = [f"{len(levels)} levels of {name}" for name, levels in grid.further]
+    sizes = [f"{len(grid.freqs)} frequencies", f"{len(grid.amps)} amplitudes", f"{len(grid.waveforms)} waveforms"]
+    members = dataset_members(
+        x=Blocks((n, grid.n_samples), np.dtype(np.float32), render(grid)),
+        factors=per_row(np.int32, (n, k), grid.levels),
+        factor_values=per_row(np.float64, (n, k), grid.physical),
+        factor_names=grid.factor_names,
+        factor_kinds=grid.factor_kinds,
+        sample_rate=grid.sample_rate,
+        recipe=recipe,
+        y=per_row(np.int64, (n,), lambda rows: grid.levels(rows)[:, 0]),
+        classes=grid.waveforms,
+        freqs=per_row(np.float64, (n,), lambda rows: grid.physical(rows)[:, 2]),
+        amps=per_row(np.float64, (n,), lambda rows: grid.physical(rows)[:, 1]),
+    )
+    return Plan(recipe, members, " x ".join(sizes + extra), warnings_for(grid), grid.may_clip)
+
+
 def twins(grid: Grid) -> list[tuple[str, str, float]]:
-    """Pairs of waveforms whose naive tones of equal amplitude have the same spectrum, so that nothing tells them apart,
-    and the frequency in Hz where they do.
+    """Return pairs of waveforms whose naive tones of equal amplitude have the same spectrum, and that frequency in Hz.
 
     That needs few samples per period: two (half the sample rate) to four are looked at.
     """
@@ -216,7 +233,7 @@ def twins(grid: Grid) -> list[tuple[str, str, float]]:
 
 
 def single_partials(grid: Grid) -> list[tuple[str, int]]:
-    """Waveforms other than the sine that are band-limited down to their fundamental, and at how many frequencies."""
+    """Return waveforms other than the sine that are band-limited to their fundamental, and at how many frequencies."""
     if grid.oscillator == "naive":
         return []
     counts = [
@@ -228,8 +245,7 @@ def single_partials(grid: Grid) -> list[tuple[str, int]]:
 
 
 def warnings_for(grid: Grid) -> list[str]:
-    """One line each for what a user should know before citing scores on this grid: silent tones, the Nyquist limit, and
-    waveforms that coincide."""
+    """Return one line each for silent tones, tones at the Nyquist limit, and waveforms that coincide."""
     messages = []
     nyquist = grid.sample_rate / 2
     shape = dict(sample_rate=grid.sample_rate, n_samples=grid.n_samples, oscillator=grid.oscillator)
@@ -248,16 +264,16 @@ def warnings_for(grid: Grid) -> list[str]:
     if grid.freqs[-1] >= nyquist:
         messages.append(
             f"frequency {grid.freqs[-1]:g} Hz is half the sample rate, where a tone has no partial but its "
-            f"fundamental; a --freq_end below {nyquist:g} avoids it"
+            f"fundamental; a lower highest frequency avoids it"
         )
     for one, other, freq in twins(grid) if grid.oscillator == "naive" and not varied else []:
         messages.append(f"{one} and {other} tones at {freq:g} Hz have the same spectrum and cannot be told apart")
     for waveform, count in single_partials(grid):
         messages.append(
             f"band-limited {waveform} tones keep no partial but the fundamental at {count} of "
-            f"{len(grid.freqs)} frequencies, where they differ from sines in level alone; a lower --freq_end "
-            f"avoids it"
+            f"{len(grid.freqs)} frequencies, where they differ from sines in level alone; a lower "
+            f"highest frequency avoids it"
         )
     if "brightness" in grid.factor_names and "sine" in grid.waveforms:
-        messages.append("a sine has one partial, so brightness changes nothing in it; leave it out of --waveforms")
+        messages.append("a sine has one partial, so brightness changes nothing in it; leave sines out")
     return messages

@@ -1,22 +1,94 @@
-"""What create.py's flags mean: the presets, the checks that no single flag can make, the grid and its recipe.
+"""Options of synthesized tones: one table with type, default and help of each, the presets, and the checks across them.
 
-A recipe holds every option that decides what is in a dataset file.
+The options of this table are the recipe of a dataset file.
 """
 
 import argparse
 
 import numpy as np
 
-from syntone.dataset.file import LATER
+from syntone.cli import Parser, finite_float, nonnegative_float, nonnegative_int, number, positive_float, positive_int
 from syntone.dataset.grid import Grid
 from syntone.dataset.nuisances import FACTORS
-from syntone.dataset.oscillators import vibrato_depth
-from syntone.dataset.splits import check_correlations, check_hold_outs
+from syntone.dataset.oscillators import OSCILLATORS, WAVEFORMS, vibrato_depth
 from syntone.errors import InputError
 
-GENERATOR_VERSION = 1
-MAX_LEVELS = 10**6
-MAX_TONE_BYTES = 64 * 2**20  # one unit tone in float64 and its temporaries, the smallest thing that is computed whole
+MAX_TONE_BYTES = 64 * 2**20  # of one tone in float64, the smallest thing that is computed whole
+levels = number(int, least=1, most=10**6)
+amplitude = number(float, least=1e-30, most=1e6)  # what float32 samples hold
+
+EXTRA = "extra factor in NUM equal steps; repeatable. " + "; ".join(f"{k}: {v.meaning}" for k, v in FACTORS.items())
+TABLE = {
+    "tones": {
+        "sample_rate": dict(type=positive_int, default=16000, help="samples per second, Hz"),
+        "duration": dict(type=positive_float, default=1.0, help="length of each tone, seconds"),
+        "waveforms": dict(
+            nargs="+",
+            choices=list(WAVEFORMS),
+            default=list(WAVEFORMS),
+            help="timbres, in the order of their class index",
+        ),
+        "oscillator": dict(
+            choices=OSCILLATORS,
+            default="naive",
+            help="the ideal wave, whose upper partials fold back, or the sum of its partials below half the sample rate",
+        ),
+        "level": dict(
+            choices=("peak", "rms"),
+            default="peak",
+            help="amplitude is the ideal wave's peak, or that of the sine with the same RMS",
+        ),
+    },
+    "grid: every combination once, both ends included": {
+        "freq_start": dict(type=positive_float, default=440.0, help="lowest frequency, Hz"),
+        "freq_end": dict(
+            type=positive_float,
+            default=None,
+            help="highest frequency, Hz (default: half the sample rate; clean: 0.1625 of it)",
+        ),
+        "num_freqs": dict(type=levels, default=400, help="number of frequencies"),
+        "freq_scale": dict(choices=("linear", "log"), default="linear", help="equal steps in Hz, or equal ratios"),
+        "amp_start": dict(type=amplitude, default=0.1, help="smallest amplitude, linear"),
+        "amp_end": dict(type=amplitude, default=1.0, help="largest amplitude, linear"),
+        "num_amps": dict(type=levels, default=20, help="number of amplitudes"),
+        "amp_scale": dict(choices=("linear", "db"), default="linear", help="equal steps, or equal steps in decibels"),
+        "factor": dict(
+            nargs=4, action="append", default=[], metavar=("NAME", "START", "END", "NUM"), help=EXTRA.replace("%", "%%")
+        ),
+    },
+    "nuisances: drawn for every tone, in no label": {
+        "phase": dict(choices=("zero", "random"), default="zero", help="phase at the onset"),
+        "snr_db": dict(
+            type=number(float, least=-200, most=200),
+            default=None,
+            help="add white noise so many dB below each tone's RMS",
+        ),
+        "onset_jitter": dict(type=nonnegative_float, default=0.0, help="latest onset, seconds; uniform from 0"),
+        "detune_cents": dict(
+            type=number(float, least=0, most=1200), default=0.0, help="largest detuning, cents; uniform on both sides"
+        ),
+        "seed": dict(type=nonnegative_int, default=0, help="random seed"),
+    },
+    "training distribution: the file holds every tone; trainvae.py trains on these": {
+        "hold_out": dict(
+            nargs="+",
+            action="append",
+            default=[],
+            metavar="NAME=VALUES",
+            help="keep tones that meet all conditions out of training, for example timbre=square frequency=2000:8000; "
+            "repeatable, joined by or",
+        ),
+        "correlate": dict(
+            nargs=3,
+            action="append",
+            default=[],
+            metavar=("NAME", "OTHER", "SIGMA"),
+            help="train on tones drawn near the diagonal of two ordered factors' levels, scaled to [0, 1]; repeatable",
+        ),
+    },
+}
+DEFAULTS = {name: how["default"] for group in TABLE.values() for name, how in group.items()}
+FOR_RECORDINGS = {"duration", "hold_out", "correlate"}
 
 # `clean`, for 16 kHz, 1 s and the default front end, and why:
 # bandlimited: no partial folds back to where it belongs to no harmonic series, so timbre is what its name says.
@@ -28,10 +100,8 @@ MAX_TONE_BYTES = 64 * 2**20  # one unit tone in float64 and its temporaries, the
 #   far above the front end's floor, and the loudest (a sawtooth at -4 dB) peaks at 0.88.
 # rms: the waveforms have equal energy, so level says nothing about timbre.
 PRESETS = {
-    "paper": {"freq_start": 440.0, "freq_end": 0.5, "num_freqs": 400, "amp_start": 0.1, "amp_end": 1.0, "num_amps": 20}
-    | {key: LATER[key] for key in ("oscillator", "freq_scale", "amp_scale", "level")},
+    "paper": {"freq_end": 0.5},  # freq_end in units of the sample rate
     "clean": {
-        "freq_start": 440.0,
         "freq_end": 0.1625,
         "num_freqs": 35,
         "amp_start": 10 ** (-34 / 20),
@@ -42,133 +112,110 @@ PRESETS = {
         "amp_scale": "db",
         "level": "rms",
     },
-}  # freq_end in units of the sample rate
+}
 
 
-def parse_factors(words: list[list[str]]) -> list[list]:
-    """`--factor NAME START END NUM`, repeated, as [name, start, end, num]."""
-    found = []
-    for name, *numbers in words:
-        if name not in FACTORS:
-            raise InputError(f"--factor: {name!r} is unknown; choose from {', '.join(FACTORS)}")
-        try:
-            start, end, num = float(numbers[0]), float(numbers[1]), int(numbers[2])
-        except ValueError:
-            raise InputError(
-                f"--factor {name}: expected two numbers and a count, got {' '.join(numbers)!r}; give for "
-                f"example --factor {name} 0 0.5 6"
-            ) from None
-        known = FACTORS[name]
-        if not known.lowest <= start <= end <= known.highest:  # refuses NaN too
-            raise InputError(
-                f"--factor {name}: from {start:g} to {end:g}; give START <= END between {known.lowest:g} and "
-                f"{known.highest:g} {known.unit}"
-            )
-        _check_levels(f"factor {name}", start, end, num)
-        if name == "phase" and end - start >= 1:
-            raise InputError(
-                f"--factor phase: {start:g} and {end:g} cycles are the same phase; give an END below "
-                f"{start + 1:g}, for example {start + 1 - 1 / num:g}"
-            )
-        found.append([name, start, end, num])
-    names = [name for name, *_ in found]
-    if len(set(names)) < len(names):
-        raise InputError("--factor: a factor is named twice; name each once")
-    return found
+def add_options(parser: Parser) -> None:
+    """Add a flag for each option, and --preset."""
+    parser.add_argument(
+        "--preset", choices=list(PRESETS), default="paper", help="other defaults: published or clean grid"
+    )
+    for title, options in TABLE.items():
+        group = parser.add_argument_group(title)
+        for name, how in options.items():
+            group.add_argument(f"--{name}", **how)
 
 
-def parse_correlations(words: list[list[str]]) -> list[list]:
-    """`--correlate NAME OTHER SIGMA`, repeated, as [name, other, sigma]."""
-    found = []
-    for one, other, sigma in words:
-        try:
-            width = float(sigma)
-        except ValueError:
-            width = 0.0
-        if not 1e-3 <= width <= 1e3:
-            raise InputError(
-                f"--correlate: sigma is {sigma!r}; give a number from 0.001 to 1000, in units of levels scaled "
-                f"to [0, 1]"
-            )
-        found.append([one, other, width])
-    return found
+def parse_options(parser: Parser, argv: list[str] | None) -> tuple[argparse.Namespace, set[str]]:
+    """Return flags, with the preset's value or the default for options not given, and the names that were given."""
+    blank = argparse.Namespace(**dict.fromkeys(["preset", *DEFAULTS]))  # argparse sets no default over an attribute
+    args = parser.parse_args(argv, blank)
+    given = {name for name in ("preset", *DEFAULTS) if getattr(args, name) is not None}
+    args.preset = args.preset or "paper"
+    for name, value in (DEFAULTS | PRESETS[args.preset]).items():
+        if name not in given:
+            setattr(args, name, value * args.sample_rate if name == "freq_end" else value)
+    args.factor = [_parse_factor(*words) for words in args.factor]
+    args.correlate = [_parse_correlation(*words) for words in args.correlate]
+    return args, given
 
 
-def _check_levels(flag: str, start: float, end: float, num: int) -> None:
-    if not 1 <= num <= MAX_LEVELS:
-        raise InputError(f"--{flag}: {num} levels; give at most {MAX_LEVELS}, and 1 or more")
+def _parse_factor(name: str, *words: str) -> list:
+    """`--factor NAME START END NUM` as [name, start, end, num]."""
+    if name not in FACTORS:
+        raise InputError(f"--factor: {name!r} is unknown; choose from {', '.join(FACTORS)}")
+    known = FACTORS[name]
+    try:
+        start, end, num = finite_float(words[0]), finite_float(words[1]), levels(words[2])
+    except argparse.ArgumentTypeError as mistake:
+        raise InputError(f"--factor {name}: {mistake}; give for example --factor {name} 0 0.5 6") from None
+    if not known.lowest <= start <= end <= known.highest:
+        raise InputError(
+            f"--factor {name}: from {start:g} to {end:g}; give START <= END between {known.lowest:g} and "
+            f"{known.highest:g} {known.unit}"
+        )
+    _check_distinct(f"factor {name}", start, end, num)
+    if name == "phase" and end - start >= 1:
+        raise InputError(
+            f"--factor phase: {start:g} and {end:g} cycles are the same phase; give an END below {start + 1:g}, for "
+            f"example {start + 1 - 1 / num:g}"
+        )
+    return [name, start, end, num]
+
+
+def _parse_correlation(one: str, other: str, sigma: str) -> list:
+    """`--correlate NAME OTHER SIGMA` as [name, other, sigma]."""
+    try:
+        return [one, other, number(float, least=1e-3, most=1e3)(sigma)]
+    except argparse.ArgumentTypeError as mistake:
+        raise InputError(f"--correlate: sigma, in units of levels scaled to [0, 1]: {mistake}") from None
+
+
+def _check_distinct(flag: str, start: float, end: float, num: int) -> None:
     if start == end and num > 1:
         raise InputError(f"--{flag}: {num} levels from {start:g} to {end:g} are all the same; give 1")
 
 
 def check_options(args: argparse.Namespace) -> None:
-    """Refuse options of synthesized tones that argparse cannot judge one by one. `args.factor` is parsed already."""
-    nyquist = args.sample_rate / 2
-    if args.freq_end > nyquist:
-        raise InputError(
-            f"--freq_end: {args.freq_end:g} Hz is above half the sample rate, where tones fold back; "
-            f"give {nyquist:g} or less"
-        )
+    """Refuse options of synthesized tones that do not go together."""
     for low, high, num in (("freq_start", "freq_end", "num_freqs"), ("amp_start", "amp_end", "num_amps")):
         start, end = getattr(args, low), getattr(args, high)
         if start > end:
             raise InputError(f"--{low}: {start:g} is above --{high} {end:g}; give {end:g} or less")
-        _check_levels(num, start, end, getattr(args, num))
-    if args.amp_end > 1e6 or args.amp_start < 1e-30:
-        raise InputError("--amp_start, --amp_end: float32 samples hold amplitudes from 1e-30 to 1e6; stay between them")
-    if len(set(args.waveforms)) < len(args.waveforms):
-        raise InputError("--waveforms: a waveform is named twice; name each once")
+        _check_distinct(num, start, end, getattr(args, num))
+    for flag, names in (("waveforms", args.waveforms), ("factor", [name for name, *_ in args.factor])):
+        if len(set(names)) < len(names):
+            raise InputError(f"--{flag}: a {flag.removesuffix('s')} is named twice; name each once")
     n_samples = args.sample_rate * args.duration
     if not 2 <= round(n_samples) <= MAX_TONE_BYTES // 8:
         raise InputError(
             f"--duration: {args.duration:g} s at {args.sample_rate} Hz is {n_samples:.6g} samples; "
             f"give 2 to {MAX_TONE_BYTES // 8} (this tone would take {8 * n_samples:,.0f} bytes to compute)"
         )
-    _check_together(args, {name: (start, end) for name, start, end, _ in args.factor})
-
-
-def _check_together(args: argparse.Namespace, factors: dict[str, tuple[float, float]]) -> None:
-    """Options that exclude each other, and frequencies that detuning or vibrato would push over half the sample rate."""
-    nyquist = args.sample_rate / 2
-    if "phase" in factors and args.phase == "random":
+    ends = {name: end for name, _, end, _ in args.factor}
+    if "phase" in ends and args.phase == "random":
         raise InputError("--phase, --factor phase: a phase cannot be drawn and be a factor; leave one of them out")
-    if "noise" in factors and args.snr_db is not None:
+    if "noise" in ends and args.snr_db is not None:
         raise InputError("--snr_db, --factor noise: both set the noise; leave one of them out")
-    if "brightness" in factors and args.oscillator == "naive":
+    if "brightness" in ends and args.oscillator == "naive":
+        raise InputError("--factor brightness: tilts single partials, which needs --oscillator bandlimited")
+    onset_end = args.onset_jitter + ends.get("attack", 0.0)
+    if onset_end >= args.duration:
         raise InputError(
-            "--factor brightness: it tilts partials, which a naive oscillator does not have one by one; give "
-            "--oscillator bandlimited"
+            f"--onset_jitter, --factor attack: the latest onset and the longest attack end after {onset_end:g} s, not "
+            f"within --duration {args.duration:g}; give less"
         )
-    if "attack" in factors and factors["attack"][1] + args.onset_jitter >= args.duration:
-        raise InputError(
-            f"--factor attack: an attack of {factors['attack'][1]:g} s after an onset of up to "
-            f"{args.onset_jitter:g} s does not end within --duration {args.duration:g}; give less"
-        )
-    if args.onset_jitter >= args.duration:
-        raise InputError(
-            f"--onset_jitter: {args.onset_jitter:g} s leaves nothing of a tone of {args.duration:g} s; give "
-            f"less than --duration"
-        )
-    if args.detune_cents > 1200:
-        raise InputError(f"--detune_cents: {args.detune_cents:g} is more than an octave; give 1200 or less")
-    if args.snr_db is not None and abs(args.snr_db) > 200:
-        raise InputError(f"--snr_db: {args.snr_db:g} dB is beyond what float32 samples hold; give -200 to 200")
-    highest = args.freq_end * 2 ** (args.detune_cents / 1200) * (1 + vibrato_depth(factors.get("vibrato", (0, 0))[1]))
+    nyquist = args.sample_rate / 2
+    highest = args.freq_end * 2 ** (args.detune_cents / 1200) * (1 + vibrato_depth(ends.get("vibrato", 0.0)))
     if highest > nyquist * (1 + 1e-12):
+        moved = f" reaches {highest:.6g} Hz with its detuning and vibrato, which" if highest > args.freq_end else ""
         raise InputError(
-            f"--freq_end: {args.freq_end:g} Hz reaches {highest:.6g} Hz with its detuning and vibrato, above "
-            f"half the sample rate; give {args.freq_end * nyquist / highest:.6g} or less"
+            f"--freq_end: {args.freq_end:g} Hz{moved} is above half the sample rate, where tones fold back; give "
+            f"{args.freq_end * nyquist / highest:.6g} or less"
         )
 
 
-def check_study(args: argparse.Namespace, grid: Grid) -> None:
-    """Refuse hold-outs and correlations that name what the grid does not have."""
-    levels = {name: (kind, values) for name, kind, values in zip(grid.factor_names, grid.factor_kinds, grid.values)}
-    check_hold_outs(args.hold_out, levels, level_names={"timbre": grid.waveforms})
-    check_correlations(args.correlate, levels)
-
-
-def _spaced(start: float, end: float, num: int, *, even_ratios: bool) -> tuple[float, ...]:
+def _spaced(start: float, end: float, num: int, *, even_ratios: bool = False) -> tuple[float, ...]:
     return tuple((np.geomspace if even_ratios else np.linspace)(start, end, num).tolist())
 
 
@@ -186,22 +233,5 @@ def build_grid(args: argparse.Namespace) -> Grid:
         detune_cents=args.detune_cents,
         snr_db=args.snr_db,
         seed=args.seed,
-        further=tuple((name, _spaced(start, end, num, even_ratios=False)) for name, start, end, num in args.factor),
+        further=tuple((name, _spaced(start, end, num)) for name, start, end, num in args.factor),
     )
-
-
-def recipe_of(args: argparse.Namespace) -> dict:
-    """Every option of synthesized tones, as the file stores it."""
-    first = (
-        "sample_rate",
-        "duration",
-        "waveforms",
-        "freq_start",
-        "freq_end",
-        "num_freqs",
-        "amp_start",
-        "amp_end",
-        "num_amps",
-    )
-    options = {key: getattr(args, key) for key in (*first, *LATER)}
-    return {"generator": "create.py", "generator_version": GENERATOR_VERSION} | options

@@ -4,8 +4,8 @@ Conventions: frequencies in Hz, phases in cycles, sample n is at time n / sample
 creating a dataset starts at once.
 
 The naive oscillators are the paper's: the ideal wave is sampled, and its partials above half the sample rate fold back.
-The band-limited ones are the Fourier series of the same waves, cut below half the sample rate, at the level that the wave
-of peak 1 has: a cut series overshoots its wave near a jump (Gibbs), by up to 18 % of the peak.
+The band-limited ones are the Fourier series of the same waves, cut below half the sample rate, at the level that the
+wave of peak 1 has: a cut series overshoots its wave near a jump (Gibbs), by up to 18 % of the peak.
 """
 
 import math
@@ -70,7 +70,7 @@ def phase_cycles(
 
 
 def n_partials(waveform: str, highest: float, *, sample_rate: int) -> int:
-    """Number of partials of a wave below half the sample rate, at least 1, when its fundamental reaches `highest` Hz."""
+    """Return the number of partials below half the sample rate, at least 1, of a fundamental up to `highest` Hz."""
     last = last_partial(highest, sample_rate=sample_rate)
     return sum(PARTIALS[waveform](k) != 0 for k in range(1, last + 1))
 

@@ -2,13 +2,14 @@
 
 The table is a CSV file with a header. Its first column names the files, relative to the folder; each other column is a
 factor: ordered where every value is a number, nominal otherwise, with levels in the order of their values or names.
-Samples are scaled to [-1, 1) (integers by 2^(bits - 1), unsigned bytes from 128; 24 bits are what scipy makes 32 of them),
-floats are taken as they stand, and the channels of a file are averaged.
+Integer samples are scaled to [-1, 1) (by 2^(bits - 1), unsigned bytes from 128; scipy reads 24 bits as 32), floats are
+not scaled, and the channels of a file are averaged.
 """
 
 import csv
 import hashlib
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,19 +17,23 @@ from pathlib import Path
 import numpy as np
 from scipy.io import wavfile
 
-from syntone.dataset.creation import BASE_BYTES, Plan, blocks_bytes, counted
-from syntone.dataset.file import Blocks, dataset_members
-from syntone.dataset.splits import check_correlations, check_hold_outs
+from syntone.dataset.file import Blocks, Plan, dataset_members
+from syntone.dataset.splits import check_study
 from syntone.errors import InputError
 
-SCIPY_BYTES = 32 * 2**20  # its code
 MAX_NAMED = 5  # files that an error names
 
 
 @dataclass(frozen=True)
 class Labels:
-    """files : N names; names, kinds : K; factors (N, K) int32; values (N, K) float64; level_names : nominal factor -> names
-    of its levels."""
+    """The table of recordings.
+
+    files : N names
+    names, kinds : of the K factors
+    factors : (N, K) int32, level indices
+    values : (N, K) float64, numbers of the table or class indices
+    level_names : nominal factor -> names of its levels
+    """
 
     files: list[str]
     names: list[str]
@@ -36,6 +41,11 @@ class Labels:
     factors: np.ndarray
     values: np.ndarray
     level_names: dict[str, list[str]]
+
+    def levels(self) -> dict[str, tuple[str, np.ndarray]]:
+        """Return the kind and the distinct values of every factor."""
+        columns = zip(self.names, self.kinds, self.values.T)
+        return {name: (kind, np.unique(column)) for name, kind, column in columns}
 
 
 def _named(files: Sequence[str]) -> str:
@@ -49,46 +59,38 @@ def read_labels(path: Path) -> Labels:
     Raises
     ------
     InputError
-        If it is no CSV of equal rows with a header, names a file or a factor twice, or leaves a value empty.
+        If it is not a CSV file of equal rows with a header, names a file or a factor twice, or leaves a value empty.
     """
     try:
         with open(path, newline="", encoding="utf-8-sig") as handle:
             rows = [[cell.strip() for cell in row] for row in csv.reader(handle) if any(cell.strip() for cell in row)]
     except (csv.Error, UnicodeDecodeError) as damage:
-        raise InputError(f"--labels: {path} is no CSV file in UTF-8 ({damage}); export it as one") from damage
+        raise InputError(f"{path}: not a CSV file in UTF-8 ({damage}); export it as one") from damage
     if len(rows) < 3 or len(rows[0]) < 2:
         raise InputError(
-            f"--labels: {path} has {len(rows)} rows and {len(rows[0]) if rows else 0} columns; give a header, "
-            f"a column of file names, one column a factor, and two files or more"
+            f"{path}: {len(rows)} rows and {len(rows[0]) if rows else 0} columns; give a header, a column of file "
+            f"names, one column per factor, and two files or more"
         )
     header, body = rows[0], rows[1:]
     for number, row in enumerate(body, start=2):
         if len(row) != len(header) or not all(row):
             raise InputError(
-                f"--labels: {path}: row {number} ({', '.join(row)}) does not fill the {len(header)} columns "
-                f"{', '.join(header)}; complete it"
+                f"{path}: row {number} ({', '.join(row)}) does not fill the {len(header)} columns {', '.join(header)}; "
+                f"complete it"
             )
     files, names = [row[0] for row in body], header[1:]
+    if not all(names):
+        raise InputError(f"{path}: a column has no name; name it in the header")
     for words, what in ((files, "file"), (names, "factor")):
-        twice = sorted({word for word in words if words.count(word) > 1}) if len(set(words)) < len(words) else []
-        if twice or not all(words):
-            raise InputError(
-                f"--labels: {path} names {what} {twice[0]!r} twice; name each once"
-                if twice
-                else f"--labels: {path} has a column without a name; name it in the header"
-            )
-    columns = [_column([row[k] for row in body]) for k in range(1, len(header))]
-    return Labels(
-        files,
-        names,
-        [kind for kind, *_ in columns],
-        np.stack([levels for _, levels, _, _ in columns], axis=1),
-        np.stack([values for _, _, values, _ in columns], axis=1),
-        {name: found for name, (*_, found) in zip(names, columns) if found is not None},
-    )
+        word, count = Counter(words).most_common(1)[0]
+        if count > 1:
+            raise InputError(f"{path}: {what} {word!r} is named twice; name each once")
+    kinds, factors, values, level_names = zip(*(_column(words) for words in list(zip(*body))[1:]))
+    known = {name: found for name, found in zip(names, level_names) if found is not None}
+    return Labels(files, names, list(kinds), np.stack(factors, axis=1), np.stack(values, axis=1), known)
 
 
-def _column(words: list[str]) -> tuple[str, np.ndarray, np.ndarray, list[str] | None]:
+def _column(words: Sequence[str]) -> tuple[str, np.ndarray, np.ndarray, list[str] | None]:
     """Kind, level indices, values and level names of one factor."""
     try:
         values = np.array([float(word) if "_" not in word else np.nan for word in words])  # Python reads 1_2 as 12
@@ -101,21 +103,21 @@ def _column(words: list[str]) -> tuple[str, np.ndarray, np.ndarray, list[str] | 
 
 
 def read_wav(path: Path) -> tuple[int, np.ndarray]:
-    """Sample rate in Hz and wave, float32 (T,), full scale 1, channels averaged.
+    """Return sample rate in Hz and wave, float32 (T,), full scale 1, channels averaged.
 
     Raises
     ------
     InputError
-        If the file is missing, no WAV file that scipy reads, empty, or holds samples that are not finite.
+        If the file is missing, not a WAV file that scipy reads, empty, or holds samples that are not finite.
     """
     if not path.is_file():
-        raise InputError(f"--labels: {path} is no file; correct its name in the table, or the folder --from_wav")
+        raise InputError(f"{path}: no such file; correct its name in the table of labels, or the folder")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", wavfile.WavFileWarning)  # chunks that hold no samples
             rate, samples = wavfile.read(path)
     except (ValueError, EOFError, KeyError, TypeError, IndexError, OverflowError) as damage:
-        raise InputError(f"{path}: no WAV file that can be read ({damage}); convert it to PCM or float WAV") from damage
+        raise InputError(f"{path}: not a readable WAV file ({damage}); convert it to PCM or float WAV") from damage
     kind, bits = samples.dtype.kind, samples.dtype.itemsize * 8
     wave = samples.astype(np.float32 if bits <= 16 else np.float64)
     if kind == "u":
@@ -128,12 +130,8 @@ def read_wav(path: Path) -> tuple[int, np.ndarray]:
     return rate, wave
 
 
-def _digest(*parts: bytes) -> str:
-    return hashlib.sha256(b"\0".join(parts)).hexdigest()
-
-
 def common_length(lengths: dict[str, int], *, fit: str, duration: float | None, sample_rate: int) -> int:
-    """Samples of every tone: the shortest recording's (`cut`), the longest's (`pad`), or the duration's.
+    """Return the samples of every tone: the shortest recording's (`cut`), the longest's (`pad`), or the duration's.
 
     Raises
     ------
@@ -144,12 +142,12 @@ def common_length(lengths: dict[str, int], *, fit: str, duration: float | None, 
         return min(lengths.values()) if fit == "cut" else max(lengths.values())
     wanted = round(duration * sample_rate)
     if wanted < 2:
-        raise InputError(f"--duration: {duration:g} s at {sample_rate} Hz is {wanted} samples; give more")
+        raise InputError(f"duration: {duration:g} s at {sample_rate} Hz is {wanted} samples; give more")
     short = [name for name, length in lengths.items() if length < wanted]
     if short and fit == "cut":
         raise InputError(
-            f"--duration: {len(short)} recordings are shorter than {duration:g} s: {_named(short)}; give --fit "
-            f"pad to fill them with zeros, or less"
+            f"duration: {len(short)} recordings are shorter than {duration:g} s: {_named(short)}; pad them (fit pad) "
+            f"or give less"
         )
     return wanted
 
@@ -157,45 +155,29 @@ def common_length(lengths: dict[str, int], *, fit: str, duration: float | None, 
 def plan_recordings(
     folder: Path, labels_path: Path, *, fit: str, duration: float | None, hold_out: list, correlate: list
 ) -> Plan:
-    """The plan of a dataset of recordings; every file is read once to be checked and once to be written.
+    """Return the plan of a dataset of recordings; every file is read once to be checked and once to be written.
 
     The recipe holds digests of the table and the sounds, so that a file made of others is not taken for the same.
 
     Raises
     ------
     InputError
-        If table, files and flags do not fit together; mixed sample rates are named with their files.
+        If table, files and options do not fit together; mixed sample rates are named with their files.
     """
     labels = read_labels(labels_path)
-    levels = {
-        name: (kind, np.unique(column)) for name, kind, column in zip(labels.names, labels.kinds, labels.values.T)
-    }
-    check_hold_outs(hold_out, levels, level_names=labels.level_names)
-    check_correlations(correlate, levels)
-    rates: dict[int, list[str]] = {}
-    lengths, sounds = {}, hashlib.sha256()
-    for name in labels.files:
-        rate, wave = read_wav(folder / name)
-        rates.setdefault(rate, []).append(name)
-        lengths[name] = len(wave)
-        sounds.update(len(wave).to_bytes(8, "little") + wave.tobytes())
-    if len(rates) > 1:
-        found = "; ".join(
-            f"{rate} Hz: {_named(files)}" for rate, files in sorted(rates.items(), key=lambda it: len(it[1]))
-        )
-        raise InputError(f"--from_wav: the files have {len(rates)} sample rates ({found}); resample them to one")
-    sample_rate = next(iter(rates))
-    n_samples = common_length(lengths, fit=fit, duration=duration, sample_rate=sample_rate)
+    check_study(hold_out, correlate, levels=labels.levels(), level_names=labels.level_names)
+    sample_rate, lengths, digest = _survey(folder, labels.files)
+    n, n_samples = len(labels.files), common_length(lengths, fit=fit, duration=duration, sample_rate=sample_rate)
     recipe = {
         "generator": "create.py --from_wav",
         "generator_version": 1,
         "fit": fit,
         "duration": duration,
         "sample_rate": sample_rate,
-        "files": len(labels.files),
+        "files": n,
         "level_names": labels.level_names,
-        "labels_sha256": _digest(labels_path.read_bytes()),
-        "sounds_sha256": sounds.hexdigest(),
+        "labels_sha256": hashlib.sha256(labels_path.read_bytes()).hexdigest(),
+        "sounds_sha256": digest,
         "hold_out": hold_out,
         "correlate": correlate,
     }
@@ -205,34 +187,38 @@ def plan_recordings(
             wave = read_wav(folder / name)[1][:n_samples]
             yield np.pad(wave, (0, n_samples - len(wave)))[None]
 
-    def members(passed):
-        x = Blocks((len(labels.files), n_samples), np.dtype(np.float32), counted(fitted(), passed))
-        return dataset_members(
-            x=x,
-            factors=labels.factors,
-            factor_values=labels.values,
-            factor_names=labels.names,
-            factor_kinds=labels.kinds,
-            sample_rate=sample_rate,
-            recipe=recipe,
-        )
-
-    words = ", ".join(f"{name}: {len(values)} {kind} levels" for name, (kind, values) in levels.items())
-    longest = max(lengths.values())
-    return Plan(
+    members = dataset_members(
+        x=Blocks((n, n_samples), np.dtype(np.float32), fitted()),
+        factors=labels.factors,
+        factor_values=labels.values,
+        factor_names=labels.names,
+        factor_kinds=labels.kinds,
+        sample_rate=sample_rate,
         recipe=recipe,
-        n_tones=len(labels.files),
-        n_samples=n_samples,
-        words=f"recordings; {words}",
-        memory_bytes=BASE_BYTES + SCIPY_BYTES + 32 * longest + blocks_bytes(4 * n_samples),
-        warnings=_warnings(labels, lengths, n_samples),
-        members_with=members,
-        watch_level=True,
     )
+    words = [f"{name}: {len(values)} {kind} levels" for name, (kind, values) in labels.levels().items()]
+    notes = _warnings(labels, lengths, n_samples)
+    return Plan(recipe, members, f"recordings; {', '.join(words)}", notes, may_clip=True)
+
+
+def _survey(folder: Path, files: Sequence[str]) -> tuple[int, dict[str, int], str]:
+    """Sample rate in Hz, length of each file in samples, and a digest of all samples."""
+    rates: dict[int, list[str]] = {}
+    lengths, sounds = {}, hashlib.sha256()
+    for name in files:
+        rate, wave = read_wav(folder / name)
+        rates.setdefault(rate, []).append(name)
+        lengths[name] = len(wave)
+        sounds.update(len(wave).to_bytes(8, "little") + wave.tobytes())
+    if len(rates) > 1:
+        by_count = sorted(rates.items(), key=lambda item: len(item[1]))
+        found = "; ".join(f"{rate} Hz: {_named(names)}" for rate, names in by_count)
+        raise InputError(f"{folder}: the files have {len(rates)} sample rates ({found}); resample them to one")
+    return next(iter(rates)), lengths, sounds.hexdigest()
 
 
 def _warnings(labels: Labels, lengths: dict[str, int], n_samples: int) -> list[str]:
-    """What a user should know: factors of one level, and how much was cut or padded."""
+    """Lines about factors of one level, and about how much was cut or padded."""
     found = [
         f"factor {name} has one level, so nothing can be scored about it"
         for name, column in zip(labels.names, labels.factors.T)
@@ -242,7 +228,7 @@ def _warnings(labels: Labels, lengths: dict[str, int], n_samples: int) -> list[s
     padded = sum(length < n_samples for length in lengths.values())
     if cut or padded:
         found.append(
-            f"{cut} recordings are cut and {padded} padded with zeros to {n_samples} samples; --fit and --duration "
-            f"change that"
+            f"{cut} recordings are cut and {padded} padded with zeros to {n_samples} samples; fit and duration change "
+            f"that"
         )
     return found

@@ -92,8 +92,8 @@ def _steps_text(factor: dict) -> str:
 
 
 def confused_shares(dataset: Dataset, confused: np.ndarray) -> tuple[str, dict[str, tuple[np.ndarray, np.ndarray]]]:
-    """The share of indistinguishable tones over the ordered factor of most levels, one line a level of the first nominal
-    factor: the x label, and for each line its name, values and shares."""
+    """The share of indistinguishable tones over the ordered factor of most levels, one line a level of the first
+    nominal factor: the x label, and for each line its name, values and shares."""
     kinds, counts = dataset.factor_kinds, [len(np.unique(column)) for column in dataset.factors.T]
     ordered = [k for k, kind in enumerate(kinds) if kind == "ordered"]
     axis = max(ordered or range(len(kinds)), key=lambda k: counts[k])
@@ -138,9 +138,9 @@ def samples(dataset: Dataset, *, figures_dir: Path, audio_dir: Path) -> None:
 
 
 def sample_rows(dataset: Dataset) -> np.ndarray:
-    """Rows to show, (R, C): a row of the picture for each level of the first nominal factor (at most 8), and for each the
-    tones nearest to the lowest, the middle and the highest level of frequency (without it, of the ordered factor of most
-    levels) and to the middle of all other factors."""
+    """Rows to show, (R, C): a row of the picture for each level of the first nominal factor (at most 8), and for each
+    the tones nearest to the lowest, the middle and the highest level of frequency (without it, of the ordered factor of
+    most levels) and to the middle of all other factors."""
     counts = [len(np.unique(column)) for column in dataset.factors.T]
     nominal = [k for k, kind in enumerate(dataset.factor_kinds) if kind == "nominal"][:1]
     ordered = [k for k, kind in enumerate(dataset.factor_kinds) if kind == "ordered" and counts[k] > 1]

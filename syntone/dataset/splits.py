@@ -1,10 +1,10 @@
-"""Which tones a dataset means for training and validation, and how often: held-out combinations and correlated factors.
+"""Tones for training and for validation: held-out combinations and correlated factors.
 
-Both stand in the recipe; the file itself always holds every tone. A hold-out is a list of conditions that a tone must all
-meet to be kept out of training; several hold-outs are joined by or. A correlation [one, other, sigma] makes training tones
-occur in proportion to exp(-(a - b)^2 / (2 sigma^2)), where a and b are the two ordered factors' levels scaled to [0, 1]
-(Träuble et al. 2021, "On Disentangled Representations Learned from Correlated Data", Eq. 1, whose sigma is in these
-units); several multiply. Only numpy is imported.
+Both are named in the recipe; the file itself always holds every tone. A hold-out is a list of conditions; tones that
+meet them all are kept out of training. Several hold-outs are joined by or. A correlation [one, other, sigma] makes
+training tones occur in proportion to exp(-(a - b)^2 / (2 sigma^2)), where a and b are the two ordered factors' levels
+scaled to [0, 1] (Träuble et al. 2021, "On Disentangled Representations Learned from Correlated Data", Eq. 1, whose
+sigma is in these units); several multiply. Imports numpy alone.
 """
 
 import json
@@ -16,13 +16,11 @@ from syntone.dataset.file import Dataset
 from syntone.errors import InputError
 
 Levels = Mapping[str, tuple[str, np.ndarray]]  # factor -> its kind, and its values or class indices
+Names = Mapping[str, Sequence[str]]  # nominal factor -> names of its levels
 
 
-def parse_condition(
-    condition: str, *, levels: Levels, level_names: Mapping[str, Sequence[str]]
-) -> tuple[str, np.ndarray]:
-    """`NAME=VALUE[,VALUE...]` or `NAME=LOW:HIGH` (both included, in the factor's unit): its factor, and which of the
-    factor's levels meet it, bool.
+def parse_condition(condition: str, *, levels: Levels, level_names: Names) -> tuple[str, np.ndarray]:
+    """Return the factor of `NAME=VALUE[,VALUE...]` or `NAME=LOW:HIGH` (both included), and which levels meet it, bool.
 
     Raises
     ------
@@ -31,62 +29,58 @@ def parse_condition(
     """
     name, equals, wanted = condition.partition("=")
     if not equals or not wanted:
-        raise InputError(f"--hold_out: {condition!r} is no condition; write NAME=VALUE or NAME=LOW:HIGH")
+        raise InputError(f"hold_out: {condition!r} is not a condition; write NAME=VALUE or NAME=LOW:HIGH")
     if name not in levels:
-        raise InputError(f"--hold_out: {name!r} is no factor here; choose from {', '.join(levels)}")
-    kind, values = levels[name]
-    names = level_names.get(name)
+        raise InputError(f"hold_out: {name!r} is not a factor here; choose from {', '.join(levels)}")
+    values, names = levels[name][1], level_names.get(name)
     met = np.zeros(len(values), bool)
     for word in wanted.split(","):
         if names is not None:
             if word not in names:
-                raise InputError(f"--hold_out: {name} has no {word!r}; choose from {', '.join(names)}")
-            met |= np.array([other == word for other in names])
+                raise InputError(f"hold_out: {name} has no {word!r}; choose from {', '.join(names)}")
+            met |= np.array(names) == word
             continue
         low, colon, high = word.partition(":")
         try:
             low, high = float(low), float(high if colon else low)
         except ValueError:
             raise InputError(
-                f"--hold_out: {condition!r}: {word!r} is no number; write {name}=VALUE or {name}=LOW:HIGH "
-                f"in the factor's unit"
+                f"hold_out: {condition!r}: {word!r} is not a number; write {name}=VALUE or {name}=LOW:HIGH in the "
+                f"factor's unit"
             ) from None
         slack = 1e-9 * np.abs(values)  # a value is typed with fewer digits than it has
         met |= (values >= low - slack) & (values <= high + slack)
     if not met.any():
         raise InputError(
-            f"--hold_out: no level of {name} meets {condition!r}; its levels run from {values.min():g} to "
-            f"{values.max():g}"
+            f"hold_out: no level of {name} meets {condition!r}; levels run from {values.min():g} to {values.max():g}"
         )
     return name, met
 
 
-def check_hold_outs(
-    hold_outs: Sequence[Sequence[str]], levels: Levels, *, level_names: Mapping[str, Sequence[str]]
+def check_study(
+    hold_outs: Sequence[Sequence[str]],
+    correlations: Sequence[tuple[str, str, float]],
+    *,
+    levels: Levels,
+    level_names: Names,
 ) -> None:
-    """Refuse hold-outs that name what is not there, or that alone keep every tone out."""
+    """Refuse hold-outs that name unknown factors or levels or keep out every tone, and correlations of other factors
+    than two different ordered ones of two levels or more."""
     for conditions in hold_outs:
         met = [parse_condition(condition, levels=levels, level_names=level_names)[1] for condition in conditions]
         if all(mask.all() for mask in met):
-            raise InputError(
-                f"--hold_out: every tone meets {' '.join(conditions)}, so none is left to train on; hold out less"
-            )
-
-
-def check_correlations(correlations: Sequence[tuple[str, str, float]], levels: Levels) -> None:
-    """Refuse correlations of anything but two different ordered factors of two levels or more."""
-    for one, other, sigma in correlations:
+            raise InputError(f"hold_out: every tone meets {' '.join(conditions)}; hold out less")
+    for one, other, _ in correlations:
         for name in (one, other):
             if name not in levels:
-                raise InputError(f"--correlate: {name!r} is no factor here; choose from {', '.join(levels)}")
+                raise InputError(f"correlate: {name!r} is not a factor here; choose from {', '.join(levels)}")
             kind, values = levels[name]
             if kind != "ordered" or len(values) < 2:
                 raise InputError(
-                    f"--correlate: {name} is {kind} with {len(values)} levels; choose ordered factors of two "
-                    f"levels or more"
+                    f"correlate: {name} is {kind} with {len(values)} levels; choose ordered factors of two or more"
                 )
         if one == other:
-            raise InputError(f"--correlate: {one} with itself; name two factors")
+            raise InputError(f"correlate: {one} with itself; name two factors")
 
 
 def _options(dataset: Dataset, key: str) -> list:
@@ -94,7 +88,7 @@ def _options(dataset: Dataset, key: str) -> list:
 
 
 def held_out(dataset: Dataset) -> np.ndarray:
-    """Whether each tone is kept out of training: bool (N,).
+    """Return whether each tone is kept out of training: bool (N,).
 
     Raises
     ------
@@ -125,7 +119,7 @@ def held_out(dataset: Dataset) -> np.ndarray:
 
 
 def correlation_weights(dataset: Dataset) -> np.ndarray | None:
-    """How often each tone occurs in training, up to a factor: float64 (N,), largest 1 at most; None where equally often."""
+    """Return how often each tone occurs in training, up to a factor: float64 (N,), at most 1; None: equally often."""
     correlations = _options(dataset, "correlate")
     if not correlations:
         return None
@@ -139,15 +133,13 @@ def correlation_weights(dataset: Dataset) -> np.ndarray | None:
 def _scaled_levels(dataset: Dataset, name: str) -> np.ndarray:
     """Level indices scaled to [0, 1]: equal steps whatever the unit, so a log-spaced factor is as evenly spread."""
     if name not in dataset.factor_names:
-        raise InputError(
-            f"{dataset.path}: its recipe correlates {name!r}, which is no factor of it; re-create the file"
-        )
+        raise InputError(f"{dataset.path}: its recipe correlates {name!r}, which is not one of its factors")
     levels = dataset.factors[:, dataset.factor_names.index(name)].astype(np.float64)
     return (levels - levels.min()) / max(levels.max() - levels.min(), 1)
 
 
 def split(n: int, *, seed: int, validation: float = 0.2) -> tuple[np.ndarray, np.ndarray]:
-    """Rows for training and for validation, drawn without replacement.
+    """Return rows for training and for validation, drawn without replacement.
 
     Returns
     -------
@@ -156,15 +148,13 @@ def split(n: int, *, seed: int, validation: float = 0.2) -> tuple[np.ndarray, np
     """
     n_valid = max(2, round(validation * n))
     if n - n_valid < 2:
-        raise InputError(
-            f"{n} tones cannot be split into at least 2 for training and 2 for validation; make more tones"
-        )
+        raise InputError(f"{n} tones cannot be split into 2 or more for training and validation each; make more tones")
     order = np.random.default_rng(seed).permutation(n)
     return np.sort(order[n_valid:]), np.sort(order[:n_valid])
 
 
 def training_split(dataset: Dataset, *, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Rows for training and for validation, none of them held out, and how often each training row is drawn.
+    """Return rows for training and for validation, none of them held out, and how often each training row is drawn.
 
     Returns
     -------
@@ -174,25 +164,25 @@ def training_split(dataset: Dataset, *, seed: int) -> tuple[np.ndarray, np.ndarr
     kept = np.flatnonzero(~held_out(dataset))
     if len(kept) < 4:
         raise InputError(
-            f"{dataset.path}: --hold_out leaves {len(kept)} of {len(dataset)} tones to train and validate on; "
+            f"{dataset.path}: its hold-outs leave {len(kept)} of {len(dataset)} tones for training and validation; "
             f"make the dataset again with less held out"
         )
     train, valid = (kept[rows] for rows in split(len(kept), seed=seed))
     weights = correlation_weights(dataset)
     if weights is not None and (weights[train] > 1e-6 * weights[train].max(initial=1e-300)).sum() < 2:
         raise InputError(
-            f"{dataset.path}: --correlate leaves fewer than two tones that are ever trained on; make the "
-            f"dataset again with a larger sigma"
+            f"{dataset.path}: its correlations leave fewer than two tones that are ever trained on; make the dataset "
+            f"again with a larger sigma"
         )
     return train, valid, None if weights is None else weights[train]
 
 
 def sections(dataset: Dataset, *, generator: np.random.Generator) -> dict[str, np.ndarray]:
-    """The parts of a dataset that are scored apart, as ascending rows: `held out`, the combinations that no training saw,
-    and `training distribution`, the others as often as training met them. Empty without hold-outs and correlations.
+    """Return the parts of a dataset that are scored apart, as ascending rows; empty without hold-outs and correlations.
 
-    A correlated distribution is thinned out of the grid: each tone is kept with a probability in proportion to its weight.
-    No tone is taken twice, since repeated rows inflate plug-in information and leak from fitting into testing.
+    `held out` are the combinations that no training saw, `training distribution` the others as often as training met
+    them: with correlations, each tone is kept with a probability in proportion to its weight. No tone is taken twice,
+    since repeated rows inflate plug-in information and leak from fitting into testing.
     """
     out, weights = held_out(dataset), correlation_weights(dataset)
     found = {"held out": np.flatnonzero(out)} if out.any() else {}

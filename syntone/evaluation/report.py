@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from scipy.io import wavfile
 
-from syntone.dataset.file import LATER, Dataset
+from syntone.dataset.file import Dataset
+from syntone.dataset.options import DEFAULTS
 from syntone.evaluation import markup
 from syntone.evaluation import tables as results
 from syntone.evaluation.codes import ACTIVE_NATS
@@ -321,11 +322,11 @@ def dataset_words(dataset: Dataset) -> str:
         f"Factors: {', '.join(levels)}{grid}."
     )
     if recipe.get("generator") == "create.py":
-        recipe = LATER | recipe
+        recipe = DEFAULTS | recipe
         told = [
             f"{words} {recipe[key] if isinstance(recipe[key], str) else json.dumps(recipe[key])}"
             for key, words in OPTIONS.items()
-            if key in ALWAYS_TOLD or recipe[key] != LATER[key]
+            if key in ALWAYS_TOLD or recipe[key] != DEFAULTS[key]
         ]
         words += f" Synthesized: {', '.join(told)}."
     return words

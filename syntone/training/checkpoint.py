@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from models import MODELS, build_model
-from syntone.dataset.file import Dataset, same_recipe
+from syntone.dataset.file import Dataset
+from syntone.dataset.recipe import same_recipe
 from syntone.dataset.splits import held_out
 from syntone.errors import InputError
 from syntone.features.front_end import FrontEnd
