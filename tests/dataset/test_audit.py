@@ -9,8 +9,7 @@ from conftest import GRID
 
 import create
 from metrics._validation import bin_levels as scored_levels
-from syntone.dataset import audit
-from syntone.dataset.file import load_npz, save_npz
+from syntone.dataset import audit, load_npz, save_npz
 from syntone.features.filters import mel_points
 from syntone.features.front_end import FrontEnd
 
@@ -109,8 +108,9 @@ def make(tmp_path, *flags: str):
 
 
 def test_band_limited_waves_of_equal_energy_collapse_where_they_are_sines(tmp_path):
-    """8 kHz, 6 frequencies from 500 to 3,000 Hz: square and sine are one above 1,333 Hz (4 frequencies), the sawtooth joins
-    from 2,000 Hz (3 of them). Timbre loses ln 2 in two thirds of the tones of one frequency, and ln 3 in all of three."""
+    """8 kHz, 6 frequencies from 500 to 3,000 Hz: square and sine are one above 1,333 Hz (4 frequencies), the sawtooth
+    joins from 2,000 Hz (3 of them). Timbre loses ln 2 in two thirds of the tones of one frequency, and ln 3 in all of
+    three."""
     flags = ["--oscillator", "bandlimited", "--level", "rms", "--waveforms", "sine", "square", "sawtooth"]
     report, confused = audit.audit(make(tmp_path, *flags))
     lost = (1 / 6 * 2 / 3 * math.log(2) + 3 / 6 * math.log(3)) / math.log(3)
@@ -183,12 +183,12 @@ def test_a_bare_audit_reports_on_the_file_made_and_a_path_makes_nothing(tmp_path
     )
     report = json.loads((tmp_path / "tones.audit.json").read_text())
     assert report["tones"] == 72 and {"steps", "mig_ceiling", "at_resolutions"} <= set(report)
-    assert (tmp_path / "Figures" / "Dataset_Audit.png").read_bytes()[:4] == b"\x89PNG"
+    assert (tmp_path / "Dataset" / "Figures" / "Dataset_Audit.png").read_bytes()[:4] == b"\x89PNG"
     (tmp_path / "tones.audit.json").unlink()
     assert create.main(["--audit", "tones.npz", "--figures_dir", "elsewhere"]) == 0
     assert (tmp_path / "tones.audit.json").exists() and (tmp_path / "elsewhere" / "Dataset_Audit.png").exists()
-    assert not (tmp_path / "Dataset").exists()
-    refused(create.main, ["--audit", "none.npz"], "--audit: none.npz is no file")
+    assert not (tmp_path / "Dataset" / "syntone.npz").exists()
+    refused(create.main, ["--audit", "none.npz"], "--audit: none.npz: no such file")
 
 
 def test_data_without_ordered_factors_or_pairs_is_audited(tmp_path):

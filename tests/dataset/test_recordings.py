@@ -9,7 +9,7 @@ from scipy.io import wavfile
 import create
 import eval as evaluate_script
 import trainvae
-from syntone.dataset.file import load_npz
+from syntone.dataset import load_npz
 from syntone.dataset.recordings import read_labels, read_wav
 from syntone.errors import InputError
 
@@ -70,13 +70,13 @@ def test_numbers_are_ordered_and_words_nominal(tmp_path):
 @pytest.mark.parametrize(
     "rows, pattern",
     [
-        (["file,who"], "has 1 rows and 2 columns"),
-        (["file", "a.wav", "b.wav"], "has 3 rows and 1 columns"),
+        (["file,who"], "1 rows and 2 columns"),
+        (["file", "a.wav", "b.wav"], "3 rows and 1 columns"),
         (["file,who", "a.wav,mary", "b.wav"], r"row 3 \(b.wav\) does not fill the 2 columns"),
         (["file,who", "a.wav,mary", "b.wav,"], "row 3 .* does not fill"),
-        (["file,who", "a.wav,mary", "a.wav,john"], "names file 'a.wav' twice"),
-        (["file,who,who", "a.wav,mary,1", "b.wav,john,2"], "names factor 'who' twice"),
-        (["file,,who", "a.wav,mary,1", "b.wav,john,2"], "a column without a name"),
+        (["file,who", "a.wav,mary", "a.wav,john"], "file 'a.wav' is named twice"),
+        (["file,who,who", "a.wav,mary,1", "b.wav,john,2"], "factor 'who' is named twice"),
+        (["file,,who", "a.wav,mary,1", "b.wav,john,2"], "a column has no name"),
     ],
 )
 def test_tables_that_are_none_are_refused(tmp_path, rows, pattern):
@@ -149,19 +149,19 @@ def test_what_does_not_fit_is_refused(tmp_path, recordings, refused):
     refused(
         create.main,
         [*recordings, "--duration", "0.6"],
-        "20 recordings are shorter than 0.6 s: 0.wav, .* and 15 more; give --fit pad",
+        "20 recordings are shorter than 0.6 s: 0.wav, .* and 15 more; pad them",
     )
     refused(create.main, [*recordings, "--freq_end", "3000"], "--freq_end: is for synthesized tones")
     refused(create.main, [*recordings, "--preset", "paper"], "--preset: is for synthesized tones")
-    refused(create.main, [*recordings, "--from_wav", tmp_path / "none"], "--from_wav: .* is no folder")
+    refused(create.main, [*recordings, "--from_wav", tmp_path / "none"], "--from_wav: .* is not a folder")
     refused(create.main, recordings[:2], "--from_wav needs a CSV file")
     refused(create.main, [*recordings, "--hold_out", "speaker=bob"], "speaker has no 'bob'; choose from john, mary")
     wavfile.write(tmp_path / "wav" / "5.wav", 44100, np.zeros(5000, np.int16))
     refused(create.main, recordings, r"2 sample rates \(44100 Hz: 5.wav; 8000 Hz: 0.wav, .* and 18 more\); resample")
     (tmp_path / "wav" / "7.wav").write_bytes(b"no sound")
-    refused(create.main, recordings, "7.wav: no WAV file that can be read")
+    refused(create.main, recordings, "7.wav: not a readable WAV file")
     (tmp_path / "wav" / "6.wav").unlink()
-    refused(create.main, recordings, "6.wav is no file")
+    refused(create.main, recordings, "6.wav: no such file")
     assert not (tmp_path / "mine.npz").exists()
 
 

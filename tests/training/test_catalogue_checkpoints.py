@@ -197,7 +197,7 @@ FIELDS = [
     ),
     ("train_rows", lambda old: old[:0], "bad.pt: 'train_rows' and 'valid_rows' are not lists of row numbers"),
     ("dataset_path", lambda old: "moved.npz", "bad.pt: was trained on moved.npz, which is not there"),
-    ("dataset_path", lambda old: "text.txt", "text.txt: not a whole .txt file"),
+    ("dataset_path", lambda old: "text.txt", "text.txt: cannot be read as a dataset"),
     ("recipe", lambda old: "{}", "bad.pt: tones.npz was made by another recipe"),
 ]
 
