@@ -3,8 +3,8 @@
     python benchmarks/metrics.py
     python benchmarks/metrics.py --repeats 3 --skip_family
 
-Prints machine, versions, medians over repeats, and ratios to a naive baseline measured in the same run: the way in
-which published code computes the scores, one call of scikit-learn for each pair of factor and latent, anew for each
+Prints machine, versions, medians over repeats, and ratios to a naive baseline measured in the same run. The baseline
+computes the scores as published code does: one call of scikit-learn per pair of factor and latent, repeated for every
 score.
 """
 
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-# This file has the package's name: without the root in front, `import metrics` would find it instead.
+# This file has the package's name: unless the root comes first, `import metrics` imports this file.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import metrics  # noqa: E402
@@ -39,7 +39,7 @@ def make_codes() -> tuple[np.ndarray, np.ndarray]:
 
 
 def naive_information(factors: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """(K, D) mutual information as published code computes it: pair by pair from label arrays."""
+    """(K, D) mutual information as in published code: pair by pair from label arrays."""
     from sklearn.metrics import mutual_info_score
 
     binned = np.stack([np.digitize(latent, np.histogram(latent, 20)[1][:-1]) for latent in codes.T])
@@ -72,7 +72,7 @@ def time_family(factors: np.ndarray, codes: np.ndarray) -> dict[str, float]:
 
 
 def cpu_name() -> str:
-    """Name of the processor; Linux keeps it in /proc, elsewhere platform knows it."""
+    """Name of the processor: from /proc on Linux, elsewhere from platform."""
     info = Path("/proc/cpuinfo")
     if info.exists():
         names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]

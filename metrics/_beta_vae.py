@@ -4,15 +4,13 @@ import numpy as np
 
 from ._explicitness import INVERSE_PENALTY
 from ._metric import Row, mean_over_factors, metric
-from ._rows import BATCH_SIZE, N_TRAIN, Levels, draw_points
+from ._rows import BATCH_SIZE, N_TRAIN, Levels, draw_first, draw_points
 from ._validation import Sample
 
 
-def _pair_differences(
-    codes: np.ndarray, levels: Levels, rows: np.ndarray, n_points: int, generator: np.random.Generator
-) -> np.ndarray:
-    """(n_points, D) mean absolute difference over BATCH_SIZE pairs of different rows of one level."""
-    first = rows[generator.integers(len(rows), size=(n_points, BATCH_SIZE))]
+def _pair_differences(codes: np.ndarray, levels: Levels, generator: np.random.Generator) -> np.ndarray:
+    """(N_TRAIN + N_TEST, D) mean absolute difference over BATCH_SIZE pairs of different rows of one level."""
+    first = draw_first(levels, BATCH_SIZE, generator)
     count = levels.count[first]
     step = generator.integers(1, count)
     second = levels.order[levels.start[first] + (levels.rank[first] + step) % count]

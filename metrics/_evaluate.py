@@ -148,11 +148,11 @@ def _check_names(names: Sequence[str] | None, *, n_factors: int) -> tuple[str, .
     return names
 
 
-def _rows(function: Callable, sample: Sample, seed: int) -> list[Row]:
-    """All numbers of one metric, in the order of `function.rows`."""
+def _rows(function: Callable, sample: Sample, seed: int) -> dict[str, Row]:
+    """Compute all rows of one metric."""
     options = {"seed": seed} if "seed" in inspect.signature(function).parameters else {}
     result = function.compute(sample, **options)
-    return list(result) if isinstance(result, tuple) else [result]
+    return dict(zip(function.rows, result if isinstance(result, tuple) else (result,), strict=True))
 
 
 def evaluate(
@@ -219,12 +219,10 @@ def evaluate(
     for metric, function in _check_metrics(metrics, sample).items():
         if progress is not None:
             progress(metric)
-        floors = [[row.value for row in _rows(function, draw, seed)] for draw in chance]
-        ceilings = [[row.value for row in _rows(function, oracle, seed)] for oracle in perfect]
-        for i, row in enumerate(_rows(function, sample, seed)):
-            scores[function.rows[i]] = _score(
-                row, [floor[i] for floor in floors], [best[i] for best in ceilings], names
-            )
+        floors = [_rows(function, draw, seed) for draw in chance]
+        ceilings = [_rows(function, oracle, seed) for oracle in perfect]
+        for name, row in _rows(function, sample, seed).items():
+            scores[name] = _score(row, [f[name].value for f in floors], [c[name].value for c in ceilings], names)
     information = estimate_information(sample)
     return Report(scores, int(sample.active.sum()), information.occupancy, information.mi, information.entropy, names)
 

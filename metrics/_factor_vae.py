@@ -3,16 +3,15 @@
 import numpy as np
 
 from ._metric import Row, mean_over_factors, metric
-from ._rows import BATCH_SIZE, Levels, draw_points
+from ._rows import BATCH_SIZE, Levels, draw_first, draw_points
 from ._validation import EDGE, Sample
 
 
-def _votes(
-    codes: np.ndarray, levels: Levels, rows: np.ndarray, n_votes: int, generator: np.random.Generator
-) -> np.ndarray:
-    """(n_votes,) latent of the smallest variance in BATCH_SIZE rows that share a level."""
-    first = rows[generator.integers(len(rows), size=(n_votes, 1))]
-    batch = levels.order[levels.start[first] + generator.integers(levels.count[first], size=(n_votes, BATCH_SIZE))]
+def _votes(codes: np.ndarray, levels: Levels, generator: np.random.Generator) -> np.ndarray:
+    """(N_TRAIN + N_TEST,) latent of the smallest variance in BATCH_SIZE rows that share a level."""
+    first = draw_first(levels, 1, generator)
+    place = generator.integers(levels.count[first], size=(len(first), BATCH_SIZE))
+    batch = levels.order[levels.start[first] + place]
     variance = codes[batch].var(axis=1)
     # The first of equal ones: the rounding of two equal variances must not depend on which factor was fixed.
     return np.argmax(variance <= variance.min(axis=1, keepdims=True) + EDGE, axis=1)

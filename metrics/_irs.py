@@ -3,7 +3,7 @@
 import numpy as np
 
 from ._metric import Row, mean_over_latents, metric
-from ._rows import rows_of_repeated_levels, sort_levels
+from ._rows import levels_to_fix
 from ._validation import Sample
 
 QUANTILE = 0.99  # of the deviations within a level, as in the published code; the maximum depends on one sample
@@ -16,10 +16,8 @@ def irs_per_latent(sample: Sample) -> np.ndarray:
         return np.empty(0)
     largest = np.abs(codes).max(axis=0)
     robustness = np.empty((sample.n_factors, codes.shape[1]))
-    for k, classes in enumerate(sample.classes.T):
-        levels = sort_levels(classes)
-        rows_of_repeated_levels(levels, factor=k)
-        groups = np.split(codes[levels.order], np.cumsum(np.bincount(classes))[:-1])
+    for k, levels in enumerate(levels_to_fix(sample)):
+        groups = np.split(codes[levels.order], np.unique(levels.start)[1:])
         # The inverted distribution function, unlike interpolation, does not change when every row is doubled.
         deviations = [
             np.quantile(np.abs(group - group.mean(axis=0)), QUANTILE, axis=0, method="inverted_cdf")

@@ -1,9 +1,10 @@
-"""The decorator of all metrics: each is written as a function of a checked `Sample` and called with arrays.
+"""The decorator of all metrics. A metric is written as a function of a checked `Sample` and called with arrays:
 
-@metric("MIG", latents=2, bins_codes=True)
-def mig(sample: Sample) -> Row: ...
+>>> @metric("MIG", latents=2, bins_codes=True)
+... def mig(sample: Sample) -> Row: ...
+>>> mig(factors=factors, codes=codes, factor_bins=20)  # a float
 
-mig(factors=factors, codes=codes, factor_bins=20)  # a float
+To add one, write it in a file of its own, and add it to `_evaluate.FUNCTIONS` and to the cases of `self_test`.
 """
 
 import functools
@@ -84,7 +85,10 @@ def metric(
 
         @functools.wraps(compute)
         def public(**arguments):
-            signature.bind(**arguments)
+            try:
+                signature.bind(**arguments)
+            except TypeError as error:
+                raise TypeError(f"{compute.__name__}: {error}") from None
             given = {option.name: arguments.pop(option.name) for option in options if option.name in arguments}
             if "seed" in given:
                 given["seed"] = check_seed(given["seed"])
@@ -100,7 +104,7 @@ def metric(
         public.compute, public.rows, public.needs = compute, rows, (factors, latents, n_rows)
         public.repeated_levels = repeated_levels
         public.__signature__ = signature
-        public.__doc__ = _complete(public, bins_codes=bins_codes)
+        public.__doc__ = public.__doc__ and _complete(public, bins_codes=bins_codes)  # None under python -OO
         return public
 
     return decorate

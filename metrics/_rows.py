@@ -1,6 +1,6 @@
 """Choice of rows: those that a predictor is fitted to and tested on, and those that share a level of a factor."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -30,36 +30,39 @@ def sort_levels(classes: np.ndarray) -> Levels:
     return Levels(order, start, counts[classes], rank - start)
 
 
-def rows_of_repeated_levels(levels: Levels, *, factor: int) -> np.ndarray:
-    """Indices of the rows whose level has another row. A level with a single row shows no variation of other factors.
+def levels_to_fix(sample: Sample) -> Iterator[Levels]:
+    """The sorted levels of every factor, of which one at least has two rows: a single row shows no variation.
 
     Raises
     ------
     ValueError
-        If every level has a single row.
+        If every level of a factor has a single row.
     """
-    rows = np.flatnonzero(levels.count >= 2)
-    if not len(rows):
-        raise ValueError(
-            f"factors: expected a level with at least two rows in column {factor}, found "
-            f"{len(levels.count)} levels in {len(levels.count)} rows; bin it with factor_bins"
-        )
-    return rows
+    for k, classes in enumerate(sample.classes.T):
+        levels = sort_levels(classes)
+        if levels.count.max() < 2:
+            raise ValueError(
+                f"factors: expected a level with at least two rows in column {k}, found {len(classes)} levels in "
+                f"{len(classes)} rows; bin it with factor_bins"
+            )
+        yield levels
 
 
 def draw_points(sample: Sample, draw: Callable, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Draw the points of the BetaVAE or FactorVAE score: (K, N_TRAIN, ...) to fit and (K, N_TEST, ...) held out.
 
-    `draw(codes, levels, rows, n_points, generator)` returns points that share a level of one factor; `codes` are the
-    standardised active latents.
+    `draw(codes, levels, generator)` returns N_TRAIN + N_TEST points, each of rows that share a level of one factor;
+    `codes` are the standardised active latents.
     """
     codes = sample.standardised[:, sample.active]
-    points = []
-    for k, classes in enumerate(sample.classes.T):
-        levels = sort_levels(classes)
-        rows = rows_of_repeated_levels(levels, factor=k)
-        points.append(draw(codes, levels, rows, N_TRAIN + N_TEST, np.random.default_rng([seed, k])))
+    points = [draw(codes, levels, np.random.default_rng([seed, k])) for k, levels in enumerate(levels_to_fix(sample))]
     return tuple(np.split(np.stack(points), [N_TRAIN], axis=1))
+
+
+def draw_first(levels: Levels, n: int, generator: np.random.Generator) -> np.ndarray:
+    """(N_TRAIN + N_TEST, n) rows whose level has another row."""
+    rows = np.flatnonzero(levels.count >= 2)
+    return rows[generator.integers(len(rows), size=(N_TRAIN + N_TEST, n))]
 
 
 def fitted_rows(n_rows: int, *, seed: int, max_rows: int) -> np.ndarray:

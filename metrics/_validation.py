@@ -91,15 +91,7 @@ def check_inputs(
     factor_kinds: Sequence[str] | None = None,
     active: np.ndarray | None = None,
 ) -> Sample:
-    """Check and bin the arguments that all metrics share; `_metric.PARAMETERS` describes them.
-
-    Raises
-    ------
-    TypeError
-        If `factors` is not of an integer type (swapped arguments), or a count is not an integer.
-    ValueError
-        If a shape, a length, a level or a code is not what metrics need.
-    """
+    """Check and bin the arguments that all metrics share; `_metric` describes them and the errors."""
     n_bins = check_integer("n_bins", n_bins, least=2)
     levels = _check_factors(factors)
     codes, active = check_codes(codes, active)

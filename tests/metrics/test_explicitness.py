@@ -72,6 +72,16 @@ def test_shared_fits_are_kept_by_seed_and_rows(monkeypatch):
     assert n_fitted == [100]
 
 
+def test_levels_that_are_not_drawn_are_left_out():
+    """Level 1 has a single row, which is not among the 20 drawn: it could as well have level 0."""
+    factors = np.repeat([[0], [2]], 50, axis=0)
+    codes = factors + np.random.default_rng(0).standard_normal((100, 1))
+    rare = factors.copy()
+    rare[np.setdiff1d(np.arange(50), fitted_rows(100, seed=0, max_rows=20))[0]] = 1
+    expected = metrics.explicitness(factors=factors, codes=codes, max_rows=20)
+    assert metrics.explicitness(factors=rare, codes=codes, max_rows=20) == expected
+
+
 def test_explicitness_is_linear():
     """Parity of two latents is a function of the codes, but not a linear one."""
     factors = np.random.default_rng(0).integers(2, size=(2000, 2))

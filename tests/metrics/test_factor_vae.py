@@ -6,7 +6,7 @@ from metrics_cases import grid
 
 import metrics
 from metrics._beta_vae import _pair_differences
-from metrics._rows import rows_of_repeated_levels, sort_levels
+from metrics._rows import sort_levels
 
 CLOSE = 1e-9  # standardising and a few sums
 
@@ -36,9 +36,9 @@ def test_factor_vae_score_of_two_latents_identifies_two_factors():
 def test_factor_vae_score_uses_held_out_votes(monkeypatch):
     """1,000 votes are for latent k of factor k; of the 500 held out a fifth are for the other."""
 
-    def votes(codes, levels, rows, n_votes, generator):
+    def votes(codes, levels, generator):
         factor = int((levels.count == 12).all())  # of 3 levels in 36 rows, not of 4
-        return np.where((np.arange(n_votes) >= 1000) & (np.arange(n_votes) < 1100), 1 - factor, factor)
+        return np.where((np.arange(1500) >= 1000) & (np.arange(1500) < 1100), 1 - factor, factor)
 
     monkeypatch.setattr("metrics._factor_vae._votes", votes)
     factors = grid(4, 3, repeats=3)
@@ -49,10 +49,8 @@ def test_pairs_share_a_level_and_are_two_rows():
     """Levels of two rows at distance 1, in scattered order, and one level of a single row far away."""
     classes = np.array([2, 0, 1, 3, 1, 0, 2])
     codes = np.array([[20.0], [0.0], [10.0], [500.0], [11.0], [1.0], [21.0]])
-    levels = sort_levels(classes)
-    rows = rows_of_repeated_levels(levels, factor=0)
-    differences = _pair_differences(codes, levels, rows, 50, np.random.default_rng(0))
-    np.testing.assert_array_equal(differences, np.ones((50, 1)))
+    differences = _pair_differences(codes, sort_levels(classes), np.random.default_rng(0))
+    np.testing.assert_array_equal(differences, np.ones((1500, 1)))
 
 
 def test_beta_vae_score_identifies_a_missing_factor():

@@ -10,13 +10,13 @@ CLOSE = 1e-9  # standardising and a few sums
 
 
 def test_irs_by_hand():
-    """z = a + b / 2 on a 2 x 2 grid: with a fixed it moves by 1/4 of at most 3/4; the second latent is a."""
+    """On a 2 x 2 grid, with a fixed, a + b / 2 moves by 1/4 of at most 3/4, a + b / 4 by 1/8 of 5/8, a not at all."""
     factors = grid(2, 2)
-    codes = np.stack([factors @ [1.0, 0.5], factors[:, 0]], axis=1)
-    assert metrics.irs(factors=factors, codes=codes) == pytest.approx((2 / 3 + 1) / 2, abs=CLOSE)
+    codes = factors @ np.array([[1.0, 1.0, 1.0], [0.5, 0.25, 0.0]])
+    assert metrics.irs(factors=factors, codes=codes) == pytest.approx((2 / 3 + 4 / 5 + 1) / 3, abs=CLOSE)
 
 
-def test_irs_takes_the_quantile_of_deviations():
+def test_irs_uses_the_quantile_of_deviations():
     """One row in 200 far out within a level is left out by the 0.99 quantile, not by the largest deviation of all."""
     factors = np.stack([np.repeat([0, 1], 200), np.arange(400) % 2], axis=1)
     latent = np.where(factors[:, 0] == 0, -1.0, 1.0)
