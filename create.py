@@ -25,14 +25,7 @@ from syntone.cli import Parser, command
 from syntone.dataset import load_npz
 from syntone.dataset.file import Plan, write_plan
 from syntone.dataset.grid import plan_tones
-from syntone.dataset.options import (
-    DEFAULTS,
-    FOR_RECORDINGS,
-    add_options,
-    build_grid,
-    check_options,
-    parse_options,
-)
+from syntone.dataset.options import DEFAULTS, FOR_RECORDINGS, add_options, build_grid, check_options, parse_options
 from syntone.dataset.recipe import recipe_of, recipe_text, same_recipe
 from syntone.dataset.splits import check_study
 from syntone.errors import InputError, MachineError
@@ -154,13 +147,13 @@ def main(argv: list[str] | None = None) -> int | None:
         with lock(made, flag="--file_path"):
             create(made, plan(args), overwrite=args.overwrite)
     for flag, path in reports.items():
-        from syntone.dataset import samples as writers  # torch and matplotlib, only now
+        from syntone.dataset.samples import write_audit, write_samples  # torch and matplotlib, only now
 
         dataset = load_npz(made if path is True else path)
         if flag == "audit":
-            writers.audit(dataset, figures_dir=args.figures_dir)
+            print(write_audit(dataset, figures_dir=args.figures_dir))
         else:
-            writers.samples(dataset, figures_dir=args.figures_dir, audio_dir=args.audio_dir)
+            print(write_samples(dataset, figures_dir=args.figures_dir, audio_dir=args.audio_dir))
 
 
 if __name__ == "__main__":

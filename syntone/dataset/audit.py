@@ -1,11 +1,11 @@
-"""What log-mel spectrograms can tell apart in a dataset, and the ceiling of MIG that follows.
+"""Tones that log-mel spectrograms cannot tell apart in a dataset, and the ceiling of MIG that follows.
 
 Two tones are indistinguishable when no pixel of their log-mel spectrograms differs by more than the resolution.
-Features are computed from exact samples, so that any difference is there in principle; what counts is what a difference
-is worth. The default, 0.5 dB, is about the smallest change of level that listeners hear in a steady tone (0.5 to 1 dB:
-Jesteadt, Wier and Green 1977), mel and decibel being units of hearing; a steady tone shows in some 600 of 4,096 pixels,
+Features are computed from exact samples, so any difference is there in principle; the resolution says which are large
+enough. The default, 0.5 dB, is about the smallest change of level that listeners hear in a steady tone (0.5 to 1 dB:
+Jesteadt, Wier and Green 1977), mel and decibel being units of hearing; a steady tone fills some 600 of 4,096 pixels,
 and 0.5 dB in all of them costs a model 1 nat of reconstruction at the default sigma (600 x 0.5 x (0.5 / 8.6)^2). The
-report says what smaller resolutions would give.
+report repeats its counts at smaller resolutions.
 
 Conventions: spectrograms in dB, (N, P) float32, P pixels; distances are the largest difference over the pixels, dB.
 """
@@ -21,6 +21,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
+from metrics._validation import bin_levels
 from syntone.dataset.file import Dataset
 from syntone.features.front_end import FrontEnd, compute_features
 
@@ -33,8 +34,14 @@ N_BINS = 20  # levels that eval.py scores of an ordered factor at most
 
 @dataclass(frozen=True)
 class Spectrograms:
-    """db (N, P), mapped from a temporary file; coarse (N, C), means over groups of pixels; first (N,), the first row
-    with the same spectrogram to the bit; silent, clipped, saturated (N,) bool."""
+    """Log-mel spectrograms of all tones.
+
+    db : (N, P), mapped from a temporary file
+    coarse : (N, C), means over groups of pixels
+    first : (N,), the first row with the same spectrogram to the bit
+    silent, clipped, saturated : (N,) bool; no pixel is above the range's floor, a sample exceeds full scale, a pixel is
+        at the range's top
+    """
 
     db: np.ndarray
     coarse: np.ndarray
@@ -45,16 +52,11 @@ class Spectrograms:
 
 
 def spectrograms(
-    dataset: Dataset, front_end: FrontEnd, *, folder: str | None = None, progress: Callable[[int], object] | None = None
+    dataset: Dataset, front_end: FrontEnd, *, progress: Callable[[int], object] | None = None
 ) -> Spectrograms:
-    """Spectrograms of all tones, in blocks, with what each tone's own samples and pixels say.
-
-    silent: no pixel rises above the range's floor. clipped: a sample exceeds full scale. saturated: a pixel is at the
-    range's top. They lie in an unnamed file in `folder`, so that memory stays bounded however many there are.
-    """
+    """Compute the spectrograms in blocks into an unnamed temporary file, so that memory stays bounded."""
     n, (_, n_mels, n_frames) = len(dataset), front_end.shape
-    handle = tempfile.TemporaryFile(dir=folder)
-    db = np.memmap(handle, dtype=np.float32, mode="w+", shape=(n, n_mels * n_frames))
+    db = np.memmap(tempfile.TemporaryFile(), dtype=np.float32, mode="w+", shape=(n, n_mels * n_frames))
     edge = min(EDGE_FRAMES, n_frames // 3)
     parts = [slice(0, edge), slice(edge, n_frames - edge), slice(n_frames - edge, n_frames)] if edge else [slice(None)]
     bands = np.array_split(np.arange(n_mels), BAND_GROUPS)
@@ -79,7 +81,7 @@ def spectrograms(
 
 
 def distances(db: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Largest difference over the pixels between the rows of each pair: (len(pairs),) float32, dB."""
+    """Return the largest difference over the pixels between the rows of each pair: (len(pairs),) float32, dB."""
     found = np.empty(len(pairs), np.float32)
     for start in range(0, len(pairs), BLOCK_ROWS):
         one, other = pairs[start : start + BLOCK_ROWS].T
@@ -90,7 +92,7 @@ def distances(db: np.ndarray, pairs: np.ndarray) -> np.ndarray:
 
 
 def close_pairs(spectra: Spectrograms, *, radius: float) -> tuple[np.ndarray, np.ndarray]:
-    """All pairs of rows within `radius` dB of each other, and their distances; exact.
+    """Return all pairs of rows within `radius` dB of each other, and their distances; exact.
 
     A mean over pixels never differs by more than the largest of their differences, so what is far apart in the coarse
     means is far apart; a tree over those leaves few candidates that are compared pixel by pixel. Rows that are equal to
@@ -107,15 +109,16 @@ def close_pairs(spectra: Spectrograms, *, radius: float) -> tuple[np.ndarray, np
 
 
 def equivalence_classes(n: int, pairs: np.ndarray) -> np.ndarray:
-    """Class of each row, (n,): a code that does not tell indistinguishable tones apart is constant over chains of them,
-    so classes are the connected components."""
+    """Return the class of each row, (n,): the connected components of the indistinguishable pairs.
+
+    A code that does not tell indistinguishable tones apart is constant over chains of them.
+    """
     links = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
     return connected_components(links, directed=False)[1]
 
 
 def confusions(factors: np.ndarray, pairs: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """Whether each tone has, among those that it cannot be told from, one with another level of each factor: bool (N,
-    K).
+    """Return whether a tone is indistinguishable from one with another level of each factor: bool (N, K).
 
     Parameters
     ----------
@@ -134,30 +137,22 @@ def confusions(factors: np.ndarray, pairs: np.ndarray, first: np.ndarray) -> np.
 
 
 def entropy(labels: np.ndarray) -> float:
-    """Entropy in nats of labels (N,), or of the rows of (N, K)."""
+    """Return the entropy in nats of labels (N,), or of the rows of (N, K)."""
     counts = np.unique(labels, axis=0, return_counts=True)[1]
     shares = counts / counts.sum()
     return float(-(shares * np.log(shares)).sum())
 
 
-def bin_levels(levels: np.ndarray, kind: str, *, n_bins: int = N_BINS) -> np.ndarray:
-    """Levels as eval.py scores them: an ordered factor of more than n_bins levels is cut into as many."""
-    low, high = int(levels.min()), int(levels.max())
-    if kind != "ordered" or len(np.unique(levels)) <= n_bins:
-        return levels
-    return np.minimum((levels.astype(np.int64) - low) * n_bins // (high - low), n_bins - 1)
-
-
 def mig_ceilings(factors: np.ndarray, kinds: Sequence[str], classes: np.ndarray) -> np.ndarray:
-    """Upper bound of MIG for each factor, (K,): I(v; class) / H(v).
+    """Return an upper bound of MIG for each factor, (K,): I(v; class) / H(v).
 
-    A code that is constant on the classes is a function of the class, so by the data-processing inequality no latent
-    knows more of factor v than the class does, I(v; z) <= I(v; class); MIG subtracts what a second latent knows, which
-    is 0 at best, and divides by H(v).
+    A code that is constant on the classes is a function of the class, so by the data-processing inequality I(v; z) <=
+    I(v; class) for every factor v and latent z; MIG subtracts the information in a second latent, 0 at best, and
+    divides by H(v). Levels are binned as eval.py scores them.
     """
     found = []
     for levels, kind in zip(factors.T, kinds, strict=True):
-        scored = bin_levels(levels, kind)
+        scored = bin_levels(levels.astype(np.int64), N_BINS) if kind == "ordered" else levels
         own = entropy(scored)
         shared = own + entropy(classes) - entropy(np.stack([scored, classes], axis=1))
         found.append(min(max(shared / own, 0.0), 1.0))
@@ -165,14 +160,15 @@ def mig_ceilings(factors: np.ndarray, kinds: Sequence[str], classes: np.ndarray)
 
 
 def step_pairs(factors: np.ndarray, factor: int, *, kind: str) -> np.ndarray:
-    """Pairs of rows that differ in one factor alone: by one level where it is ordered, by any where it is nominal. Of
-    rows with the same labels, such as takes of one sound, the first stands for all."""
+    """Return pairs of rows that differ in one factor alone: by one level where it is ordered, by any where it is
+    nominal.
+
+    Of rows with the same labels, such as takes of one sound, the first stands for all.
+    """
     others = np.delete(factors, factor, axis=1)
-    group = (
-        np.unique(others, axis=0, return_inverse=True)[1].reshape(-1)
-        if others.shape[1]
-        else np.zeros(len(factors), int)
-    )
+    group = np.zeros(len(factors), int)
+    if others.shape[1]:
+        group = np.unique(others, axis=0, return_inverse=True)[1].reshape(-1)
     level = np.unique(factors[:, factor], return_inverse=True)[1].reshape(-1)
     order = np.unique(np.stack([group, level], axis=1), axis=0, return_index=True)[1]  # sorted by group, then level
     pairs = []
@@ -187,59 +183,39 @@ def step_pairs(factors: np.ndarray, factor: int, *, kind: str) -> np.ndarray:
 def audit_steps(
     dataset: Dataset, labels: dict, db: np.ndarray, *, front_end: FrontEnd, resolution_db: float
 ) -> list[dict]:
-    """For every factor, its steps: from and to which value, how many pairs of tones make it, the share of them that can
-    be told apart, and the smallest and the median distance, dB; for frequency also how many steps are narrower than the
-    distance between the mel bands there."""
+    """Return the steps of every factor: from and to which value, how many pairs of tones make it, the share of them
+    that can be told apart, and the smallest and the median distance, dB. For frequency also how many steps are narrower
+    than the distance between the mel bands there."""
     report = []
     for k, (name, kind) in enumerate(zip(labels["factor_names"], labels["factor_kinds"])):
-        column = dataset.factor_names.index(name)
+        values = dataset.factor_values[:, dataset.factor_names.index(name)]
         pairs = step_pairs(labels["factors"], k, kind=kind)
         found = distances(db, pairs)
-        ends = dataset.factor_values[pairs, column]
         steps = []
-        for low, high in np.unique(ends, axis=0) if len(pairs) else []:
-            here = found[(ends[:, 0] == low) & (ends[:, 1] == high)]
-            steps.append(
-                {
-                    "from": float(low),
-                    "to": float(high),
-                    "pairs": len(here),
-                    "told_apart": float((here > resolution_db).mean()),
-                    "smallest_db": float(here.min()),
-                    "median_db": float(np.median(here)),
-                }
-            )
+        for low, high in np.unique(values[pairs], axis=0) if len(pairs) else []:
+            here = found[(values[pairs] == (low, high)).all(axis=1)]
+            step = {"from": float(low), "to": float(high), "pairs": len(here)}
+            step["told_apart"] = float((here > resolution_db).mean())
+            step |= {"smallest_db": float(here.min()), "median_db": float(np.median(here))}
             if kind == "nominal":
-                steps[-1] |= {"names": [dataset.level_name(name, low), dataset.level_name(name, high)]}
-        band = {}
+                step["names"] = [dataset.level_name(name, low), dataset.level_name(name, high)]
+            steps.append(step)
+        factor = {"factor": name, "kind": kind, "levels": len(np.unique(labels["factors"][:, k]))}
+        factor["told_apart"] = float((found > resolution_db).mean()) if len(found) else None
         if name == "frequency" and kind == "ordered":
-            low = np.unique(dataset.factor_values[:, column])
+            low = np.unique(values)
             width = np.interp(low[:-1], front_end.band_hz[:-1], np.diff(front_end.band_hz))
-            band = {"narrower_than_band": int((np.diff(low) < width * (1 - 1e-9)).sum())}
-        told_apart = float((found > resolution_db).mean()) if len(found) else None
-        report.append(
-            {
-                "factor": name,
-                "kind": kind,
-                "levels": len(np.unique(labels["factors"][:, k])),
-                "told_apart": told_apart,
-                **band,
-                "steps": steps,
-            }
-        )
+            factor["narrower_than_band"] = int((np.diff(low) < width * (1 - 1e-9)).sum())
+        report.append(factor | {"steps": steps})
     return report
 
 
 def audit(
-    dataset: Dataset,
-    *,
-    resolution_db: float = RESOLUTION_DB,
-    folder: str | None = None,
-    progress: Callable[[int], object] | None = None,
+    dataset: Dataset, *, resolution_db: float = RESOLUTION_DB, progress: Callable[[int], object] | None = None
 ) -> tuple[dict, np.ndarray]:
-    """The report as plain types, and which tones are indistinguishable from one with other labels, bool (N,)."""
+    """Return the report as plain types, and which tones are indistinguishable from one with other labels, bool (N,)."""
     front_end = FrontEnd("logmel", sample_rate=dataset.sample_rate, n_samples=dataset.x.shape[1])
-    spectra = spectrograms(dataset, front_end, folder=folder, progress=progress)
+    spectra = spectrograms(dataset, front_end, progress=progress)
     labels = dataset.labels()
     factors, kinds, names = labels["factors"], labels["factor_kinds"], labels["factor_names"]
     pairs, found = close_pairs(spectra, radius=resolution_db)
@@ -247,28 +223,20 @@ def audit(
     for share in SHARES:
         near = found <= share * resolution_db
         differs = confusions(factors, pairs[near], spectra.first)
-        confused = differs.any(axis=1)
         classes = equivalence_classes(len(dataset), pairs[near])
         ceilings = mig_ceilings(factors, kinds, classes)
         at.append(
             {
                 "resolution_db": share * resolution_db,
-                "indistinguishable": int(confused.sum()),
+                "indistinguishable": int(differs.any(axis=1).sum()),
                 "classes": int(classes.max()) + 1,
                 "mig_ceiling": float(ceilings.mean()),
                 "mig_ceiling_of": dict(zip(names, ceilings.tolist())),
             }
         )
-    report = {
-        "dataset": dataset.path.name,
-        "tones": len(dataset),
-        "front_end": front_end.config(),
-        "silent": int(spectra.silent.sum()),
-        "clipped": int(spectra.clipped.sum()),
-        "saturated": int(spectra.saturated.sum()),
-        **at[-1],
-        "indistinguishable_in": dict(zip(names, differs.sum(axis=0).tolist())),
-        "at_resolutions": at,
-        "steps": audit_steps(dataset, labels, spectra.db, front_end=front_end, resolution_db=resolution_db),
-    }
-    return report, confused
+    report = {"dataset": dataset.path.name, "tones": len(dataset), "front_end": front_end.config()}
+    report |= {key: int(getattr(spectra, key).sum()) for key in ("silent", "clipped", "saturated")} | at[-1]
+    report["indistinguishable_in"] = dict(zip(names, differs.sum(axis=0).tolist()))
+    report["at_resolutions"] = at
+    report["steps"] = audit_steps(dataset, labels, spectra.db, front_end=front_end, resolution_db=resolution_db)
+    return report, differs.any(axis=1)

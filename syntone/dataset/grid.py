@@ -232,18 +232,6 @@ def twins(grid: Grid) -> list[tuple[str, str, float]]:
     return found
 
 
-def single_partials(grid: Grid) -> list[tuple[str, int]]:
-    """Return waveforms other than the sine that are band-limited to their fundamental, and at how many frequencies."""
-    if grid.oscillator == "naive":
-        return []
-    counts = [
-        (waveform, sum(n_partials(waveform, freq, sample_rate=grid.sample_rate) == 1 for freq in grid.freqs))
-        for waveform in grid.waveforms
-        if waveform != "sine"
-    ]
-    return [(waveform, count) for waveform, count in counts if count]
-
-
 def warnings_for(grid: Grid) -> list[str]:
     """Return one line each for silent tones, tones at the Nyquist limit, and waveforms that coincide."""
     messages = []
@@ -252,15 +240,10 @@ def warnings_for(grid: Grid) -> list[str]:
     # Only a tone whose every sample falls on a zero of its waveform is silent; that needs few samples per period or
     # very few samples at all, so the ends of the grid are enough to look at.
     varied = grid.random_phase or grid.detune_cents or {"phase", "vibrato"} & set(grid.factor_names)
-    silent = [
-        (waveform, freq)
-        for freq in sorted({grid.freqs[0], grid.freqs[-1]})
-        for waveform in grid.waveforms
-        if not varied and np.abs(unit_tone(waveform, freq, **shape)).max() < 1e-6
-    ]
-    for waveform, freq in silent:
-        count = grid.n_tones // (len(grid.freqs) * len(grid.waveforms))
-        messages.append(f"{count} {waveform} tones at {freq:g} Hz are silent: every sample falls on a zero")
+    count = grid.n_tones // (len(grid.freqs) * len(grid.waveforms))
+    for freq, waveform in itertools.product(sorted({grid.freqs[0], grid.freqs[-1]}), grid.waveforms):
+        if not varied and np.abs(unit_tone(waveform, freq, **shape)).max() < 1e-6:
+            messages.append(f"{count} {waveform} tones at {freq:g} Hz are silent: every sample falls on a zero")
     if grid.freqs[-1] >= nyquist:
         messages.append(
             f"frequency {grid.freqs[-1]:g} Hz is half the sample rate, where a tone has no partial but its "
@@ -268,12 +251,13 @@ def warnings_for(grid: Grid) -> list[str]:
         )
     for one, other, freq in twins(grid) if grid.oscillator == "naive" and not varied else []:
         messages.append(f"{one} and {other} tones at {freq:g} Hz have the same spectrum and cannot be told apart")
-    for waveform, count in single_partials(grid):
-        messages.append(
-            f"band-limited {waveform} tones keep no partial but the fundamental at {count} of "
-            f"{len(grid.freqs)} frequencies, where they differ from sines in level alone; a lower "
-            f"highest frequency avoids it"
-        )
+    for waveform in [name for name in grid.waveforms if name != "sine" and grid.oscillator == "bandlimited"]:
+        alone = [freq for freq in grid.freqs if n_partials(waveform, freq, sample_rate=grid.sample_rate) == 1]
+        if alone:
+            messages.append(
+                f"band-limited {waveform} tones keep no partial but the fundamental at {len(alone)} of {len(grid.freqs)} "
+                f"frequencies, where they differ from sines in level alone; a lower highest frequency avoids it"
+            )
     if "brightness" in grid.factor_names and "sine" in grid.waveforms:
         messages.append("a sine has one partial, so brightness changes nothing in it; leave sines out")
     return messages

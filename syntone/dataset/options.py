@@ -16,22 +16,19 @@ from syntone.errors import InputError
 MAX_TONE_BYTES = 64 * 2**20  # of one tone in float64, the smallest thing that is computed whole
 levels = number(int, least=1, most=10**6)
 amplitude = number(float, least=1e-30, most=1e6)  # what float32 samples hold
+decibels = number(float, least=-200, most=200)
+cents = number(float, least=0, most=1200)
 
-EXTRA = "extra factor in NUM equal steps; repeatable. " + "; ".join(f"{k}: {v.meaning}" for k, v in FACTORS.items())
+WAVES = list(WAVEFORMS)
 TABLE = {
     "tones": {
         "sample_rate": dict(type=positive_int, default=16000, help="samples per second, Hz"),
         "duration": dict(type=positive_float, default=1.0, help="length of each tone, seconds"),
-        "waveforms": dict(
-            nargs="+",
-            choices=list(WAVEFORMS),
-            default=list(WAVEFORMS),
-            help="timbres, in the order of their class index",
-        ),
+        "waveforms": dict(nargs="+", choices=WAVES, default=WAVES, help="timbres, in the order of their class index"),
         "oscillator": dict(
             choices=OSCILLATORS,
             default="naive",
-            help="the ideal wave, whose upper partials fold back, or the sum of its partials below half the sample rate",
+            help="the ideal wave, whose upper partials fold back, or its partials below half the sample rate",
         ),
         "level": dict(
             choices=("peak", "rms"),
@@ -53,20 +50,19 @@ TABLE = {
         "num_amps": dict(type=levels, default=20, help="number of amplitudes"),
         "amp_scale": dict(choices=("linear", "db"), default="linear", help="equal steps, or equal steps in decibels"),
         "factor": dict(
-            nargs=4, action="append", default=[], metavar=("NAME", "START", "END", "NUM"), help=EXTRA.replace("%", "%%")
+            nargs=4,
+            action="append",
+            default=[],
+            metavar=("NAME", "START", "END", "NUM"),
+            help="extra factor in NUM equal steps; repeatable. "
+            + "; ".join(f"{name}: {factor.meaning}" for name, factor in FACTORS.items()),
         ),
     },
     "nuisances: drawn for every tone, in no label": {
         "phase": dict(choices=("zero", "random"), default="zero", help="phase at the onset"),
-        "snr_db": dict(
-            type=number(float, least=-200, most=200),
-            default=None,
-            help="add white noise so many dB below each tone's RMS",
-        ),
+        "snr_db": dict(type=decibels, default=None, help="add white noise so many dB below each tone's RMS"),
         "onset_jitter": dict(type=nonnegative_float, default=0.0, help="latest onset, seconds; uniform from 0"),
-        "detune_cents": dict(
-            type=number(float, least=0, most=1200), default=0.0, help="largest detuning, cents; uniform on both sides"
-        ),
+        "detune_cents": dict(type=cents, default=0.0, help="largest detuning, cents; uniform on both sides"),
         "seed": dict(type=nonnegative_int, default=0, help="random seed"),
     },
     "training distribution: the file holds every tone; trainvae.py trains on these": {

@@ -1,14 +1,15 @@
-"""Reports on a dataset file: the audit as text, JSON and figure, and a picture and sounds of some of its tones."""
+"""Reports on a dataset file: the audit as text, JSON and figure, and a figure and sounds of some of its tones."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from syntone import figures as plotting
-from syntone.dataset.audit import audit as audit_of
+from syntone import figures
+from syntone.dataset.audit import audit
 from syntone.dataset.file import Dataset
 from syntone.dataset.nuisances import FACTORS
 from syntone.features.front_end import FrontEnd
@@ -16,58 +17,52 @@ from syntone.features.sounds import scale_of, sounds_of, wav_bytes
 from syntone.files import write_files
 
 MAX_LINES = 8  # of one panel
+UNITS = {"frequency": "Hz"} | {name: factor.unit for name, factor in FACTORS.items()}
 
 
-def audit(dataset: Dataset, *, figures_dir: Path) -> None:
-    """Print the audit; write <name>.audit.json beside the dataset and Dataset_Audit.png."""
+def write_audit(dataset: Dataset, *, figures_dir: Path) -> str:
+    """Write <name>.audit.json beside the dataset and Dataset_Audit.png; return the audit as a paragraph."""
     with tqdm(total=len(dataset), unit="tone", desc="audit", delay=2, disable=None) as bar:
-        report, confused = audit_of(dataset, progress=bar.update)
-    beside = dataset.path.with_suffix(".audit.json")
-    write_files({beside: json.dumps(report, indent=1, allow_nan=False) + "\n"})
-    figure = figures_dir / "Dataset_Audit.png"
-    factors = [factor | {"label": axis_label(factor["factor"])} for factor in report["steps"]]
-    title = (
-        f"{dataset.path.name}: {report['tones']:,} tones, {report['indistinguishable']:,} of them indistinguishable from "
-        f"one with other labels; MIG can reach {report['mig_ceiling']:.3f}"
+        report, confused = audit(dataset, progress=bar.update)
+    beside, picture = dataset.path.with_suffix(".audit.json"), figures_dir / "Dataset_Audit.png"
+    figure = figures.audit_figure(
+        [factor | {"label": axis_label(factor["factor"])} for factor in report["steps"]],
+        resolution_db=report["resolution_db"],
+        shares=confused_shares(dataset, confused),
+        title=f"{dataset.path.name}: {report['tones']:,} tones, {report['indistinguishable']:,} of them "
+        f"indistinguishable from one with other labels; MIG can reach {report['mig_ceiling']:.3f}",
     )
-    drawn = plotting.audit_figure(
-        factors, resolution_db=report["resolution_db"], title=title, shares=confused_shares(dataset, confused)
-    )
-    write_files({figure: plotting.png(drawn)})
-    print(audit_text(report))
-    print(f"audit: {beside}; figure: {figure}")
+    write_files({beside: json.dumps(report, indent=1, allow_nan=False) + "\n", picture: figures.png(figure)})
+    return f"{audit_text(report)}\naudit: {beside}; figure: {picture}"
 
 
 def audit_text(report: dict) -> str:
-    """The audit as one paragraph."""
-    n, confused, resolution = report["tones"], report["indistinguishable"], report["resolution_db"]
+    """Return the audit as one paragraph."""
+    n, confused = report["tones"], report["indistinguishable"]
     words = [
-        f"{report['dataset']}, {n:,} tones, as their log-mel spectrograms show them: {report['silent'] or 'none'} silent, "
-        f"{report['clipped'] or 'none'} beyond full scale, {report['saturated'] or 'none'} above the front end's range."
+        f"{report['dataset']}, {n:,} tones, as their log-mel spectrograms show them: "
+        f"{report['silent'] or 'none'} silent, {report['clipped'] or 'none'} beyond full scale, "
+        f"{report['saturated'] or 'none'} above the front end's range.",
+        f"At a resolution of {report['resolution_db']:g} dB in every pixel,",
     ]
     if confused:
-        found = ", ".join(
-            f"{count:,} from one of another {name}" for name, count in report["indistinguishable_in"].items()
-        )
-        words.append(
-            f"At a resolution of {resolution:g} dB in every pixel, {confused:,} tones ({100 * confused / n:.1f} %) "
-            f"cannot be told from a tone with other labels: {found}."
-        )
+        counts = [f"{count:,} from one of another {name}" for name, count in report["indistinguishable_in"].items()]
+        words.append(f"{confused:,} tones ({100 * confused / n:.1f} %) cannot be told from a tone with other labels:")
+        words.append(", ".join(counts) + ".")
     else:
-        words.append(f"At a resolution of {resolution:g} dB in every pixel, every tone can be told from every other.")
+        words.append("every tone can be told from every other.")
     words += [_steps_text(factor) for factor in report["steps"]]
     ceilings = ", ".join(f"{name} {value:.3f}" for name, value in report["mig_ceiling_of"].items())
     words.append(
         f"A code that takes indistinguishable tones for one can reach a MIG of {report['mig_ceiling']:.3f} "
         f"({ceilings})."
     )
-    finer = report["at_resolutions"][:-1]
     if confused:
-        found = [
+        finer = [
             f"{at['resolution_db']:g} dB, {at['indistinguishable']:,} tones, MIG {at['mig_ceiling']:.3f}"
-            for at in finer
+            for at in report["at_resolutions"][:-1]
         ]
-        words.append(f"At finer resolutions: {'; '.join(found)}.")
+        words.append(f"At finer resolutions: {'; '.join(finer)}.")
     return " ".join(words)
 
 
@@ -81,82 +76,76 @@ def _steps_text(factor: dict) -> str:
     text = f"Of the {len(steps)} {kind} of {name}, {len(steps) - len(lost)} can be told apart"
     if lost:
         ends = [" and ".join(step.get("names", ())) or f"{step['from']:.4g} to {step['to']:.4g}" for step in lost]
-        shown = ends if len(ends) <= 5 else [*ends[:2], "...", ends[-1]]
-        text += f", not {', '.join(shown)}"
-    if factor["told_apart"] < 1 and factor["told_apart"] > 0:
+        text += f", not {', '.join(ends if len(ends) <= 5 else [*ends[:2], '...', ends[-1]])}"
+    if 0 < factor["told_apart"] < 1:
         text += f" ({100 * factor['told_apart']:.2f} % of the pairs of tones that differ in nothing else)"
-    narrow = factor.get("narrower_than_band")
-    if narrow:
-        text += f"; {narrow} steps are narrower than a mel band"
+    if factor.get("narrower_than_band"):
+        text += f"; {factor['narrower_than_band']} steps are narrower than a mel band"
     return text + "."
 
 
 def confused_shares(dataset: Dataset, confused: np.ndarray) -> tuple[str, dict[str, tuple[np.ndarray, np.ndarray]]]:
-    """The share of indistinguishable tones over the ordered factor of most levels, one line a level of the first
-    nominal factor: the x label, and for each line its name, values and shares."""
+    """Return the share of indistinguishable tones over the ordered factor of most levels, for the audit's figure.
+
+    There is one line per level of the first nominal factor: an x label, and for each line its name, values and shares.
+    """
     kinds, counts = dataset.factor_kinds, [len(np.unique(column)) for column in dataset.factors.T]
     ordered = [k for k, kind in enumerate(kinds) if kind == "ordered"]
     axis = max(ordered or range(len(kinds)), key=lambda k: counts[k])
     nominal = [k for k, kind in enumerate(kinds) if kind == "nominal" and k != axis and counts[k] <= MAX_LINES]
-    values = dataset.factor_values[:, axis]
     groups = {"all tones": np.ones(len(dataset), bool)}
     if nominal:
-        column = dataset.factor_values[:, nominal[0]]
-        groups = {
-            dataset.level_name(dataset.factor_names[nominal[0]], value): column == value for value in np.unique(column)
-        }
+        name, column = dataset.factor_names[nominal[0]], dataset.factor_values[:, nominal[0]]
+        groups = {dataset.level_name(name, value): column == value for value in np.unique(column)}
     lines = {}
     for name, rows in groups.items():
-        levels, level = np.unique(values[rows], return_inverse=True)
+        levels, level = np.unique(dataset.factor_values[rows, axis], return_inverse=True)
         lines[name] = levels, np.bincount(level, confused[rows]) / np.bincount(level)
     return axis_label(dataset.factor_names[axis]), lines
 
 
 def axis_label(name: str) -> str:
-    """A factor's name with its unit, where we know it."""
-    units = {"frequency": "Hz"} | {known: factor.unit for known, factor in FACTORS.items()}
-    return f"{name} ({units[name]})" if name in units else name
+    """Return a factor's name with its unit, where it is known."""
+    return f"{name} ({UNITS[name]})" if name in UNITS else name
 
 
-def samples(dataset: Dataset, *, figures_dir: Path, audio_dir: Path) -> None:
-    """Write Samples.png and WAVs of the tones that `sample_rows` chooses."""
+def write_samples(dataset: Dataset, *, figures_dir: Path, audio_dir: Path) -> str:
+    """Write Samples.png and WAVs of the tones that `sample_rows` chooses; return where they are."""
     front_end = FrontEnd("logmel", sample_rate=dataset.sample_rate, n_samples=dataset.x.shape[1])
     rows = sample_rows(dataset)
     waves = np.array(dataset.x[rows.reshape(-1)])
-    features = front_end.features(torch.from_numpy(waves))
     labels = [dataset.describe(row) for row in rows.reshape(-1)]
-    sounds = sounds_of(features, front_end=front_end, labels=labels, waves=waves)
+    sounds = sounds_of(front_end.features(torch.from_numpy(waves)), front_end=front_end, labels=labels, waves=waves)
     grid = [[[sound] for sound in sounds[i : i + rows.shape[1]]] for i in range(0, len(sounds), rows.shape[1])]
-    figure = plotting.tones_figure(grid, scale=scale_of(front_end), title=f"Tones of {dataset.path.name}")
-    write_files({figures_dir / "Samples.png": plotting.png(figure)})
+    figure = figures.tones_figure(grid, scale=scale_of(front_end), title=f"Tones of {dataset.path.name}")
+    written = {figures_dir / "Samples.png": figures.png(figure)}
     for sound in sounds:
-        name = "".join(
-            letter if letter.isalnum() or letter in ".-" else "_" for letter in sound.label.replace(", ", "_")
-        )
-        write_files({audio_dir / f"{name}.wav": wav_bytes(sound.wave, dataset.sample_rate)})
-    print(f"samples: {figures_dir / 'Samples.png'}; sounds: {audio_dir}")
+        name = re.sub(r"[^\w.-]", "_", sound.label.replace(", ", "_"))
+        written[audio_dir / f"{name}.wav"] = wav_bytes(sound.wave, dataset.sample_rate)
+    write_files(written)
+    return f"samples: {figures_dir / 'Samples.png'}; sounds: {audio_dir}"
 
 
 def sample_rows(dataset: Dataset) -> np.ndarray:
-    """Rows to show, (R, C): a row of the picture for each level of the first nominal factor (at most 8), and for each
-    the tones nearest to the lowest, the middle and the highest level of frequency (without it, of the ordered factor of
-    most levels) and to the middle of all other factors."""
-    counts = [len(np.unique(column)) for column in dataset.factors.T]
+    """Return rows to show, (R, C): one row per level of the first nominal factor (at most 8).
+
+    Its columns are the tones nearest to the lowest, the middle and the highest level of frequency (without it, of the
+    ordered factor of most levels) and to the middle of all other factors.
+    """
+    counts = np.array([len(np.unique(column)) for column in dataset.factors.T])
     nominal = [k for k, kind in enumerate(dataset.factor_kinds) if kind == "nominal"][:1]
     ordered = [k for k, kind in enumerate(dataset.factor_kinds) if kind == "ordered" and counts[k] > 1]
     named = [k for k in ordered if dataset.factor_names[k] == "frequency"]
     axis = (named or sorted(ordered, key=lambda k: -counts[k]))[:1]
-    levels = np.stack(
-        [
-            np.unique(column, return_inverse=True)[1].reshape(-1) / max(count - 1, 1)
-            for column, count in zip(dataset.factors.T, counts)
-        ],
-        axis=1,
-    )
+    indices = [np.unique(column, return_inverse=True)[1].reshape(-1) for column in dataset.factors.T]
+    levels = np.stack(indices, axis=1) / np.maximum(counts - 1, 1)
+    everything = np.arange(len(dataset))
+    groups = [everything]
+    if nominal:
+        column = dataset.factors[:, nominal[0]]
+        groups = [everything[column == level] for level in np.unique(column)[:MAX_LINES]]
     found = []
-    groups = np.unique(dataset.factors[:, nominal[0]])[:MAX_LINES] if nominal else [None]
-    for group in groups:
-        members = np.flatnonzero(dataset.factors[:, nominal[0]] == group) if nominal else np.arange(len(dataset))
+    for members in groups:
         line = []
         for place in (0.0, 0.5, 1.0) if axis else (0.5,):
             wanted = np.full(levels.shape[1], 0.5)

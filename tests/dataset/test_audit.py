@@ -8,7 +8,6 @@ import pytest
 from conftest import GRID
 
 import create
-from metrics._validation import bin_levels as scored_levels
 from syntone.dataset import audit, load_npz, save_npz
 from syntone.features.filters import mel_points
 from syntone.features.front_end import FrontEnd
@@ -80,13 +79,6 @@ def test_ceilings_at_the_ends():
     many = grid_factors(40)
     np.testing.assert_allclose(audit.mig_ceilings(many, ["ordered"], many[:, 0] // 2), 1.0)
     np.testing.assert_allclose(audit.mig_ceilings(many, ["nominal"], many[:, 0] // 2), 1 - math.log(2) / math.log(40))
-
-
-@pytest.mark.parametrize("n_levels", [2, 20, 21, 100, 399])
-def test_levels_are_binned_as_scores_bin_them(n_levels):
-    levels = np.arange(n_levels)
-    np.testing.assert_array_equal(audit.bin_levels(levels, "ordered"), scored_levels(levels, 20))
-    np.testing.assert_array_equal(audit.bin_levels(levels, "nominal"), levels)
 
 
 def test_steps_pair_tones_that_differ_in_one_factor_alone():
@@ -225,7 +217,7 @@ def test_spectrograms_are_the_front_ends(dataset_path):
 
 
 def test_steps_of_several_takes_are_all_compared():
-    """Three instruments, two pitches, three takes of each: three pairs of instruments at each pitch, one step of pitch."""
+    """Of three instruments, two pitches and three takes: three pairs of instruments per pitch, one step of pitch."""
     factors = np.stack([np.repeat([0, 1, 2], 6), np.tile(np.repeat([0, 1], 3), 3)], axis=1)
     instruments = audit.step_pairs(factors, 0, kind="nominal")
     assert {tuple(sorted(factors[pair, 0])) for pair in instruments} == {(0, 1), (0, 2), (1, 2)} and len(
