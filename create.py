@@ -78,12 +78,12 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
             raise InputError(f"--{flag}: {path}: no such file; give a dataset file, or --{flag} alone for the new one")
     for flag in ("figures_dir", "audio_dir"):
         check_writable(getattr(args, flag), flag=f"--{flag}", folder=True)
+    if (args.from_wav is None) != (args.labels is None):
+        raise InputError("--from_wav, --labels: one needs the other; give both or neither")
     check_writable(args.file_path, flag="--file_path")
     if args.file_path.suffix != ".npz":  # also guards any other file against --overwrite
         raise InputError(f"--file_path: {args.file_path} does not end in .npz; give {args.file_path}.npz")
     if args.from_wav is None:
-        if args.labels is not None:
-            raise InputError("--labels: names the factors of --from_wav, which is not given; give both or neither")
         check_options(args)
         grid = build_grid(args)
         levels = dict(zip(grid.factor_names, zip(grid.factor_kinds, grid.values)))
@@ -95,8 +95,8 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
         args.duration = None
     if not args.from_wav.is_dir():
         raise InputError(f"--from_wav: {args.from_wav} is not a folder; give the folder of the WAV files")
-    if args.labels is None or not args.labels.is_file():
-        raise InputError("--labels: --from_wav needs a CSV file: a column of file names, then one column per factor")
+    if not args.labels.is_file():
+        raise InputError(f"--labels: {args.labels} is not a file; give a CSV file of file names and factors")
     return args
 
 

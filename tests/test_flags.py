@@ -80,7 +80,7 @@ TOGETHER = [
     ("create.py", "--correlate amplitude frequency 0", "--correlate: sigma, .* got '0'"),
     ("create.py", "--correlate amplitude amplitude 0.2", "correlate: "),
     ("create.py", "--from_wav nowhere --labels text.txt", "--(from_wav|sample_rate|amp|freq|num)"),
-    ("create.py", "--labels text.txt", "--labels: names the factors of --from_wav, which is not given"),
+    ("create.py", "--labels text.txt", "--from_wav, --labels: one needs the other"),
     ("create.py", "--audit nowhere.npz", "--audit: nowhere.npz: no such file"),
     ("create.py", "--samples nowhere.npz", "--samples: nowhere.npz: no such file"),
     ("create.py", "--audit text.txt", "text.txt: cannot be read as a dataset"),

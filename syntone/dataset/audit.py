@@ -160,8 +160,7 @@ def mig_ceilings(factors: np.ndarray, kinds: Sequence[str], classes: np.ndarray)
 
 
 def step_pairs(factors: np.ndarray, factor: int, *, kind: str) -> np.ndarray:
-    """Return pairs of rows that differ in one factor alone: by one level where it is ordered, by any where it is
-    nominal.
+    """Return pairs of rows that differ in one factor alone: by one level if it is ordered, by any if it is nominal.
 
     Of rows with the same labels, such as takes of one sound, the first stands for all.
     """
@@ -191,9 +190,9 @@ def audit_steps(
         values = dataset.factor_values[:, dataset.factor_names.index(name)]
         pairs = step_pairs(labels["factors"], k, kind=kind)
         found = distances(db, pairs)
-        steps = []
-        for low, high in np.unique(values[pairs], axis=0) if len(pairs) else []:
-            here = found[(values[pairs] == (low, high)).all(axis=1)]
+        steps, ends = [], values[pairs]
+        for low, high in np.unique(ends, axis=0):
+            here = found[(ends == (low, high)).all(axis=1)]
             step = {"from": float(low), "to": float(high), "pairs": len(here)}
             step["told_apart"] = float((here > resolution_db).mean())
             step |= {"smallest_db": float(here.min()), "median_db": float(np.median(here))}

@@ -8,7 +8,7 @@ import json
 import math
 import struct
 import zipfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.lib import format as npy
 
-from syntone.dataset.recipe import FORMAT_VERSION, format_version, recipe_text
+from syntone.dataset.recipe import FORMAT_VERSION, recipe_text
 from syntone.errors import InputError, one_line
 from syntone.files import atomic_write
 
@@ -151,17 +151,15 @@ class Dataset:
 def dataset_members(*, recipe: dict, **arrays: np.ndarray | Blocks | None) -> dict[str, np.ndarray | Blocks]:
     """Return the members of a dataset file in their order, cast to the dtypes of the format."""
     arrays["recipe"] = recipe_text(recipe)
-    given = [key for key in KEYS if arrays.get(key) is not None]
+    given = {key: (arrays[key], dtype) for key, (dtype, _) in KEYS.items() if arrays.get(key) is not None}
     return {
-        key: arrays[key] if isinstance(arrays[key], Blocks) else np.asarray(arrays[key], dtype=KEYS[key][0], order="C")
-        for key in given
+        key: array if isinstance(array, Blocks) else np.asarray(array, dtype=dtype, order="C")
+        for key, (array, dtype) in given.items()
     }
 
 
-def write_members(
-    path: str | Path, members: dict[str, np.ndarray | Blocks], *, seen: Callable[[np.ndarray], object] | None = None
-) -> None:
-    """Write arrays to a .npz block by block; `seen` is called with each block of a `Blocks`. The write is atomic."""
+def write_members(path: str | Path, members: dict[str, np.ndarray | Blocks]) -> None:
+    """Write arrays to a .npz atomically, block by block."""
     with atomic_write(path) as handle, zipfile.ZipFile(handle, "w", zipfile.ZIP_STORED) as archive:
         for key, array in members.items():
             header = {"descr": npy.dtype_to_descr(array.dtype), "fortran_order": False, "shape": array.shape}
@@ -172,8 +170,6 @@ def write_members(
                 member.write(buffer.getvalue())
                 for rows in array.rows if isinstance(array, Blocks) else [array]:
                     member.write(np.ascontiguousarray(rows, dtype=array.dtype).reshape(-1).view(np.uint8).data)
-                    if seen is not None and key == "x":
-                        seen(rows)
 
 
 def write_plan(path: str | Path, plan: Plan, *, progress: Callable[[int], object]) -> list[str]:
@@ -183,17 +179,19 @@ def write_plan(path: str | Path, plan: Plan, *, progress: Callable[[int], object
     ----------
     progress : called with the number of tones in every block
     """
-    n_clipped, peak = 0, 0.0
+    x, n_clipped, peak = plan.members["x"], 0, 0.0
 
-    def seen(block: np.ndarray) -> None:
+    def watched() -> Iterator[np.ndarray]:
         nonlocal n_clipped, peak
-        progress(len(block))
-        if plan.may_clip:
-            peaks = np.maximum(block.max(axis=1), -block.min(axis=1))
-            n_clipped += int((peaks > 1 + 1e-6).sum())
-            peak = max(peak, float(peaks.max()))
+        for block in x.rows:
+            progress(len(block))
+            if plan.may_clip:
+                peaks = np.maximum(block.max(axis=1), -block.min(axis=1))
+                n_clipped += int((peaks > 1 + 1e-6).sum())
+                peak = max(peak, float(peaks.max()))
+            yield block
 
-    write_members(path, plan.members, seen=seen)
+    write_members(path, plan.members | {"x": Blocks(x.shape, x.dtype, watched())})
     if not n_clipped:
         return []
     return [
@@ -250,11 +248,9 @@ def save_npz(
             f"'x' reaches {np.abs(x[bad]).max():g} in tone {bad}, expected finite samples with full scale at 1 and "
             f"none beyond {LARGEST_SAVED:g}; divide 16-bit PCM by 32768"
         )
-    labels = {"factors": factors, "factor_values": factor_values, "factor_names": list(factor_names)}
-    of_tones = {"y": y, "classes": classes, "freqs": freqs, "amps": amps}
-    members = dataset_members(
-        x=x, **labels, factor_kinds=list(factor_kinds), sample_rate=sample_rate, recipe=recipe, **of_tones
-    )
+    labels = dict(factors=factors, factor_values=factor_values, factor_names=factor_names, factor_kinds=factor_kinds)
+    of_tones = dict(y=y, classes=classes, freqs=freqs, amps=amps)
+    members = dataset_members(x=x, sample_rate=sample_rate, recipe=recipe, **labels, **of_tones)
     if wrong := _misfit(members):
         raise InputError(f"{path}: {wrong}")
     write_members(path, members)
@@ -293,7 +289,7 @@ def load_npz(path: str | Path) -> Dataset:
 
 
 def _read_members(handle: BinaryIO) -> dict[str, np.ndarray]:
-    """Return the members that the format knows, after every byte of the file was compared with its checksum."""
+    """Return the members of the format, after every byte of the file was compared with its checksum."""
     with zipfile.ZipFile(handle) as archive:
         packed = [info.filename for info in archive.infolist() if info.compress_type != zipfile.ZIP_STORED]
         if packed:
@@ -360,8 +356,8 @@ def _impossible_value(members: dict[str, np.ndarray]) -> str | None:
             if column.min() < 0 or column.max() >= n_classes:
                 return f"the class of a tone is not one of the {n_classes} in 'classes'"
     try:
-        version = format_version(str(members["recipe"]))
-    except ValueError:
+        version = json.loads(str(members["recipe"])).get("format_version", FORMAT_VERSION)
+    except (ValueError, AttributeError, RecursionError):
         return "'recipe' is not a JSON object"
     if version != FORMAT_VERSION:
         return f"format version {version}, this program reads {FORMAT_VERSION}"

@@ -34,7 +34,7 @@ class Grid:
     freqs : Hz, ascending, each in (0, sample_rate / 2]
     amps : linear amplitudes, ascending
     waveforms : names out of `WAVEFORMS`; timbre is the index into this tuple
-    further : extra factors, (name out of `nuisances.FACTORS`, ascending levels in its unit)
+    extra : extra factors, (name out of `nuisances.FACTORS`, ascending levels in its unit)
     oscillator, level : see `oscillators.unit_tone`
     random_phase, onset_jitter, detune_cents : nuisances drawn for every tone, see `nuisances.draw_nuisance`
     snr_db : white noise so many dB below every tone's RMS
@@ -46,7 +46,7 @@ class Grid:
     freqs: tuple[float, ...]
     amps: tuple[float, ...]
     waveforms: tuple[str, ...]
-    further: tuple[tuple[str, tuple[float, ...]], ...] = ()
+    extra: tuple[tuple[str, tuple[float, ...]], ...] = ()
     oscillator: str = "naive"
     level: str = "peak"
     random_phase: bool = False
@@ -58,7 +58,7 @@ class Grid:
     @property
     def shape(self) -> tuple[int, ...]:
         """Numbers of levels from the outermost to the innermost."""
-        return len(self.freqs), len(self.amps), len(self.waveforms), *(len(levels) for _, levels in self.further)
+        return len(self.freqs), len(self.amps), len(self.waveforms), *(len(levels) for _, levels in self.extra)
 
     @property
     def n_tones(self) -> int:
@@ -66,11 +66,11 @@ class Grid:
 
     @property
     def factor_names(self) -> tuple[str, ...]:
-        return *FACTOR_NAMES, *(name for name, _ in self.further)
+        return *FACTOR_NAMES, *(name for name, _ in self.extra)
 
     @property
     def factor_kinds(self) -> tuple[str, ...]:
-        return *FACTOR_KINDS, *("ordered" for _ in self.further)
+        return *FACTOR_KINDS, *("ordered" for _ in self.extra)
 
     @cached_property
     def values(self) -> tuple[np.ndarray, ...]:
@@ -79,13 +79,13 @@ class Grid:
             np.arange(len(self.waveforms), dtype=float),
             np.array(self.amps),
             np.array(self.freqs),
-            *(np.array(levels) for _, levels in self.further),
+            *(np.array(levels) for _, levels in self.extra),
         )
 
     def levels(self, rows: np.ndarray) -> np.ndarray:
         """Level index of every factor for the given rows: int32 (len(rows), K), in the order of `factor_names`."""
-        frequency, amplitude, timbre, *further = np.unravel_index(rows, self.shape)
-        return np.stack([timbre, amplitude, frequency, *further], axis=1).astype(np.int32)
+        frequency, amplitude, timbre, *extra = np.unravel_index(rows, self.shape)
+        return np.stack([timbre, amplitude, frequency, *extra], axis=1).astype(np.int32)
 
     def physical(self, rows: np.ndarray) -> np.ndarray:
         """The same in physical units: float64 (len(rows), K)."""
@@ -115,9 +115,9 @@ def render_tone(grid: Grid, row: int, *, unit=unit_tone) -> np.ndarray:
     The unit tone (levelled, no envelope) times the amplitude, then the envelope, then noise.
     """
     timbre, amplitude, frequency, *_ = grid.levels(np.array([row]))[0]
-    further = dict(zip(grid.factor_names[3:], grid.physical(np.array([row]))[0, 3:].tolist()))
+    extra = dict(zip(grid.factor_names[3:], grid.physical(np.array([row]))[0, 3:].tolist()))
     generator = tone_generator(grid.seed, row) if grid.draws else None
-    phase, onset, detune = further.get("phase", 0.0), 0.0, 0.0
+    phase, onset, detune = extra.get("phase", 0.0), 0.0, 0.0
     if generator is not None:
         drawn = draw_nuisance(
             random_phase=grid.random_phase,
@@ -135,14 +135,14 @@ def render_tone(grid: Grid, row: int, *, unit=unit_tone) -> np.ndarray:
         level=grid.level,
         phase=phase,
         onset=onset,
-        vibrato=further.get("vibrato", 0.0),
-        brightness=further.get("brightness", 0.0),
+        vibrato=extra.get("vibrato", 0.0),
+        brightness=extra.get("brightness", 0.0),
     )
     tone = np.float32(grid.amps[amplitude]) * tone
-    attack = further.get("attack", 0.0)
+    attack = extra.get("attack", 0.0)
     if onset or attack:
         tone = tone * envelope(n_samples=grid.n_samples, sample_rate=grid.sample_rate, onset=onset, attack=attack)
-    for noise_db in (-grid.snr_db if grid.snr_db is not None else None, further.get("noise")):
+    for noise_db in (-grid.snr_db if grid.snr_db is not None else None, extra.get("noise")):
         if noise_db is not None:
             tone = add_noise(tone, noise_db=noise_db, generator=generator)
     return tone
@@ -158,9 +158,9 @@ def render(grid: Grid, *, block_bytes: int = BLOCK_BYTES) -> Iterator[np.ndarray
     ------
     ndarray, float32 (n, n_samples)
         The next n rows; together they are all of `grid.n_tones`. A block holds at most `block_bytes`, or one tone (one
-        amplitude of one frequency without further factors) where that is more.
+        amplitude of one frequency without extra factors) where that is more.
     """
-    if grid.further or grid.draws:
+    if grid.extra or grid.draws:
         yield from _render_by_row(grid, block_bytes=block_bytes)
         return
     amps = np.array(grid.amps, dtype=np.float32)
@@ -192,8 +192,8 @@ def plan_tones(grid: Grid, recipe: dict) -> Plan:
         rows = (np.arange(start, min(start + 2**15, n)) for start in range(0, n, 2**15))
         return Blocks(shape, np.dtype(dtype), map(compute, rows))
 
-    extra = [f"{len(levels)} levels of {name}" for name, levels in grid.further]
     sizes = [f"{len(grid.freqs)} frequencies", f"{len(grid.amps)} amplitudes", f"{len(grid.waveforms)} waveforms"]
+    sizes += [f"{len(levels)} levels of {name}" for name, levels in grid.extra]
     members = dataset_members(
         x=Blocks((n, grid.n_samples), np.dtype(np.float32), render(grid)),
         factors=per_row(np.int32, (n, k), grid.levels),
@@ -207,7 +207,7 @@ def plan_tones(grid: Grid, recipe: dict) -> Plan:
         freqs=per_row(np.float64, (n,), lambda rows: grid.physical(rows)[:, 2]),
         amps=per_row(np.float64, (n,), lambda rows: grid.physical(rows)[:, 1]),
     )
-    return Plan(recipe, members, " x ".join(sizes + extra), warnings_for(grid), grid.may_clip)
+    return Plan(recipe, members, " x ".join(sizes), warnings_for(grid), grid.may_clip)
 
 
 def twins(grid: Grid) -> list[tuple[str, str, float]]:
@@ -251,12 +251,13 @@ def warnings_for(grid: Grid) -> list[str]:
         )
     for one, other, freq in twins(grid) if grid.oscillator == "naive" and not varied else []:
         messages.append(f"{one} and {other} tones at {freq:g} Hz have the same spectrum and cannot be told apart")
-    for waveform in [name for name in grid.waveforms if name != "sine" and grid.oscillator == "bandlimited"]:
+    for waveform in grid.waveforms if grid.oscillator == "bandlimited" else ():
         alone = [freq for freq in grid.freqs if n_partials(waveform, freq, sample_rate=grid.sample_rate) == 1]
-        if alone:
+        if alone and waveform != "sine":
             messages.append(
-                f"band-limited {waveform} tones keep no partial but the fundamental at {len(alone)} of {len(grid.freqs)} "
-                f"frequencies, where they differ from sines in level alone; a lower highest frequency avoids it"
+                f"band-limited {waveform} tones keep no partial but the fundamental at {len(alone)} of "
+                f"{len(grid.freqs)} frequencies, where they differ from sines in level alone; a lower highest "
+                f"frequency avoids it"
             )
     if "brightness" in grid.factor_names and "sine" in grid.waveforms:
         messages.append("a sine has one partial, so brightness changes nothing in it; leave sines out")

@@ -1,7 +1,7 @@
-"""Factors beyond timbre, amplitude and frequency, and nuisances: what else may vary from tone to tone.
+"""Factors beyond timbre, amplitude and frequency, and nuisances.
 
-A factor takes the same levels in every combination and stands in the labels; a nuisance is drawn for every tone and
-stands in none. Both are in physical units: phase in cycles, attack and onset in seconds, vibrato and detuning in cents,
+A factor takes the same levels in every combination and is in the labels; a nuisance is drawn for every tone and is in
+no label. Both are in physical units: phase in cycles, attack and onset in seconds, vibrato and detuning in cents,
 brightness in dB per octave, noise in dB against the tone's RMS.
 """
 
@@ -12,7 +12,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Factor:
-    """What a further factor means: its unit, the lowest and highest value it may take, and a line for `--help`."""
+    """An extra factor: its unit, the lowest and highest value it may take, and a line for `--help`."""
 
     unit: str
     lowest: float

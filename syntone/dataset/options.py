@@ -13,7 +13,7 @@ from syntone.dataset.nuisances import FACTORS
 from syntone.dataset.oscillators import OSCILLATORS, WAVEFORMS, vibrato_depth
 from syntone.errors import InputError
 
-MAX_TONE_BYTES = 64 * 2**20  # of one tone in float64, the smallest thing that is computed whole
+MAX_SAMPLES = 2**23  # of one tone: 64 MiB in float64, the smallest thing that is computed whole
 levels = number(int, least=1, most=10**6)
 amplitude = number(float, least=1e-30, most=1e6)  # what float32 samples hold
 decibels = number(float, least=-200, most=200)
@@ -25,24 +25,12 @@ TABLE = {
         "sample_rate": dict(type=positive_int, default=16000, help="samples per second, Hz"),
         "duration": dict(type=positive_float, default=1.0, help="length of each tone, seconds"),
         "waveforms": dict(nargs="+", choices=WAVES, default=WAVES, help="timbres, in the order of their class index"),
-        "oscillator": dict(
-            choices=OSCILLATORS,
-            default="naive",
-            help="the ideal wave, whose upper partials fold back, or its partials below half the sample rate",
-        ),
-        "level": dict(
-            choices=("peak", "rms"),
-            default="peak",
-            help="amplitude is the ideal wave's peak, or that of the sine with the same RMS",
-        ),
+        "oscillator": dict(choices=OSCILLATORS, default="naive", help="ideal wave with aliases, or partials without"),
+        "level": dict(choices=("peak", "rms"), default="peak", help="amplitude: the wave's peak, or RMS as of a sine"),
     },
     "grid: every combination once, both ends included": {
         "freq_start": dict(type=positive_float, default=440.0, help="lowest frequency, Hz"),
-        "freq_end": dict(
-            type=positive_float,
-            default=None,
-            help="highest frequency, Hz (default: half the sample rate; clean: 0.1625 of it)",
-        ),
+        "freq_end": dict(type=positive_float, default=None, help="highest frequency, Hz (default: sample rate / 2)"),
         "num_freqs": dict(type=levels, default=400, help="number of frequencies"),
         "freq_scale": dict(choices=("linear", "log"), default="linear", help="equal steps in Hz, or equal ratios"),
         "amp_start": dict(type=amplitude, default=0.1, help="smallest amplitude, linear"),
@@ -87,14 +75,14 @@ DEFAULTS = {name: how["default"] for group in TABLE.values() for name, how in gr
 FOR_RECORDINGS = {"duration", "hold_out", "correlate"}
 
 # `clean`, for 16 kHz, 1 s and the default front end, and why:
-# bandlimited: no partial folds back to where it belongs to no harmonic series, so timbre is what its name says.
+# bandlimited: no partial folds back to a frequency outside its harmonic series.
 # freq_end 0.1625 sample_rate (2,600 Hz): the third partial of triangle and square, their second that is there, stays
 #   below half the sample rate and below the centre of the last mel band, so that every wave but the sine keeps two.
 # 35 frequencies in equal ratios from 440 Hz: the smallest step, 23.6 Hz at 440 Hz, is wider than a mel band, 23.4 Hz;
 #   with 36 it would not be, so this is as many as the band allows.
 # 31 amplitudes in equal steps of 1 dB, -34 to -4 dB: a step is twice the resolution of the audit, the softest tone lies
 #   far above the front end's floor, and the loudest (a sawtooth at -4 dB) peaks at 0.88.
-# rms: the waveforms have equal energy, so level says nothing about timbre.
+# rms: the waveforms have equal energy, so level is independent of timbre.
 PRESETS = {
     "paper": {"freq_end": 0.5},  # freq_end in units of the sample rate
     "clean": {
@@ -183,10 +171,10 @@ def check_options(args: argparse.Namespace) -> None:
         if len(set(names)) < len(names):
             raise InputError(f"--{flag}: a {flag.removesuffix('s')} is named twice; name each once")
     n_samples = args.sample_rate * args.duration
-    if not 2 <= round(n_samples) <= MAX_TONE_BYTES // 8:
+    if not 2 <= round(n_samples) <= MAX_SAMPLES:
         raise InputError(
             f"--duration: {args.duration:g} s at {args.sample_rate} Hz is {n_samples:.6g} samples; "
-            f"give 2 to {MAX_TONE_BYTES // 8} (this tone would take {8 * n_samples:,.0f} bytes to compute)"
+            f"give 2 to {MAX_SAMPLES}"
         )
     ends = {name: end for name, _, end, _ in args.factor}
     if "phase" in ends and args.phase == "random":
@@ -229,5 +217,5 @@ def build_grid(args: argparse.Namespace) -> Grid:
         detune_cents=args.detune_cents,
         snr_db=args.snr_db,
         seed=args.seed,
-        further=tuple((name, _spaced(start, end, num)) for name, start, end, num in args.factor),
+        extra=tuple((name, _spaced(start, end, num)) for name, start, end, num in args.factor),
     )

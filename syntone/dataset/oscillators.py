@@ -1,4 +1,4 @@
-"""Oscillators: one tone of amplitude 1 from its phase, sampled as it stands (naive) or summed from its partials.
+"""Oscillators: one tone of amplitude 1 from its phase, sampled (naive) or summed from its partials.
 
 Conventions: frequencies in Hz, phases in cycles, sample n is at time n / sample_rate. Only numpy is imported, so that
 creating a dataset starts at once.

@@ -16,20 +16,6 @@ def recipe_text(recipe: dict) -> str:
     return json.dumps({"format_version": FORMAT_VERSION} | recipe, sort_keys=True, allow_nan=False)
 
 
-def format_version(text: str) -> object:
-    """Return the format version that a recipe states, the current one where it states none.
-
-    Raises
-    ------
-    ValueError
-        If the text is not a JSON object.
-    """
-    try:
-        return json.loads(text).get("format_version", FORMAT_VERSION)
-    except (AttributeError, RecursionError) as damage:
-        raise ValueError("the recipe is not a JSON object") from damage
-
-
 def same_recipe(one: str, other: str) -> bool:
     """Return whether two recipes ask for the same data."""
     return one == other or json.loads(one) == json.loads(other)

@@ -25,7 +25,7 @@ def parse_condition(condition: str, *, levels: Levels, level_names: Names) -> tu
     Raises
     ------
     InputError
-        If there is no such factor or no level meets the condition.
+        If the factor is unknown or no level meets the condition.
     """
     name, equals, wanted = condition.partition("=")
     if not equals or not wanted:
@@ -110,11 +110,8 @@ def held_out(dataset: Dataset) -> np.ndarray:
         if kind == "nominal"
     }
     for conditions in hold_outs:
-        meets_all = np.ones(len(dataset), bool)
-        for condition in conditions:
-            name, met = parse_condition(condition, levels=levels, level_names=level_names)
-            meets_all &= met[columns[name][1]]
-        found |= meets_all
+        parsed = [parse_condition(condition, levels=levels, level_names=level_names) for condition in conditions]
+        found |= np.all([met[columns[name][1]] for name, met in parsed], axis=0)
     return found
 
 

@@ -103,7 +103,7 @@ def test_values_are_those_of_the_first_version(tmp_path):
     assert found == {"x": "2acc36f65fe4a405", "factors": "7ed5260504a74fc4", "factor_values": "d08471486fedb131"}
 
 
-# ---- presets, further factors, nuisances ----
+# ---- presets, extra factors, nuisances ----
 
 
 def test_presets_set_defaults_only():
@@ -144,7 +144,7 @@ def test_scales_are_even_in_ratios():
     np.testing.assert_allclose(grid.amps, [0.01, 0.1, 1.0])
 
 
-def test_further_factors_are_in_the_file(tmp_path):
+def test_extra_factors_are_in_the_file(tmp_path):
     path = tmp_path / "tones.npz"
     flags = [
         "--waveforms",

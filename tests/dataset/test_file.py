@@ -54,10 +54,8 @@ def test_members_are_stored_without_clock_times(dataset_path):
 def test_blocks_are_joined_in_the_file(tmp_path):
     rng = np.random.default_rng(0)
     rows = [rng.normal(size=(n, 1000)).astype(np.float32) for n in (1, 700, 3, 20)]
-    seen = []
     members = {"x": Blocks((724, 1000), np.dtype(np.float32), rows), "y": np.arange(5)}
-    write_members(tmp_path / "tones.npz", members, seen=lambda block: seen.append(len(block)))
-    assert seen == [1, 700, 3, 20]
+    write_members(tmp_path / "tones.npz", members)
     with np.load(tmp_path / "tones.npz") as data:
         np.testing.assert_array_equal(data["x"], np.concatenate(rows))
         np.testing.assert_array_equal(data["y"], np.arange(5))

@@ -1,4 +1,4 @@
-"""Oscillators, further factors and nuisances, each against its closed form."""
+"""Oscillators, extra factors and nuisances, each against its closed form."""
 
 import numpy as np
 import pytest
@@ -167,13 +167,13 @@ def test_onsets_are_jittered_within_their_range():
     "options",
     [
         {"random_phase": True, "snr_db": 20.0, "onset_jitter": 0.05, "detune_cents": 5.0},
-        {"further": (("phase", (0.0, 0.3)), ("attack", (0.0, 0.1, 0.2)))},
-        {"further": (("noise", (-40.0, -20.0)),)},
+        {"extra": (("phase", (0.0, 0.3)), ("attack", (0.0, 0.1, 0.2)))},
+        {"extra": (("noise", (-40.0, -20.0)),)},
         {
             "waveforms": ("square", "sawtooth"),
             "oscillator": "bandlimited",
             "level": "rms",
-            "further": (("brightness", (-6.0, 0.0)), ("vibrato", (0.0, 50.0))),
+            "extra": (("brightness", (-6.0, 0.0)), ("vibrato", (0.0, 50.0))),
         },
     ],
 )
@@ -188,8 +188,8 @@ def test_tones_do_not_depend_on_the_blocks_they_are_rendered_in(options):
         assert np.array_equal(whole, other) == (seed == 0 or not grid.draws)
 
 
-def test_further_factors_are_innermost_and_in_their_units():
-    grid = grid_of(further=(("attack", (0.0, 0.1)), ("phase", (0.0, 0.25, 0.5))))
+def test_extra_factors_are_innermost_and_in_their_units():
+    grid = grid_of(extra=(("attack", (0.0, 0.1)), ("phase", (0.0, 0.25, 0.5))))
     assert grid.factor_names == ("timbre", "amplitude", "frequency", "attack", "phase") and grid.n_tones == 48
     physical = grid.physical(np.arange(48))
     expected = [
@@ -208,9 +208,9 @@ def test_further_factors_are_innermost_and_in_their_units():
     )
 
 
-def test_tones_with_one_level_of_a_further_factor_are_those_without_it():
-    plain, further = grid_of(), grid_of(further=(("phase", (0.0,)), ("attack", (0.0,)), ("vibrato", (0.0,))))
-    np.testing.assert_array_equal(np.concatenate(list(render(plain))), np.concatenate(list(render(further))))
+def test_tones_with_one_level_of_an_extra_factor_are_those_without_it():
+    plain, extra = grid_of(), grid_of(extra=(("phase", (0.0,)), ("attack", (0.0,)), ("vibrato", (0.0,))))
+    np.testing.assert_array_equal(np.concatenate(list(render(plain))), np.concatenate(list(render(extra))))
 
 
 def test_warnings_name_band_limited_waves_that_are_sines():

@@ -154,7 +154,7 @@ def test_what_does_not_fit_is_refused(tmp_path, recordings, refused):
     refused(create.main, [*recordings, "--freq_end", "3000"], "--freq_end: is for synthesized tones")
     refused(create.main, [*recordings, "--preset", "paper"], "--preset: is for synthesized tones")
     refused(create.main, [*recordings, "--from_wav", tmp_path / "none"], "--from_wav: .* is not a folder")
-    refused(create.main, recordings[:2], "--from_wav needs a CSV file")
+    refused(create.main, recordings[:2], "--from_wav, --labels: one needs the other")
     refused(create.main, [*recordings, "--hold_out", "speaker=bob"], "speaker has no 'bob'; choose from john, mary")
     wavfile.write(tmp_path / "wav" / "5.wav", 44100, np.zeros(5000, np.int16))
     refused(create.main, recordings, r"2 sample rates \(44100 Hz: 5.wav; 8000 Hz: 0.wav, .* and 18 more\); resample")
