@@ -1,4 +1,4 @@
-"""What a trained model does with tones: codes, reconstruction error, samples, traversals. Arrays and tensors only.
+"""Encode, decode and reconstruct with a trained model: arrays and tensors only.
 
 Conventions: features (N, 1, M, L) in [0, 1]; codes are posterior means, (N, D); levels in dB of the front end.
 """
@@ -14,31 +14,31 @@ from models.objectives import kl_per_latent
 from syntone.errors import InputError
 from syntone.features.front_end import FrontEnd
 
-ACTIVE_NATS = 0.01  # a latent whose mean KL is at most this has collapsed: its mean varies, but carries nothing
+ACTIVE_NATS = 0.01  # at most this mean KL: the latent has collapsed; its mean may vary, but carries no information
 BATCH = 256
 
 
 @dataclass(frozen=True)
 class Codes:
-    """codes (N, D) float64, posterior means; kl (D,), mean KL of each latent over the tones, nats."""
+    """Posterior means codes (N, D), float64, and the mean KL of each latent over the tones, kl (D,), nats."""
 
     codes: np.ndarray
     kl: np.ndarray
 
     @property
     def active(self) -> np.ndarray:
-        """(D,) bool: mean KL above 0.01 nats."""
+        """Whether the mean KL is above 0.01 nats, bool (D,)."""
         return self.kl > ACTIVE_NATS
 
     @property
     def order(self) -> np.ndarray:
-        """Latents from the largest mean KL to the smallest."""
+        """Latents from the largest mean KL to the smallest, (D,)."""
         return np.argsort(-self.kl, kind="stable")
 
 
 @torch.no_grad()
 def encode(model: nn.Module, features: Tensor, *, device: torch.device | None = None) -> Codes:
-    """Posterior means of all tones, and the mean KL of every latent.
+    """Encode all tones.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def encode(model: nn.Module, features: Tensor, *, device: torch.device | None = 
     Raises
     ------
     InputError
-        If one is not finite.
+        If a posterior mean or KL is not finite.
     """
     means, divergence = [], 0.0
     for batch in features.split(BATCH):
@@ -63,21 +63,21 @@ def encode(model: nn.Module, features: Tensor, *, device: torch.device | None = 
 
 @torch.no_grad()
 def reconstruct(model: nn.Module, features: Tensor) -> Tensor:
-    """Features decoded from the posterior means."""
+    """Decode the posterior means of features (B, 1, M, L)."""
     return torch.cat([model.decode(model.encode(batch)[0]) for batch in features.split(BATCH)])
 
 
 @torch.no_grad()
 def decode(model: nn.Module, codes: np.ndarray, *, device: torch.device) -> Tensor:
-    """Features decoded from codes (B, D)."""
+    """Decode codes (B, D) to features (B, 1, M, L)."""
     z = torch.from_numpy(np.ascontiguousarray(codes)).to(device=device, dtype=torch.float32)
     return torch.cat([model.decode(batch) for batch in z.split(BATCH)])
 
 
 def reconstruction_error_db(model: nn.Module, features: Tensor, *, front_end: FrontEnd) -> float:
-    """Root mean square difference in dB between features and their reconstruction, over every band and frame.
+    """Root mean square difference in dB between features and their reconstruction, over all bands and frames.
 
-    Both lie in the front end's range, so that silence below it counts as reconstructed.
+    Both are within the front end's range, so that silence below it counts as reconstructed.
     """
     total, count = 0.0, 0
     for batch in features.split(BATCH):
@@ -88,13 +88,13 @@ def reconstruction_error_db(model: nn.Module, features: Tensor, *, front_end: Fr
 
 
 def traversal_values(codes: np.ndarray, *, n_steps: int, tail: float = 0.02) -> np.ndarray:
-    """Equal steps between the `tail` and the 1 - `tail` quantile of each latent's codes: (D, n_steps)."""
+    """Return equal steps between the `tail` and the 1 - `tail` quantile of each latent's codes, (D, n_steps)."""
     low, high = np.quantile(codes, [tail, 1 - tail], axis=0)
     return np.linspace(low, high, n_steps).T
 
 
 def traversal_codes(base: np.ndarray, values: np.ndarray, order: Sequence[int]) -> np.ndarray:
-    """Codes (R, S, D): row r is `base` (D,) again, with only latent order[r] moved through its values (S,)."""
+    """Return codes (R, S, D): in row r, `base` (D,) with latent order[r] moved through its values (S,)."""
     codes = np.tile(base, (len(order), values.shape[1], 1))
     for row, latent in enumerate(order):
         codes[row, :, latent] = values[latent]
@@ -102,7 +102,7 @@ def traversal_codes(base: np.ndarray, values: np.ndarray, order: Sequence[int]) 
 
 
 def choose_rows(rows: np.ndarray, groups: np.ndarray | None, *, n: int, rng: np.random.Generator) -> np.ndarray:
-    """n of the rows to show, taken in turn from the groups (N,), each at random; in the order of the groups."""
+    """Return n of the rows to show, drawn in turn from the groups (N,), in the order of the groups."""
     rows = rng.permutation(rows)
     if groups is None:
         return rows[:n]

@@ -1,9 +1,6 @@
 """Controllability of checkpoints: measured on their own data, as rows of the table, as controllability.csv, and drawn."""
 
-import csv
-import io
-from pathlib import Path
-
+from matplotlib.figure import Figure
 import numpy as np
 import torch
 from tqdm import tqdm
@@ -14,10 +11,8 @@ from syntone.evaluation import codes as evaluation
 from syntone.evaluation.control_figure import MAX_LATENTS, controllability_figure
 from syntone.evaluation.controllability import N_BASES, N_STEPS, Control, controllability, tone_limit
 from syntone.evaluation.matching import Match, Templates, loudness_patterns, make_templates, match
-from syntone.evaluation.media import Entry
-from syntone.evaluation.tables import Row
-from syntone.figures import png
-from syntone.files import write_files
+from syntone.evaluation.load import Entry
+from syntone.evaluation.scores import Row
 
 METRIC = "controllability"
 CSV_COLUMNS = (
@@ -115,7 +110,6 @@ def control_rows(control: Control, *, model: str, seed: int) -> list[Row]:
                 seed,
                 METRIC,
                 "all",
-                "active",
                 control.score,
                 floor,
                 1.0 if control.floors else None,
@@ -123,12 +117,12 @@ def control_rows(control: Control, *, model: str, seed: int) -> list[Row]:
                 spread,
             )
         )
-    rows.append(Row(model, seed, f"{METRIC}: coverage", "all", "active", float(control.coverage.mean())))
+    rows.append(Row(model, seed, f"{METRIC}: coverage", "all", float(control.coverage.mean())))
     rows += [
-        Row(model, seed, f"{METRIC}: coverage", factor, "active", float(value))
+        Row(model, seed, f"{METRIC}: coverage", factor, float(value))
         for factor, value in zip(control.factors, control.coverage)
     ]
-    return rows + [Row(model, seed, f"{METRIC}: steps that are no tone", "all", "active", control.no_tone_share)]
+    return rows + [Row(model, seed, f"{METRIC}: steps that are no tone", "all", control.no_tone_share)]
 
 
 def _number(value: float) -> float | None:
@@ -156,11 +150,9 @@ def control_details(control: Control) -> dict:
     }
 
 
-def write_control(path: Path, controls: dict[Key, Control]) -> None:
-    """The matrices of all checkpoints as a long CSV; empty where a number is not defined."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
+def control_table(controls: dict[Key, Control]) -> tuple[tuple[str, ...], list[list]]:
+    """The matrices of all checkpoints as columns and rows of a long CSV; None where a number is not defined."""
+    rows = []
     for (model, seed), control in controls.items():
         for k, factor in enumerate(control.factors):
             for j, latent in enumerate(control.latents):
@@ -172,25 +164,16 @@ def write_control(path: Path, controls: dict[Key, Control]) -> None:
                     control.score_of[j],
                     control.no_tone[j],
                 )
-                writer.writerow(
-                    [
-                        model,
-                        seed,
-                        factor,
-                        f"z{latent}",
-                        _unit(control, k),
-                        *["" if _number(value) is None else float(value) for value in numbers],
-                    ]
-                )
-    write_files({path: text.getvalue()})
+                rows.append([model, seed, factor, f"z{latent}", _unit(control, k), *map(_number, numbers)])
+    return CSV_COLUMNS, rows
 
 
 def _unit(control: Control, k: int) -> str:
     return "probability" if control.nominal[k] else control.units[k]
 
 
-def draw_control(control: Control, codes: evaluation.Codes, *, dataset: Dataset, model: str, figures_dir: Path) -> None:
-    """Write <model>_Controllability.png."""
+def draw_control(control: Control, codes: evaluation.Codes, *, dataset: Dataset, model: str) -> Figure:
+    """The figure of what each active latent moves."""
     n_factors, latents = len(control.factors), control.latents
     classes, labels, measured, limits = [], [], [], []
     for k, name in enumerate(control.factors):
@@ -224,7 +207,7 @@ def draw_control(control: Control, codes: evaluation.Codes, *, dataset: Dataset,
         f"at most {value:.2f}\nof its range" if seen else "not in these\nfeatures"
         for value, seen in zip(control.coverage, control.seen)
     ]
-    figure = controllability_figure(
+    return controllability_figure(
         normalised=control.normalised,
         cells=_cells(control),
         factors=control.factors,
@@ -238,7 +221,6 @@ def draw_control(control: Control, codes: evaluation.Codes, *, dataset: Dataset,
         notes=notes,
         title=_title(control, model),
     )
-    write_files({figures_dir / f"{model}_Controllability.png": png(figure)})
 
 
 def _cells(control: Control) -> list[list[str]]:

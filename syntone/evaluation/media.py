@@ -1,249 +1,174 @@
-"""One checkpoint with its data, ready to be evaluated, and the figures and sounds made from it."""
+"""Figures and sounds of one checkpoint, in memory."""
 
-import csv
-import io
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor, nn
-from tqdm import tqdm
+from matplotlib.figure import Figure
 
-from syntone import figures as plotting
-from syntone.dataset.file import Dataset, load_npz
-from syntone.errors import InputError
-from syntone.evaluation import codes as evaluation
-from syntone.features.front_end import FrontEnd, compute_features
+from metrics import Report
+from syntone import figures
+from syntone.evaluation.codes import Codes, choose_rows, decode, reconstruct, traversal_codes, traversal_values
+from syntone.evaluation.load import Entry
 from syntone.features.sounds import scale_of, sounds_of, wav_bytes
-from syntone.files import write_files
-from syntone.training.checkpoint import Checkpoint, check_dataset, load_checkpoint
-from syntone.training.parallel import place
+from syntone.figures import Sound
+from syntone.files import csv_text
 
-N_TONES, N_SAMPLES, N_FRAMES, N_STEPS = 4, 4, 8, 7
-PAUSE_SECONDS = 0.1  # between the steps of a traversal row in its WAV
+N_TONES, N_SAMPLES, N_FRAMES, N_STEPS = (
+    4,
+    4,
+    8,
+    7,
+)  # tones and samples of the figures, of the GIFs; steps of a traversal
+PAUSE_SECONDS = 0.1  # between the steps of a traversal in its WAV
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A checkpoint's model on the device, the features of its dataset, and the rows to reconstruct."""
+class Picture:
+    """One PNG or GIF.
 
-    checkpoint: Checkpoint
-    model: nn.Module
-    front_end: FrontEnd
-    dataset: Dataset
-    features: Tensor
-    valid_rows: np.ndarray
-    mismatch: str | None
-
-
-def load_entries(paths: list[Path], *, dataset_path: Path | None, state: str, device: torch.device) -> list[Entry]:
-    """Read checkpoints and what they were trained on; features are computed once for all that share them.
-
-    A dataset other than the one trained on is refused, unless `dataset_path` asks for it; then all its tones are
-    reconstructed, since none was trained on.
-
-    Raises
-    ------
-    InputError
-        If files are missing or damaged, do not belong together, or are not seeds of the same models.
+    name : file name
+    part : "reconstruction", "sample", "traversal", "information" or "animation"
+    caption : what it shows, in words
     """
-    checkpoints = [load_checkpoint(path) for path in paths]
-    models = {}
-    for checkpoint, path in zip(checkpoints, paths):
-        try:
-            models[path] = checkpoint.model(state)
-        except InputError as mistake:
-            raise InputError(f"{path}: {mistake}") from mistake
-    _check_seeds(checkpoints, paths)
-    datasets: dict[Path, Dataset] = {}
-    features: dict[tuple, Tensor] = {}
-    entries = []
-    for checkpoint, path in zip(checkpoints, paths):
-        source = dataset_path or Path(checkpoint.dataset_path)
-        if not source.is_file():
-            raise InputError(f"{path}: was trained on {source}, which is not there; give its place with --dataset")
-        if source not in datasets:
-            datasets[source] = load_npz(source)
-        dataset = datasets[source]
-        mismatch = check_dataset(checkpoint, dataset)
-        if mismatch and dataset_path is None:
-            raise InputError(f"{path}: {mismatch}; re-create the dataset, or give --dataset {source} to evaluate on it")
-        front_end = checkpoint.front_end()
-        if (source, front_end) not in features:
-            with tqdm(total=len(dataset), unit="tone", desc="features", delay=2, disable=None) as bar:
-                features[source, front_end] = compute_features(dataset.x, front_end, device=device, progress=bar.update)
-        model = place(models[path], device)  # laid out as in training, so that scores agree to the bit
-        rows = np.arange(len(dataset)) if mismatch else checkpoint.valid_rows.numpy()
-        entries.append(Entry(checkpoint, model, front_end, dataset, features[source, front_end], rows, mismatch))
-    return entries
+
+    name: str
+    data: bytes
+    part: str
+    caption: str
 
 
-def _check_seeds(checkpoints: list[Checkpoint], paths: list[Path]) -> None:
-    """Several checkpoints of one model are aggregated over seeds, so they may differ in nothing else."""
-    first: dict[str, Checkpoint] = {}
-    seen: set[tuple[str, int]] = set()
-    for checkpoint, path in zip(checkpoints, paths):
-        other = first.setdefault(checkpoint.model_name, checkpoint)
-        same = (
-            checkpoint.model_config == other.model_config
-            and checkpoint.front_end_config == other.front_end_config
-            and checkpoint.epoch == other.epoch
-            and checkpoint.recipe == other.recipe
-            and checkpoint.options | {"seed": 0} == other.options | {"seed": 0}
-        )
-        if not same:
-            raise InputError(
-                f"{path}: was trained with other options than the {checkpoint.model_name} before it, so the "
-                f"two are no seeds of one model; evaluate them one at a time"
-            )
-        if (checkpoint.model_name, checkpoint.seed) in seen:
-            raise InputError(
-                f"{path}: {checkpoint.model_name} with seed {checkpoint.seed} was given before; give each once"
-            )
-        seen.add((checkpoint.model_name, checkpoint.seed))
+@dataclass(frozen=True)
+class Media:
+    """Pictures and sounds of one model; its animations are of the whole evaluation's first model."""
+
+    model: str
+    sample_rate: int
+    pictures: list[Picture]
+    sounds: list[Sound]
+
+    def files(self, *, figures_dir: Path, audio_dir: Path) -> dict[Path, bytes | str]:
+        """Return the contents of all files: pictures, WAVs at their true level, and sounds.csv, which describes the WAVs."""
+        folder = audio_dir / self.model
+        found = {figures_dir / picture.name: picture.data for picture in self.pictures}
+        found |= {folder / f"{sound.name}.wav": wav_bytes(sound.wave, self.sample_rate) for sound in self.sounds}
+        lines = [(f"{sound.name}.wav", sound.kind, sound.label) for sound in self.sounds]
+        return found | {folder / "sounds.csv": csv_text(("file", "kind", "description"), lines)}
 
 
-def warnings_for(entries: list[Entry]) -> list[str]:
-    """What a reader of the scores must know, one line each."""
-    return list(
-        dict.fromkeys(f"{entry.mismatch}; its tones are all taken as unseen" for entry in entries if entry.mismatch)
-    )
+def make_media(
+    entry: Entry, codes: Codes, report: Report, *, control: Figure | None, seed: int, animate: bool
+) -> Media:
+    """Draw and invert what a model does with tones, with draws of the prior and with one latent at a time.
+
+    Parameters
+    ----------
+    report : of these codes
+    control : the figure of controllability, where it was measured
+    seed : of the tones and samples shown
+    animate : whether to make the two GIFs
+    """
+    rng, name, scale = np.random.default_rng(seed), entry.name, scale_of(entry.front_end)
+    originals, rebuilt = _reconstructions(entry, rng)
+    samples = _samples(entry, codes, rng)
+    traversal, walks = _traversals(entry, codes, rng)
+    every = max(1, len(originals) // N_TONES)
+    shown = list(zip(originals, rebuilt))[::every]
+    of_tones, of_samples = f"{name}: validation tones and their reconstructions", f"{name}: tones decoded from N(0, I)"
+    one = {"scale": scale, "title": of_samples, "colours": (figures.MODEL,)}
+    drawn = {
+        f"Original_vs_Reconstructed_{name}.png": (
+            figures.tones_figure([[pair] for pair in shown], scale=scale, title=of_tones),
+            "reconstruction",
+            "waveform, spectrum and mel spectrogram of tones and their reconstructions",
+        ),
+        f"Generated_sample_{name}.png": (
+            figures.tones_figure([[[sample]] for sample in samples[:N_SAMPLES]], **one),
+            "sample",
+            "waveform, spectrum and mel spectrogram of tones decoded from draws of the prior",
+        ),
+        f"{name}_Latent_Space_Interpolation.png": (
+            traversal,
+            "traversal",
+            "mel spectrograms, each row moving one latent",
+        ),
+        f"{name}_Mutual_Information.png": (
+            _information(entry, codes, report),
+            "information",
+            "share of each factor's entropy that each latent contains",
+        ),
+    }
+    if control is not None:
+        words = "what moving each latent changes in the decoded tones"
+        drawn[f"{name}_Controllability.png"] = (control, "information", words)
+    pictures = [
+        Picture(file, figures.png(figure), part, f"{name}: {words}") for file, (figure, part, words) in drawn.items()
+    ]
+    if animate:
+        pairs = figures.tone_gif(list(zip(originals, rebuilt)), scale=scale, title=of_tones)
+        ones = figures.tone_gif([[sample] for sample in samples], **one)
+        pictures += [
+            Picture("Original_vs_Reconstructed.gif", pairs, "animation", f"{of_tones}, one after another"),
+            Picture("Generated_Samples.gif", ones, "animation", f"{of_samples}, one after another"),
+        ]
+    return Media(name, entry.front_end.sample_rate, pictures, [*originals, *rebuilt, *samples, *walks])
 
 
-def draw_and_sound(
-    entry: Entry, codes: evaluation.Codes, *, figures_dir: Path, audio_dir: Path, seed: int, animate: bool
-) -> None:
-    """Write the figures and sounds of one model; with `animate` the two GIFs too."""
-    name, front_end, model = entry.checkpoint.model_name, entry.front_end, entry.model
-    scale = scale_of(front_end)
-    device = entry.features.device
-    rng = np.random.default_rng(seed)
+def _reconstructions(entry: Entry, rng: np.random.Generator) -> tuple[list[Sound], list[Sound]]:
+    """Tones of the validation set, and what the model makes of them."""
+    rows = choose_rows(entry.valid_rows, entry.dataset.y, n=N_FRAMES, rng=rng)
+    features, labels = entry.features[rows], [entry.dataset.describe(row) for row in rows]
+    waves = np.array(entry.dataset.x[rows])
+    originals = sounds_of(features, front_end=entry.front_end, labels=labels, kind="original", waves=waves)
+    rebuilt = reconstruct(entry.model, features)
+    return originals, sounds_of(rebuilt, front_end=entry.front_end, labels=labels, kind="reconstruction")
 
-    chosen = evaluation.choose_rows(entry.valid_rows, entry.dataset.y, n=N_FRAMES, rng=rng)
-    rebuilt = evaluation.reconstruct(model, entry.features[chosen])
-    labels = [entry.dataset.describe(row) for row in chosen]
-    originals = sounds_of(
-        entry.features[chosen], front_end=front_end, labels=labels, waves=np.array(entry.dataset.x[chosen])
-    )
-    decoded = sounds_of(rebuilt, front_end=front_end, labels=["reconstruction"] * len(chosen))
-    every = max(1, len(chosen) // N_TONES)
-    figure = plotting.tones_figure(
-        [[pair] for pair in zip(originals[::every], decoded[::every])],
-        scale=scale,
-        title=f"{name}: validation tones and their reconstructions",
-    )
-    write_files({figures_dir / f"Original_vs_Reconstructed_{name}.png": plotting.png(figure)})
 
+def _samples(entry: Entry, codes: Codes, rng: np.random.Generator) -> list[Sound]:
+    """Tones decoded from draws of the prior."""
     noise = rng.standard_normal((N_FRAMES, codes.codes.shape[1]))
-    samples = sounds_of(
-        evaluation.decode(model, noise, device=device),
-        front_end=front_end,
-        labels=[f"sample {i + 1} of the prior" for i in range(N_FRAMES)],
-    )
-    figure = plotting.tones_figure(
-        [[[sample]] for sample in samples[:N_SAMPLES]],
-        scale=scale,
-        title=f"{name}: tones decoded from z drawn from N(0, I)",
-        colours=(plotting.MODEL,),
-    )
-    write_files({figures_dir / f"Generated_sample_{name}.png": plotting.png(figure)})
+    labels = [f"sample {number} of the prior" for number in range(1, N_FRAMES + 1)]
+    decoded = decode(entry.model, noise, device=entry.features.device)
+    return sounds_of(decoded, front_end=entry.front_end, labels=labels, kind="sample")
 
-    base_row = int(rng.choice(entry.valid_rows))
-    values = evaluation.traversal_values(codes.codes, n_steps=N_STEPS)
-    moved = evaluation.traversal_codes(codes.codes[base_row], values, codes.order)
-    steps = evaluation.decode(model, moved.reshape(-1, moved.shape[2]), device=device)
-    walks = sounds_of(steps, front_end=front_end, labels=[""] * len(steps))
-    mels = np.stack([walk.mel for walk in walks]).reshape(*moved.shape[:2], *walks[0].mel.shape)
-    row_labels = [f"z{j}: {codes.kl[j]:.2f} nats" + ("" if codes.active[j] else "\n(collapsed)") for j in codes.order]
-    figure = plotting.traversal_figure(
+
+def _latent_label(codes: Codes, latent: int, *, break_at: str = "\n") -> str:
+    return f"z{latent}: {codes.kl[latent]:.2f} nats" + ("" if codes.active[latent] else f"{break_at}(collapsed)")
+
+
+def _traversals(entry: Entry, codes: Codes, rng: np.random.Generator) -> tuple[Figure, list[Sound]]:
+    """The figure of all latents' traversals, and one sound per latent: its steps after one another, pauses between."""
+    base = int(rng.choice(entry.valid_rows))
+    values = traversal_values(codes.codes, n_steps=N_STEPS)
+    moved = traversal_codes(codes.codes[base], values, codes.order)
+    decoded = decode(entry.model, moved.reshape(-1, moved.shape[2]), device=entry.features.device)
+    steps = sounds_of(decoded, front_end=entry.front_end, labels=[""] * len(decoded))
+    mels, waves = (
+        np.stack([getattr(step, field) for step in steps]).reshape(*moved.shape[:2], *getattr(steps[0], field).shape)
+        for field in ("mel", "wave")
+    )
+    figure = figures.traversal_figure(
         mels,
         values=values[codes.order],
-        labels=row_labels,
-        scale=scale,
-        title=f"{name}: each row moves one latent between its 2 % and 98 % quantile, from the code of "
-        f"{entry.dataset.describe(base_row)}; rows by mean KL",
+        labels=[_latent_label(codes, latent) for latent in codes.order],
+        scale=scale_of(entry.front_end),
+        title=f"{entry.name}: each row moves one latent between its 2 % and 98 % quantile, from the code of "
+        f"{entry.dataset.describe(base)}; rows by mean KL",
     )
-    write_files({figures_dir / f"{name}_Latent_Space_Interpolation.png": plotting.png(figure)})
+    pause = np.zeros((*moved.shape[:2], int(PAUSE_SECONDS * entry.front_end.sample_rate)))
+    joined = np.concatenate([waves, pause], axis=2).reshape(len(moved), -1)
+    sounds = []
+    for latent, wave, mel in zip(codes.order, joined, mels):
+        label = f"{_latent_label(codes, latent, break_at=' ')}, {values[latent, 0]:+.2f} to {values[latent, -1]:+.2f}"
+        sounds.append(Sound(wave, np.concatenate(mel, axis=1), label, "traversal", f"traversal_z{latent}"))
+    return figure, sounds
 
-    _write_sounds(
-        audio_dir,
-        originals,
-        decoded,
-        samples,
-        np.stack([walk.wave for walk in walks]),
-        codes.order,
-        sample_rate=front_end.sample_rate,
+
+def _information(entry: Entry, codes: Codes, report: Report) -> Figure:
+    """Mutual information of factors and latents in units of the factors' entropies."""
+    return figures.information_figure(
+        (report.mi / report.entropy[:, None])[:, codes.order],
+        factors=report.factor_names,
+        latents=[f"z{j}\n{codes.kl[j]:.2f}" + ("" if codes.active[j] else "\n(collapsed)") for j in codes.order],
+        title=f"{entry.name}: share of each factor's entropy that each latent contains; framed: the two that MIG compares",
     )
-    moves = [
-        f"{label}, {steps[0]:+.2f} to {steps[-1]:+.2f}"
-        for label, steps in zip((label.replace("\n", " ") for label in row_labels), values[codes.order])
-    ]
-    _describe_sounds(audio_dir, labels, [sample.label for sample in samples], dict(zip(codes.order, moves)))
-    if animate:
-        pairs = plotting.tone_gif(
-            list(zip(originals, decoded)), scale=scale, title=f"{name}: validation tones and their reconstructions"
-        )
-        drawn = plotting.tone_gif(
-            [[sample] for sample in samples],
-            scale=scale,
-            title=f"{name}: tones decoded from N(0, I)",
-            colours=(plotting.MODEL,),
-        )
-        gifs = {"Original_vs_Reconstructed.gif": pairs, "Generated_Samples.gif": drawn}
-        write_files({figures_dir / file: data for file, data in gifs.items()})
-
-
-def draw_information(
-    entry: Entry, codes: evaluation.Codes, shares: np.ndarray, *, factors: Sequence[str], figures_dir: Path
-) -> None:
-    """Write the heat map of shares (K, D), mutual information in units of the factors' entropies."""
-    name, order = entry.checkpoint.model_name, codes.order
-    labels = [f"z{j}\n{codes.kl[j]:.2f}" + ("" if codes.active[j] else "\n(collapsed)") for j in order]
-    figure = plotting.information_figure(
-        shares[:, order],
-        factors=factors,
-        latents=labels,
-        title=f"{name}: share of each factor's entropy that each latent knows; framed the two that MIG compares",
-    )
-    write_files({figures_dir / f"{name}_Mutual_Information.png": plotting.png(figure)})
-
-
-def _write_sounds(
-    directory: Path,
-    originals: list,
-    decoded: list,
-    samples: list,
-    walks: np.ndarray,
-    order: np.ndarray,
-    *,
-    sample_rate: int,
-) -> None:
-    """WAVs at their true level; a traversal row is one file, its steps after one another with a pause between."""
-    for kind, sounds in (("original", originals), ("reconstruction", decoded), ("sample", samples)):
-        for number, sound in enumerate(sounds, start=1):
-            write_files({directory / f"{kind}_{number}.wav": wav_bytes(sound.wave, sample_rate)})
-    pause = np.zeros((len(order), N_STEPS, int(PAUSE_SECONDS * sample_rate)))
-    rows = np.concatenate([walks.reshape(len(order), N_STEPS, -1), pause], axis=2).reshape(len(order), -1)
-    for latent, row in zip(order, rows):
-        write_files({directory / f"traversal_z{latent}.wav": wav_bytes(row, sample_rate)})
-
-
-def _describe_sounds(directory: Path, tones: Sequence[str], samples: Sequence[str], moves: dict[int, str]) -> None:
-    """sounds.csv, which says of every WAV beside it what it is."""
-    named = [
-        (f"{kind}_{number}.wav", kind, words)
-        for kind, described in (("original", tones), ("reconstruction", tones), ("sample", samples))
-        for number, words in enumerate(described, start=1)
-    ]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows(
-        [
-            ("file", "kind", "description"),
-            *named,
-            *[(f"traversal_z{latent}.wav", "traversal", words) for latent, words in moves.items()],
-        ]
-    )
-    write_files({directory / "sounds.csv": text.getvalue()})

@@ -1,148 +1,107 @@
-"""The files of an evaluation: scores as CSV, JSON, Markdown and LaTeX, and sounds as WAV."""
+"""Rows of scores as text: Markdown, LaTeX, CSV, JSON."""
 
-import csv
-import io
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict
 
 import numpy as np
 
-from syntone.files import write_files
+from syntone.evaluation.scores import Row
+from syntone.files import csv_text
 
-CSV_COLUMNS = ("model", "seed", "metric", "factor", "latents", "value", "floor", "ceiling", "adjusted")
+CSV_COLUMNS = ("model", "seed", "metric", "factor", "value", "floor", "ceiling", "adjusted")
 CAPTION = (
     "score [floor, ceiling] → adjusted, where adjusted is (score - floor) / (ceiling - floor). "
     "Scores are over active latents. {spread}"
 )
-COUNTS = ("active latents", ": tones")  # rows that count, shown without decimals
+COUNTS = ("active latents", ": tones")  # metrics that count, shown without decimals
 ONE_SEED = "One training seed; the ± of a floor is the spread of its draws."
 MANY_SEEDS = "The ± of a score is its standard deviation over training seeds."
 
 
-@dataclass(frozen=True)
-class Row:
-    """One number: of one checkpoint, one metric, one factor ("all" for the score itself), over the active or all latents."""
-
-    model: str
-    seed: int
-    metric: str
-    factor: str
-    latents: str
-    value: float
-    floor: float | None = None
-    ceiling: float | None = None
-    adjusted: float | None = None
-    floor_std: float | None = None
+def number(value: float | None, digits: int = 3) -> str:
+    """Format a number for a person; a dash where it is None or not finite."""
+    return "–" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
 
 
-def to_csv(rows: Sequence[Row]) -> str:
-    """The rows as CSV, numbers with all their digits, empty where there is none."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
-    for row in rows:
-        fields = asdict(row)
-        writer.writerow(["" if fields[column] is None else fields[column] for column in CSV_COLUMNS])
-    return text.getvalue()
+def spread(values: Sequence[float], digits: int = 3) -> str:
+    """Format `mean ± standard deviation`; one value has no deviation, and none is a dash."""
+    text = number(float(np.mean(values)) if len(values) else None, digits)
+    return text + (f" ± {number(float(np.std(values, ddof=1)), digits)}" if len(values) > 1 else "")
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
+def _mean(values: Sequence[float | None]) -> str:
     known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
-
-
-def _number(value: float | None) -> str:
-    if value is None or not math.isfinite(value):
-        return "–"
-    return f"{value:.3f}"
+    return number(float(np.mean(known)) if known else None)
 
 
 def _cell(rows: Sequence[Row]) -> str:
-    """One model's rows of one metric, a row a seed, as `0.312 ± 0.020 [0.004, 0.982] → 0.315`."""
-    values = [row.value for row in rows]
+    """One metric of one model, one row per seed, as `0.312 ± 0.020 [0.004, 0.982] → 0.315`."""
     if rows[0].metric.endswith(COUNTS) and len(rows) == 1:
-        return f"{values[0]:.0f}"
-    text = _number(_mean(values))
-    if len(rows) > 1:
-        text += f" ± {_number(float(np.std(values, ddof=1)))}"
-    if any(row.floor is None for row in rows):  # a mean over some seeds has no place beside one over all
+        return number(rows[0].value, 0)
+    text = spread([row.value for row in rows])
+    if any(row.floor is None for row in rows):  # a mean over some seeds cannot be compared with one over all
         return text
-    floor = _number(_mean([row.floor for row in rows]))
+    floor = _mean([row.floor for row in rows])
     if len(rows) == 1 and rows[0].floor_std is not None:
-        floor += f" ± {_number(rows[0].floor_std)}"
-    ceiling = _number(_mean([row.ceiling for row in rows]))
-    return f"{text} [{floor}, {ceiling}] → {_number(_mean([row.adjusted for row in rows]))}"
+        floor += f" ± {number(rows[0].floor_std)}"
+    return f"{text} [{floor}, {_mean([row.ceiling for row in rows])}] → {_mean([row.adjusted for row in rows])}"
 
 
 def table(rows: Sequence[Row], *, factors_of: Sequence[str] = ("MIG",)) -> list[list[str]]:
-    """The table as cells, header first: a line a metric, a column a model, seeds aggregated.
+    """Return the cells of the table, header first: one line per metric, one column per model, seeds aggregated.
 
-    A metric that is there over active latents is shown over those alone. For the metrics in `factors_of`, a line a factor
-    follows the score.
+    The metrics in `factors_of` are followed by one line per factor.
     """
-    over_active = {row.metric for row in rows if row.latents == "active"}
-    shown = [
-        row
-        for row in rows
-        if (row.latents == "active" or row.metric not in over_active)
-        and (row.factor == "all" or row.metric.split(": ")[-1] in factors_of)
-    ]
+    shown = [row for row in rows if row.factor == "all" or row.metric.split(": ")[-1] in factors_of]
+    groups: dict[tuple[str, str], dict[str, list[Row]]] = {}
+    for row in shown:
+        groups.setdefault((row.metric, row.factor), {}).setdefault(row.model, []).append(row)
     models = list(dict.fromkeys(row.model for row in shown))
-    lines = list(dict.fromkeys((row.metric, row.factor) for row in shown))
-    counts = {model: len({row.seed for row in shown if row.model == model}) for model in models}
-    cells = [["metric", *models], ["training seeds", *[str(counts[model]) for model in models]]]
-    for metric, factor in lines:
+    n_seeds = [len({row.seed for row in shown if row.model == model}) for model in models]
+    cells = [["metric", *models], ["training seeds", *map(str, n_seeds)]]
+    for (metric, factor), of_model in groups.items():
         name = metric if factor == "all" else f"{metric}, {factor}"
-        mine = [
-            [row for row in shown if (row.model, row.metric, row.factor) == (model, metric, factor)] for model in models
-        ]
-        cells.append([name, *[_cell(group) if group else "–" for group in mine]])
+        cells.append([name, *[_cell(of_model[model]) if model in of_model else "–" for model in models]])
     return cells
 
 
 def caption(rows: Sequence[Row]) -> str:
-    """How to read the table."""
-    many = any(len({row.seed for row in rows if row.model == model}) > 1 for model in {row.model for row in rows})
+    """Return a sentence on how to read the table."""
+    checkpoints = {(row.model, row.seed) for row in rows}
+    many = len(checkpoints) > len({model for model, _ in checkpoints})
     return CAPTION.format(spread=MANY_SEEDS if many else ONE_SEED)
 
 
 def to_markdown(cells: Sequence[Sequence[str]]) -> str:
-    """The table as Markdown, columns padded so that it reads well in a terminal too."""
-    widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
+    """Return the table as Markdown, columns padded so that it reads well in a terminal too."""
+    widths = [max(map(len, column)) for column in zip(*cells)]
     lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths)) + " |" for line in cells]
     rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
     return "\n".join([lines[0], rule, *lines[1:]]) + "\n"
 
 
 def to_latex(cells: Sequence[Sequence[str]]) -> str:
-    """The table as a LaTeX tabular that needs no package."""
-    symbols = {"±": r"$\pm$", "→": r"$\to$", "–": "--", "_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$"}
-
-    def escape(text: str) -> str:
-        return "".join(symbols.get(letter, letter) for letter in text)
-
-    lines = [" & ".join(map(escape, line)) + r" \\" for line in cells]
-    columns = "l" * len(cells[0])
-    body = "\n".join(
-        [rf"\begin{{tabular}}{{{columns}}}", r"\hline", lines[0], r"\hline", *lines[1:], r"\hline", r"\end{tabular}"]
-    )
-    return body + "\n"
+    """Return the table as a LaTeX tabular that needs no package."""
+    symbols = {"±": r"$\pm$", "→": r"$\to$", "–": "--"} | {letter: rf"\{letter}" for letter in "_%&#$"}
+    lines = [" & ".join(cell.translate(str.maketrans(symbols)) for cell in line) + r" \\" for line in cells]
+    begin = rf"\begin{{tabular}}{{{'l' * len(cells[0])}}}"
+    return "\n".join([begin, r"\hline", lines[0], r"\hline", *lines[1:], r"\hline", r"\end{tabular}", ""])
 
 
-def write_scores(directory: str | Path, rows: Sequence[Row], *, details: dict) -> None:
-    """Write metrics.csv, metrics.json, table.md and table.tex into the directory.
+def score_files(rows: Sequence[Row], *, details: dict) -> dict[str, str]:
+    """Return the text of metrics.csv, metrics.json, table.md and table.tex by file name.
 
     Parameters
     ----------
     details : plain types: what was evaluated, for the JSON
     """
-    directory = Path(directory)
     cells, note = table(rows), caption(rows)
-    write_files({directory / "metrics.csv": to_csv(rows)})
     document = details | {"scores": [asdict(row) for row in rows]}
-    write_files({directory / "metrics.json": json.dumps(document, indent=1, allow_nan=False) + "\n"})
-    write_files({directory / "table.md": to_markdown(cells) + f"\n{note}\n"})
-    write_files({directory / "table.tex": f"% {note}\n" + to_latex(cells)})
+    return {
+        "metrics.csv": csv_text(CSV_COLUMNS, ([getattr(row, column) for column in CSV_COLUMNS] for row in rows)),
+        "metrics.json": json.dumps(document, indent=1, allow_nan=False) + "\n",
+        "table.md": to_markdown(cells) + f"\n{note}\n",
+        "table.tex": f"% {note}\n" + to_latex(cells),
+    }

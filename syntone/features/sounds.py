@@ -25,13 +25,19 @@ def scale_of(front_end: FrontEnd) -> Scale:
 
 
 def sounds_of(
-    features: Tensor, *, front_end: FrontEnd, labels: Sequence[str], waves: np.ndarray | None = None
+    features: Tensor,
+    *,
+    front_end: FrontEnd,
+    labels: Sequence[str],
+    kind: str = "",
+    waves: np.ndarray | None = None,
 ) -> list[Sound]:
-    """Return features (B, 1, M, L) as sounds; without `waves` (B, T) the features are inverted."""
+    """Return features (B, 1, M, L) as sounds named `<kind>_1` and so on; without `waves` (B, T) features are inverted."""
     if waves is None:
         waves = torch.cat([front_end.invert(batch) for batch in features.split(16)]).cpu().numpy()
     mels = front_end.to_db(features).squeeze(1).cpu().numpy()
-    return [Sound(wave, mel, label) for wave, mel, label in zip(waves, mels, labels, strict=True)]
+    rows = zip(waves, mels, labels, strict=True)
+    return [Sound(wave, mel, label, kind, f"{kind}_{i}") for i, (wave, mel, label) in enumerate(rows, start=1)]
 
 
 def wav_bytes(wave: np.ndarray, sample_rate: int) -> bytes:
