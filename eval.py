@@ -24,6 +24,7 @@ from syntone.evaluation.load import Entry, load_entries, warnings_for
 from syntone.evaluation.media import make_media
 from syntone.evaluation.scores import (
     CONTROL,
+    Row,
     agreement_rows,
     choose_metrics,
     information_details,
@@ -90,9 +91,7 @@ def encode_all(entries: list[Entry], paths: list[Path]) -> dict[tuple[str, int],
     return codes_of
 
 
-def evaluate_entries(
-    entries: list[Entry], args: argparse.Namespace
-) -> tuple[list[tables.Row], dict[Path, bytes | str]]:
+def evaluate_entries(entries: list[Entry], args: argparse.Namespace) -> tuple[list[Row], dict[Path, bytes | str]]:
     """Score every checkpoint, and make figures and sounds of the first of each model; the rows, and all files."""
     codes_of = encode_all(entries, args.model)
     metrics_of = {  # refuses what is not defined before any work

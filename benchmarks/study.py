@@ -256,9 +256,7 @@ def collect(settings: list[Setting]) -> tuple[list[dict], list[dict]]:
             "strength": "" if setting.strength is None else setting.strength,
         }
         with path.open(newline="") as file:
-            rows = [more | row for row in csv.DictReader(file) if row["latents"] in ("active", "all")]
-        active = {row["metric"] for row in rows if row["latents"] == "active"}
-        rows = [row for row in rows if row["latents"] == "active" or row["metric"] not in active]
+            rows = [more | row for row in csv.DictReader(file)]
         (selected if setting.part == "selection" else scored).extend(rows)
     return selected, scored
 

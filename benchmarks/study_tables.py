@@ -13,6 +13,7 @@ from scipy.stats import spearmanr
 
 from benchmarks import study_plots
 from syntone.evaluation import tables as results
+from syntone.evaluation.scores import Row
 from syntone.files import write_files
 
 # Settings of the tables, in the order of the tables.
@@ -40,9 +41,9 @@ def read_rows(path: Path) -> list[dict]:
         return [{key: value(key, text) for key, text in row.items()} for row in csv.DictReader(file)]
 
 
-def as_results(rows: list[dict]) -> list[results.Row]:
+def as_results(rows: list[dict]) -> list[Row]:
     names = results.CSV_COLUMNS
-    return [results.Row(**{name: row[name] for name in names}) for row in rows]
+    return [Row(**{name: row[name] for name in names}) for row in rows]
 
 
 def values(rows: list[dict], metric: str, factor: str = "all", column: str = "value") -> np.ndarray:
@@ -54,10 +55,7 @@ def values(rows: list[dict], metric: str, factor: str = "all", column: str = "va
 
 def spread(numbers: np.ndarray, digits: int = 2) -> str:
     """mean ± standard deviation over seeds."""
-    if not len(numbers):
-        return "–"
-    text = f"{numbers.mean():.{digits}f}"
-    return text + (f" ± {numbers.std(ddof=1):.{digits}f}" if len(numbers) > 1 else "")
+    return results.spread(numbers, digits)
 
 
 def overview(rows: list[dict], settings: list[str]) -> str:

@@ -4,7 +4,6 @@ import csv
 import io
 import math
 import os
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -58,36 +57,43 @@ def lock(path: str | Path, *, flag: str) -> Iterator[None]:
 
 
 @contextmanager
-def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
-    """Open a temporary file beside `path`; rename it to `path` when the block ends well, remove it otherwise.
-
-    The bytes have reached the disk before the name appears. A temporary file of a killed process is overwritten by the
-    next write.
-    """
-    path = Path(path)
+def _temporary(path: Path) -> Iterator[Path]:
+    """Name a file beside `path`; rename it to `path` when the block ends well, remove it otherwise."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        with open(temporary, "w+b") as handle:
-            yield handle
-            handle.flush()
-            os.fsync(handle.fileno())
+        yield temporary
         os.replace(temporary, path)
     except OSError as fault:
-        if fault.filename in (None, str(temporary)):  # a failed write does not say of which file
+        if fault.filename in (None, str(temporary)):  # a failed write does not name its file
             fault.filename = str(path)
         raise
     finally:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
+    """Open a temporary file beside `path`; rename it to `path` when the block ends well, remove it otherwise.
+
+    The bytes have reached the disk before the name appears. A temporary file of a killed process is overwritten by the
+    next write.
+    """
+    with _temporary(Path(path)) as temporary, open(temporary, "w+b") as handle:
+        yield handle
+        handle.flush()
+        os.fsync(handle.fileno())
+
+
 def write_files(files: Mapping[Path, bytes | str]) -> None:
     """Write files that belong together: none is replaced before all have been written. Text is stored as UTF-8."""
     with ExitStack() as written:
         for path, content in files.items():
-            handle = written.enter_context(atomic_write(path))
-            handle.write(content.encode("utf-8") if isinstance(content, str) else content)
-            handle.flush()
+            temporary = written.enter_context(_temporary(path))
+            with open(temporary, "wb") as handle:  # closed at once: a process may hold 256 open files on macOS
+                handle.write(content.encode("utf-8") if isinstance(content, str) else content)
+                handle.flush()
+                os.fsync(handle.fileno())
 
 
 def csv_text(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
@@ -98,21 +104,3 @@ def csv_text(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
     for row in rows:
         writer.writerow(["" if isinstance(cell, float) and math.isnan(cell) else cell for cell in row])
     return text.getvalue()
-
-
-@contextmanager
-def staged(folder: str | Path, *, flag: str) -> Iterator[Path]:
-    """A temporary folder inside `folder`. What the block wrote there is moved into `folder` when it ends well, and
-    removed when it does not."""
-    folder = Path(folder)
-    with lock(folder / "results", flag=flag):
-        stage = folder / ".results.tmp"
-        shutil.rmtree(stage, ignore_errors=True)
-        stage.mkdir()
-        try:
-            yield stage
-            for path in sorted(stage.rglob("*")):
-                target = folder / path.relative_to(stage)
-                target.mkdir(exist_ok=True) if path.is_dir() else os.replace(path, target)
-        finally:
-            shutil.rmtree(stage)

@@ -22,7 +22,6 @@ COLUMNS = (
     "seed",
     "metric",
     "factor",
-    "latents",
     "value",
     "floor",
     "ceiling",
@@ -72,8 +71,8 @@ def number_rows(folder: Path) -> None:
         for seed in range(3):
             value = scale * (seed + 1) / 10
             for factor, more in (("all", [value, 0, 1, value]), ("timbre", [value, "", "", ""])):
-                lines.append(["clean", "clean", "", model, seed, "MIG", factor, "active", *more])
-            lines.append(["clean", "clean", "", model, seed, "active latents", "all", "active", 3 + seed, "", "", ""])
+                lines.append(["clean", "clean", "", model, seed, "MIG", factor, *more])
+            lines.append(["clean", "clean", "", model, seed, "active latents", "all", 3 + seed, "", "", ""])
     study.write_csv(folder / "scores.csv", [dict(zip(COLUMNS, line)) for line in lines])
 
 
@@ -192,8 +191,8 @@ def test_correlations_of_made_up_numbers(tmp_path):
     for setting, base in (("clean", 0), ("grid", 10)):
         for seed in range(4):
             for metric, value in (("MIG", base + seed), ("JEMMIG", seed), ("SAP", seed - base), ("IRS", 1)):
-                lines.append([setting, setting, "", "VAE", seed, metric, "all", "active", 5, 0, 1, value])
-    lines.append(["strengths", "VAE_2", 2, "VAE", 0, "MIG", "all", "active", 5, 0, 1, 99])
+                lines.append([setting, setting, "", "VAE", seed, metric, "all", 5, 0, 1, value])
+    lines.append(["strengths", "VAE_2", 2, "VAE", 0, "MIG", "all", 5, 0, 1, 99])
     study.write_csv(tmp_path / "scores.csv", [dict(zip(COLUMNS, line)) for line in lines])
     found = {
         line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:-1]]

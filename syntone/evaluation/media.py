@@ -48,7 +48,7 @@ class Media:
     sounds: list[Sound]
 
     def files(self, *, figures_dir: Path, audio_dir: Path) -> dict[Path, bytes | str]:
-        """Return the contents of all files: pictures, WAVs at their true level, and sounds.csv, which describes the WAVs."""
+        """Return the contents of all files: pictures, WAVs at their true level, and sounds.csv on the WAVs."""
         folder = audio_dir / self.model
         found = {figures_dir / picture.name: picture.data for picture in self.pictures}
         found |= {folder / f"{sound.name}.wav": wav_bytes(sound.wave, self.sample_rate) for sound in self.sounds}
@@ -170,5 +170,5 @@ def _information(entry: Entry, codes: Codes, report: Report) -> Figure:
         (report.mi / report.entropy[:, None])[:, codes.order],
         factors=report.factor_names,
         latents=[f"z{j}\n{codes.kl[j]:.2f}" + ("" if codes.active[j] else "\n(collapsed)") for j in codes.order],
-        title=f"{entry.name}: share of each factor's entropy that each latent contains; framed: the two that MIG compares",
+        title=f"{entry.name}: share of each factor's entropy that each latent contains; framed: the two compared by MIG",
     )

@@ -50,13 +50,13 @@ PARTS = {
     "reconstruction": (
         "Reconstructions",
         ("original", "reconstruction"),
-        "Each card is a tone and what the model makes of it. A reconstruction has phases of its own: a mel spectrogram has none.",
+        "Each card is a tone and its reconstruction, whose phases are its own: a mel spectrogram has none.",
     ),
     "sample": ("Samples of the prior", ("sample",), "Decoded from z drawn from N(0, I)."),
     "traversal": (
         "Traversals",
         ("traversal",),
-        "Each sound moves one latent through the range given, as its row of the figure from left to right; all others are "
+        "Each sound moves one latent through the range given, as its row of the figure from left to right, all others "
         f"held. Latents are in the order of their mean KL, in nats; collapsed: at most {ACTIVE_NATS:g}.",
     ),
     "information": ("Factors and latents", (), ""),
@@ -64,7 +64,7 @@ PARTS = {
 
 
 def printable(value: object) -> object:
-    """Replace what HTML may not hold or what reorders text (control and format characters, lone surrogates) by U+FFFD."""
+    """Replace control and format characters and lone surrogates, which break or reorder a page, by U+FFFD."""
     if isinstance(value, Markup):
         return value
     return "".join("\ufffd" if category(letter)[0] == "C" and letter not in "\n\t" else letter for letter in str(value))

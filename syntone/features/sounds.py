@@ -32,7 +32,7 @@ def sounds_of(
     kind: str = "",
     waves: np.ndarray | None = None,
 ) -> list[Sound]:
-    """Return features (B, 1, M, L) as sounds named `<kind>_1` and so on; without `waves` (B, T) features are inverted."""
+    """Return features (B, 1, M, L) as sounds named `<kind>_1` and so on; inverted unless `waves` (B, T) are given."""
     if waves is None:
         waves = torch.cat([front_end.invert(batch) for batch in features.split(16)]).cpu().numpy()
     mels = front_end.to_db(features).squeeze(1).cpu().numpy()

@@ -1,4 +1,4 @@
-"""What a model does with tones, on models simple enough to know the answer; the table's cells; the figures' content."""
+"""Codes and reconstruction of models with known answers; cells of the table; content of figures and sounds."""
 
 import io
 import json
@@ -9,9 +9,10 @@ import torch
 from PIL import Image
 from scipy.io import wavfile
 
-from syntone import figures as plotting
+from syntone import figures
 from syntone.evaluation import codes as evaluation
-from syntone.evaluation import tables as results
+from syntone.evaluation import tables
+from syntone.evaluation.scores import Row
 from syntone.features.front_end import FrontEnd
 from syntone.features.sounds import scale_of, wav_bytes
 
@@ -83,68 +84,66 @@ def test_rows_to_show_come_in_turn_from_every_group():
 # ---- the table ----
 
 
-def rows(model: str, values: list[float], **more) -> list[results.Row]:
-    return [results.Row(model, seed, "MIG", "all", "active", value, **more) for seed, value in enumerate(values)]
+def rows(model: str, values: list[float], **more) -> list[Row]:
+    return [Row(model, seed, "MIG", "all", value, **more) for seed, value in enumerate(values)]
 
 
 def test_one_seed_shows_the_floors_spread():
-    cells = results.table(rows("VAE", [0.3], floor=0.004, ceiling=0.98, adjusted=0.303, floor_std=0.001))
+    cells = tables.table(rows("VAE", [0.3], floor=0.004, ceiling=0.98, adjusted=0.303, floor_std=0.001))
     assert cells == [["metric", "VAE"], ["training seeds", "1"], ["MIG", "0.300 [0.004 ± 0.001, 0.980] → 0.303"]]
 
 
 def test_several_seeds_show_mean_and_standard_deviation():
-    cells = results.table(rows("VAE", [0.1, 0.2, 0.3], floor=0.0, ceiling=1.0, adjusted=0.2, floor_std=0.0))
+    cells = tables.table(rows("VAE", [0.1, 0.2, 0.3], floor=0.0, ceiling=1.0, adjusted=0.2, floor_std=0.0))
     assert cells[1:] == [["training seeds", "3"], ["MIG", "0.200 ± 0.100 [0.000, 1.000] → 0.200"]]
 
 
-def test_missing_ceiling_is_a_dash_and_all_latents_stay_out_of_the_table():
+def test_missing_ceiling_and_missing_model_are_a_dash():
     given = rows("VAE", [0.3], floor=0.1, floor_std=0.0) + rows("BTCVAE", [0.5], floor=0.1, ceiling=0.11, floor_std=0.0)
-    given.append(results.Row("VAE", 0, "MIG", "all", "all", 0.9))
-    given.append(results.Row("VAE", 0, "reconstruction error (dB)", "all", "all", 2.5))
-    cells = results.table(given)
+    given.append(Row("VAE", 0, "reconstruction error (dB)", "all", 2.5))
+    cells = tables.table(given)
     assert cells[2:] == [
         ["MIG", "0.300 [0.100 ± 0.000, –] → –", "0.500 [0.100 ± 0.000, 0.110] → –"],
         ["reconstruction error (dB)", "2.500", "–"],
     ]
 
 
-def test_four_formats(tmp_path):
+def test_four_formats():
     given = rows("A_B", [0.25], floor=0.125, ceiling=1.0, adjusted=1 / 7, floor_std=0.01)
-    given.append(results.Row("A_B", 0, "MIG", "timbre", "active", 0.5))
-    results.write_scores(tmp_path, given, details={"seed": 0})
-    lines = (tmp_path / "metrics.csv").read_text().splitlines()
-    assert lines == [
-        "model,seed,metric,factor,latents,value,floor,ceiling,adjusted",
-        f"A_B,0,MIG,all,active,0.25,0.125,1.0,{1 / 7!r}",
-        "A_B,0,MIG,timbre,active,0.5,,,",
+    given.append(Row("A_B", 0, "MIG", "timbre", 0.5))
+    files = tables.score_files(given, details={"seed": 0})
+    assert files["metrics.csv"].splitlines() == [
+        "model,seed,metric,factor,value,floor,ceiling,adjusted",
+        f"A_B,0,MIG,all,0.25,0.125,1.0,{1 / 7!r}",
+        "A_B,0,MIG,timbre,0.5,,,",
     ]
-    assert json.loads((tmp_path / "metrics.json").read_text())["scores"][1]["factor"] == "timbre"
-    assert "| MIG, timbre    | 0.500 " in (tmp_path / "table.md").read_text()
-    tex = (tmp_path / "table.tex").read_text()
+    document = json.loads(files["metrics.json"])
+    assert document["seed"] == 0 and document["scores"][1]["factor"] == "timbre"
+    assert "| MIG, timbre    | 0.500 " in files["table.md"]
+    tex = files["table.tex"]
     assert r"A\_B" in tex and r"0.250 [0.125 $\pm$ 0.010, 1.000] $\to$ 0.143 \\" in tex and tex.count(r"\hline") == 3
 
 
 # ---- sounds and figures ----
 
 
-def test_wav_keeps_a_level_above_full_scale(tmp_path):
+def test_wav_keeps_a_level_above_full_scale():
     wave = 1.7 * np.sin(2 * np.pi * 440 * np.arange(8000) / 8000)
-    (tmp_path / "tone.wav").write_bytes(wav_bytes(wave, 8000))
-    sample_rate, found = wavfile.read(tmp_path / "tone.wav")
+    sample_rate, found = wavfile.read(io.BytesIO(wav_bytes(wave, 8000)))
     assert sample_rate == 8000 and found.dtype == np.float32
     np.testing.assert_allclose(found, wave, atol=1e-6)
 
 
 def test_spectrum_shows_a_sine_at_its_frequency_and_level():
     wave = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(8000) / 8000)
-    freqs, level = plotting.spectrum_db(wave, sample_rate=8000)
+    freqs, level = figures.spectrum_db(wave, sample_rate=8000)
     assert freqs[level.argmax()] == 1000.0
     assert level.max() == pytest.approx(20 * np.log10(0.5), abs=1e-6)
 
 
-def sound(value: float) -> plotting.Sound:
+def sound(value: float) -> figures.Sound:
     wave = value * np.sin(2 * np.pi * 500 * np.arange(4000) / 8000)
-    return plotting.Sound(wave, np.full((128, 8), value * 86 - 80), f"tone {value}")
+    return figures.Sound(wave, np.full((128, 8), value * 86 - 80), f"tone {value}")
 
 
 def test_traversal_figure_shares_one_colour_scale():
@@ -152,9 +151,9 @@ def test_traversal_figure_shares_one_colour_scale():
     scale = scale_of(FRONT_END)
     mels = np.full((2, 3, 128, 8), -40.0)
     given = dict(values=np.zeros((2, 3)), labels=["z0", "z1"], scale=scale, title="t")
-    before = plotting.png(plotting.traversal_figure(mels, **given))
+    before = figures.png(figures.traversal_figure(mels, **given))
     mels[1, 2] = 6.0
-    after = plotting.png(plotting.traversal_figure(mels, **given))
+    after = figures.png(figures.traversal_figure(mels, **given))
     a, b = (np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int) for data in (before, after))
     different = np.argwhere((a != b).any(axis=2))
     height, width = a.shape[:2]
@@ -163,7 +162,7 @@ def test_traversal_figure_shares_one_colour_scale():
 
 def test_gif_has_a_frame_per_tone():
     frames = [(sound(0.2), sound(0.3)), (sound(0.8), sound(0.9)), (sound(0.1), sound(1.0))]
-    data = plotting.tone_gif(frames, scale=scale_of(FRONT_END), title="t")
+    data = figures.tone_gif(frames, scale=scale_of(FRONT_END), title="t")
     with Image.open(io.BytesIO(data)) as image:
         assert image.n_frames == 3
 
@@ -171,6 +170,6 @@ def test_gif_has_a_frame_per_tone():
 def test_drawing_draws_no_random_number():
     before, torch_before = np.random.get_state()[1].copy(), torch.get_rng_state()
     scale = scale_of(FRONT_END)
-    plotting.tones_figure([[(sound(0.5), sound(0.4))]], scale=scale, title="t")
-    plotting.training_curves({"epoch": [1, 2], "train_loss": [2.0, 1.0], "valid_loss": [2.0, 1.5]}, title="t")
+    figures.tones_figure([[(sound(0.5), sound(0.4))]], scale=scale, title="t")
+    figures.training_curves({"epoch": [1, 2], "train_loss": [2.0, 1.0], "valid_loss": [2.0, 1.5]}, title="t")
     assert (np.random.get_state()[1] == before).all() and torch.equal(torch.get_rng_state(), torch_before)
