@@ -128,8 +128,8 @@ TOGETHER = [
     ("trainvae.py", "--dataset checkpoints", "--dataset: checkpoints is no file"),
     ("trainvae.py", "--dataset=", r"--dataset: \. is no file"),
     ("trainvae.py", "--eval_every 1 --metrics infomec --latent_dim 1", "--metrics: infomec is not defined for"),
-    ("eval.py", "--model nowhere.pt", "--model: nowhere.pt is no file"),
-    ("eval.py", "--model checkpoints", "--model: checkpoints is no file"),
+    ("eval.py", "--model nowhere.pt", "--model: nowhere.pt is not a file"),
+    ("eval.py", "--model checkpoints", "--model: checkpoints is not a file"),
     ("eval.py", "--model tones.npz", "tones.npz: not a checkpoint that can be read safely"),
     ("eval.py", "--model text.txt", "text.txt: not a checkpoint that can be read safely"),
     (

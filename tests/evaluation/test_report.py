@@ -335,7 +335,7 @@ def test_a_browser_shows_every_picture_and_can_play_every_sound(evaluated, shown
     dumped = open_in(f"file://{tmp_path / 'frame.html'}", "--dump-dom").stdout
     found = json.loads(re.search(r"<pre>(.*)</pre>", dumped, flags=re.DOTALL)[1])
     assert found["images"] == [[True, int(image["width"]), int(image["height"])] for image in shown.elements["img"]]
-    seconds = [2 * 0.6 if "traversal" in player["data-file"] else 0.5 for player in shown.elements["audio"]]
+    seconds = [3 * 0.6 if "traversal" in player["data-file"] else 0.5 for player in shown.elements["audio"]]
     assert found["durations"] == pytest.approx(seconds, abs=1e-3)  # browsers keep microseconds
     assert found["lengths"] == [round(8000 * length) for length in seconds]
     assert found["sticky"] == "sticky"  # the policy lets the page's own style through
