@@ -76,8 +76,9 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
         path = getattr(args, flag)
         if isinstance(path, Path) and not path.is_file():
             raise InputError(f"--{flag}: {path}: no such file; give a dataset file, or --{flag} alone for the new one")
-    for flag in ("figures_dir", "audio_dir"):
-        check_writable(getattr(args, flag), flag=f"--{flag}", folder=True)
+    for flag, needed in (("figures_dir", args.audit or args.samples), ("audio_dir", args.samples)):
+        if needed:
+            check_writable(getattr(args, flag), flag=f"--{flag}", folder=True)
     if (args.from_wav is None) != (args.labels is None):
         raise InputError("--from_wav, --labels: one needs the other; give both or neither")
     check_writable(args.file_path, flag="--file_path")

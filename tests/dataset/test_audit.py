@@ -115,20 +115,7 @@ def test_band_limited_waves_of_equal_energy_collapse_where_they_are_sines(tmp_pa
 
 
 def test_silent_and_clipped_tones_and_small_steps_are_counted(tmp_path):
-    flags = [
-        "--waveforms",
-        "sine",
-        "--freq_end",
-        "4000",
-        "--num_freqs",
-        "8",
-        "--amp_start",
-        "1.0",
-        "--amp_end",
-        "1.1",
-        "--num_amps",
-        "3",
-    ]
+    flags = "--waveforms sine --freq_end 4000 --num_freqs 8 --amp_start 1.0 --amp_end 1.1 --num_amps 3".split()
     report, _ = audit.audit(make(tmp_path, *flags))
     assert report["silent"] == 3 and report["clipped"] == 2 * 7  # the sines at half the sample rate
     amplitude, frequency = report["steps"]

@@ -54,9 +54,8 @@ def test_size_is_printed_before_writing(tmp_path, capsys):
     create.main([*GRID, "--file_path", str(path)])
     out = capsys.readouterr().out
     said = float(re.search(r"72 tones .* ([0-9.]+) GB", out).group(1))
-    assert (
-        abs(said * 1e9 / path.stat().st_size - 1) < 0.01
-    )  # three digits are printed, the zip's directory is estimated
+    # three digits are printed, the zip's directory is estimated
+    assert abs(said * 1e9 / path.stat().st_size - 1) < 0.01
 
 
 def test_wrong_places_are_refused(tmp_path, refused):
@@ -69,12 +68,8 @@ def test_wrong_places_are_refused(tmp_path, refused):
 
 
 def test_a_grid_larger_than_the_disk_is_refused_before_any_work(tmp_path, refused):
-    refused(
-        create.main,
-        ["--num_freqs", "1000000", "--num_amps", "1000000", "--file_path", tmp_path / "tones.npz"],
-        "would take .* bytes",
-        status=1,
-    )
+    flags = f"--num_freqs 1000000 --num_amps 1000000 --file_path {tmp_path / 'tones.npz'}".split()
+    refused(create.main, flags, "would take .* bytes", status=1)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -110,34 +105,19 @@ def test_presets_set_defaults_only():
     assert vars(create.parse_flags(["--preset", "paper"])) == vars(create.parse_flags([]))
     clean = create.parse_flags(["--preset", "clean"])
     assert (clean.oscillator, clean.freq_scale, clean.amp_scale, clean.level) == ("bandlimited", "log", "db", "rms")
-    assert (
-        clean.freq_end == 2600 and create.parse_flags(["--preset", "clean", "--sample_rate", "8000"]).freq_end == 1300
-    )
+    lower = create.parse_flags(["--preset", "clean", "--sample_rate", "8000"])
+    assert clean.freq_end == 2600 and lower.freq_end == 1300
     mixed = create.parse_flags(["--num_freqs", "7", "--preset", "clean", "--oscillator", "naive", "--freq_end", "2000"])
     assert (mixed.num_freqs, mixed.oscillator, mixed.freq_end, mixed.level) == (7, "naive", 2000.0, "rms")
-    assert (
-        create.parse_flags(["--num_freqs", "400", "--preset", "clean"]).num_freqs == 400
-    )  # a flag wins, also by its default
+    # a flag takes precedence, also with its default
+    assert create.parse_flags(["--num_freqs", "400", "--preset", "clean"]).num_freqs == 400
     assert "preset" not in create.plan(clean).recipe
 
 
 def test_scales_are_even_in_ratios():
     grid = create.build_grid(
         create.parse_flags(
-            [
-                "--freq_scale",
-                "log",
-                "--freq_end",
-                "7040",
-                "--num_freqs",
-                "5",
-                "--amp_scale",
-                "db",
-                "--amp_start",
-                "0.01",
-                "--num_amps",
-                "3",
-            ]
+            "--freq_scale log --freq_end 7040 --num_freqs 5 --amp_scale db --amp_start 0.01 --num_amps 3".split()
         )
     )
     np.testing.assert_allclose(grid.freqs, [440, 880, 1760, 3520, 7040])
@@ -146,23 +126,8 @@ def test_scales_are_even_in_ratios():
 
 def test_extra_factors_are_in_the_file(tmp_path):
     path = tmp_path / "tones.npz"
-    flags = [
-        "--waveforms",
-        "square",
-        "sawtooth",
-        "--oscillator",
-        "bandlimited",
-        "--factor",
-        "brightness",
-        "-12",
-        "0",
-        "3",
-        "--factor",
-        "noise",
-        "-60",
-        "-20",
-        "2",
-    ]
+    flags = "--waveforms square sawtooth --oscillator bandlimited".split()
+    flags += "--factor brightness -12 0 3 --factor noise -60 -20 2".split()
     assert create.main([*GRID, *flags, "--file_path", str(path)]) == 0
     data = load_npz(path)
     assert data.factor_names == ("timbre", "amplitude", "frequency", "brightness", "noise")

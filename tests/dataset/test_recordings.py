@@ -99,14 +99,7 @@ def recordings(tmp_path):
         wavfile.write(folder / f"{k}.wav", RATE, np.int16(3000 * 10 ** (level / 20) * noise))
         rows.append(f"{k}.wav,{('mary', 'john')[who]},{level}")
     write_table(tmp_path / "labels.csv", *rows)
-    return [
-        "--from_wav",
-        str(folder),
-        "--labels",
-        str(tmp_path / "labels.csv"),
-        "--file_path",
-        str(tmp_path / "mine.npz"),
-    ]
+    return f"--from_wav {folder} --labels {tmp_path / 'labels.csv'} --file_path {tmp_path / 'mine.npz'}".split()
 
 
 def test_recordings_become_a_dataset(tmp_path, recordings, capsys):
@@ -173,53 +166,17 @@ def test_changed_sounds_or_labels_are_other_options(tmp_path, recordings, refuse
 
 def test_models_and_metrics_work_on_recordings(tmp_path, recordings, capsys):
     """Held out: John's loudest."""
-    flags = [
-        "--hold_out",
-        "speaker=john",
-        "level_db=-3",
-        "--audit",
-        "--samples",
-        "--figures_dir",
-        str(tmp_path / "Figures"),
-        "--audio_dir",
-        str(tmp_path / "audio"),
-    ]
-    assert create.main([*recordings, *flags]) == 0
+    path, figures = tmp_path / "mine.npz", tmp_path / "Figures"
+    reports = f"--audit --samples --figures_dir {figures} --audio_dir {tmp_path / 'audio'}".split()
+    assert create.main([*recordings, "--hold_out", "speaker=john", "level_db=-3", *reports]) == 0
     assert json.loads((tmp_path / "mine.audit.json").read_text())["tones"] == 24
-    assert (
-        trainvae.main(
-            [
-                "--dataset",
-                str(tmp_path / "mine.npz"),
-                "--model",
-                "VAE",
-                "--epochs",
-                "1",
-                "--device",
-                "cpu",
-                "--output_dir",
-                str(tmp_path),
-            ]
-        )
-        == 0
-    )
+    train = f"--dataset {path} --model VAE --epochs 1 --device cpu --output_dir {tmp_path}"
+    assert trainvae.main(train.split()) == 0
     assert "4 of 24 tones are held out" in capsys.readouterr().out
-    assert (
-        evaluate_script.main(
-            [
-                "--model",
-                str(tmp_path / "VAE_seed0.pt"),
-                "--metrics",
-                "mig",
-                "--no_figures",
-                "--device",
-                "cpu",
-                "--output_dir",
-                str(tmp_path / "results"),
-            ]
-        )
-        == 0
+    score = (
+        f"--model {tmp_path / 'VAE_seed0.pt'} --metrics mig --no_figures --device cpu --output_dir {tmp_path}/results"
     )
+    assert evaluate_script.main(score.split()) == 0
     table = capsys.readouterr().out
     assert "| MIG, speaker" in table and "| MIG, level_db" in table and "held out: reconstruction error" in table
-    assert {path.name for path in (tmp_path / "Figures").iterdir()} == {"Dataset_Audit.png", "Samples.png"}
+    assert {picture.name for picture in figures.iterdir()} == {"Dataset_Audit.png", "Samples.png"}

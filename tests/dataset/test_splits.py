@@ -16,14 +16,7 @@ from syntone.errors import InputError
 from syntone.training.checkpoint import load_checkpoint
 from syntone.training.loop import draw_order
 
-HELD_OUT = [
-    "--hold_out",
-    "timbre=square,sawtooth",
-    "frequency=1500:2500",
-    "--hold_out",
-    "amplitude=0.1",
-    "frequency=500",
-]
+HELD_OUT = "--hold_out timbre=square,sawtooth frequency=1500:2500 --hold_out amplitude=0.1 frequency=500".split()
 
 
 def make(tmp_path, *flags: str):
@@ -139,19 +132,8 @@ def test_too_few_tones_left_are_refused_by_the_training(tmp_path, refused):
 
 def test_a_correlation_that_leaves_one_tone_is_refused(tmp_path):
     """Levels of 2 amplitudes and 6 frequencies meet at 0 and 1 alone; one of the two is held out."""
-    flags = [
-        "--num_amps",
-        "2",
-        "--waveforms",
-        "sine",
-        "--correlate",
-        "amplitude",
-        "frequency",
-        "0.001",
-        "--hold_out",
-        "amplitude=1",
-        "frequency=3000",
-    ]
+    flags = "--num_amps 2 --waveforms sine --correlate amplitude frequency 0.001".split()
+    flags += "--hold_out amplitude=1 frequency=3000".split()
     data = make(tmp_path, *flags)
     with pytest.raises(InputError, match="its correlations leave fewer than two tones"):
         splits.training_split(data, seed=0)
@@ -159,47 +141,27 @@ def test_a_correlation_that_leaves_one_tone_is_refused(tmp_path):
 
 def test_training_and_evaluation_honour_them(tmp_path, capsys):
     data = make(tmp_path, *HELD_OUT, "--correlate", "amplitude", "frequency", "0.3")
-    train = [
-        "--dataset",
-        str(data.path),
-        "--model",
-        "BTCVAE",
-        "--output_dir",
-        str(tmp_path),
-        "--device",
-        "cpu",
-        "--batch_size",
-        "8",
-    ]
+    path = tmp_path / "BTCVAE_seed0.pt"
+    train = f"--model BTCVAE --device cpu --batch_size 8 --output_dir {tmp_path} --dataset {data.path}".split()
     assert trainvae.main([*train, "--epochs", "1"]) == 0
     assert "22 of 72 tones are held out" in capsys.readouterr().out
-    found = load_checkpoint(tmp_path / "BTCVAE_seed0.pt")
+    found, history = load_checkpoint(path), path.with_suffix(".csv").read_text()
     assert found.model_config["n_data"] == len(found.train_rows) == 40 and len(found.valid_rows) == 10
     assert trainvae.main([*train, "--epochs", "2", "--resume"]) == 0
-    resumed = (tmp_path / "BTCVAE_seed0.pt").read_bytes()
-    assert trainvae.main([*train, "--epochs", "2", "--overwrite"]) == 0
-    assert (tmp_path / "BTCVAE_seed0.pt").read_bytes() == resumed
-    assert (
-        evaluate_script.main(
-            [
-                "--model",
-                str(tmp_path / "BTCVAE_seed0.pt"),
-                "--metrics",
-                "mig",
-                "sap",
-                "--no_figures",
-                "--output_dir",
-                str(tmp_path / "results"),
-                "--device",
-                "cpu",
-            ]
-        )
-        == 0
-    )
+    resumed = path.read_bytes()
+    assert trainvae.main([*train, "--epochs", "2", "--overwrite"]) == 0 and path.read_bytes() == resumed
+    capsys.readouterr()
+    results = tmp_path / "results"
+    score = f"--model {path} --metrics mig sap --no_figures --output_dir {results} --device cpu".split()
+    assert evaluate_script.main(score) == 0
     table = capsys.readouterr().out
-    with open(tmp_path / "results" / "metrics.csv") as handle:
+    with open(results / "metrics.csv") as handle:
         metrics = {row["metric"] for row in csv.DictReader(handle)}
     for part in ("held out", "training distribution"):
         assert {f"{part}: MIG", f"{part}: SAP", f"{part}: reconstruction error (dB)"} <= metrics
         assert f"| {part}: MIG, frequency" in table
     assert {"MIG", "SAP", "reconstruction error (dB)"} <= metrics and "| held out: tones" in table and "| 22 " in table
+    # the same tones without the correlation: all else being equal, the training must differ
+    assert create.main([*GRID, *HELD_OUT, "--file_path", str(data.path), "--overwrite"]) == 0
+    assert trainvae.main([*train, "--epochs", "1", "--overwrite"]) == 0
+    assert path.with_suffix(".csv").read_text() != history
