@@ -1,4 +1,4 @@
-"""Time create.py on the README's grid and the paper's, from start to exit of the process, against a plain write and sync.
+"""Time create.py on the README's grid and the paper's, start to exit of the process, against a plain write and sync.
 
     python benchmarks/create.py
     python benchmarks/create.py --repeats 11 --folder /path/on/the/disk/to/measure
@@ -69,8 +69,8 @@ def main() -> None:
         )
         print(
             f"  {n_bytes / 1e6:.0f} MB: plain write and sync {plain:.2f} s ({min(disk):.2f} to {max(disk):.2f}), "
-            f"{n_bytes / plain / 1e6:.0f} MB/s; create.py {n_bytes / seconds / 1e6:.0f} MB/s, start of Python included, "
-            f"{100 * plain / seconds:.0f} % of it",
+            f"{n_bytes / plain / 1e6:.0f} MB/s; create.py {n_bytes / seconds / 1e6:.0f} MB/s, start of Python "
+            f"included, {100 * plain / seconds:.0f} % of it",
             flush=True,
         )
 
