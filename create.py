@@ -48,23 +48,14 @@ def build_parser() -> Parser:
     output.add_argument("--file_path", type=Path, default=Path("Dataset/syntone.npz"), help="dataset file to write")
     output.add_argument("--overwrite", action="store_true", help="replace an existing file made with other options")
     reports = parser.add_argument_group("reports on the new file, or on FILE without making one")
+    optional_file = dict(nargs="?", type=Path, const=True, metavar="FILE")
     reports.add_argument(
         "--audit",
-        nargs="?",
-        type=Path,
-        const=True,
-        metavar="FILE",
+        **optional_file,
         help="tones that the front end cannot tell apart, and the ceiling of MIG that follows: a paragraph, "
         "<name>.audit.json beside the dataset, Dataset_Audit.png",
     )
-    reports.add_argument(
-        "--samples",
-        nargs="?",
-        type=Path,
-        const=True,
-        metavar="FILE",
-        help="a low, a middle and a high tone of each timbre: Samples.png, and WAVs",
-    )
+    reports.add_argument("--samples", **optional_file, help="three tones of each timbre: Samples.png, and WAVs")
     reports.add_argument("--figures_dir", type=Path, default=Path("Dataset/Figures"), help="folder for figures")
     reports.add_argument("--audio_dir", type=Path, default=Path("Dataset/audio"), help="folder for WAVs")
     return parser
@@ -124,7 +115,9 @@ def create(path: Path, planned: Plan, *, overwrite: bool) -> None:
         raise InputError(f"--file_path: {path} exists and {what}; give --overwrite to replace it or another path")
     free, (n_tones, n_samples) = shutil.disk_usage(path.parent).free, planned.members["x"].shape
     if planned.n_bytes > free:
-        raise MachineError(f"--file_path: {path} would take {planned.n_bytes:,} bytes and {free:,} are free there")
+        raise MachineError(
+            f"--file_path: {path} would take {planned.n_bytes:,} bytes, {free:,} are free; make a smaller grid"
+        )
     size = f"{n_tones:,} tones ({planned.words}) of {n_samples:,} samples, {planned.n_bytes / 1e9:.3g} GB"
     print(f"{path}: {size}", flush=True)
     warn(planned.warnings)

@@ -39,16 +39,14 @@ class Spectrograms:
     db : (N, P), mapped from a temporary file
     coarse : (N, C), means over groups of pixels
     first : (N,), the first row with the same spectrogram to the bit
-    silent, clipped, saturated : (N,) bool; no pixel is above the range's floor, a sample exceeds full scale, a pixel is
-        at the range's top
+    counts : tones that are silent (no pixel is above the range's floor), clipped (a sample exceeds full scale) and
+        saturated (a pixel is at the range's top)
     """
 
     db: np.ndarray
     coarse: np.ndarray
     first: np.ndarray
-    silent: np.ndarray
-    clipped: np.ndarray
-    saturated: np.ndarray
+    counts: dict[str, int]
 
 
 def spectrograms(
@@ -62,7 +60,7 @@ def spectrograms(
     bands = np.array_split(np.arange(n_mels), BAND_GROUPS)
     coarse = np.empty((n, len(parts) * len(bands)), np.float32)
     first, seen = np.arange(n), {}
-    silent, clipped, saturated = (np.zeros(n, bool) for _ in range(3))
+    counts = dict.fromkeys(("silent", "clipped", "saturated"), 0)
     for start in range(0, n, BLOCK_ROWS):
         rows = slice(start, min(start + BLOCK_ROWS, n))
         wave = np.array(dataset.x[rows])
@@ -72,12 +70,13 @@ def spectrograms(
         coarse[rows] = torch.stack([block[:, group, part].mean(dim=(1, 2)) for part in parts for group in bands], dim=1)
         for row in range(rows.start, rows.stop):
             first[row] = seen.setdefault(hashlib.blake2b(db[row], digest_size=16).digest(), row)
-        silent[rows] = (features <= 0).all(dim=3).all(dim=2)[:, 0].numpy()
-        saturated[rows] = (features >= 1).any(dim=3).any(dim=2)[:, 0].numpy()
-        clipped[rows] = np.abs(wave).max(axis=1) > 1 + 1e-6
+        pixels = features.flatten(1)
+        counts["silent"] += int((pixels <= 0).all(dim=1).sum())
+        counts["clipped"] += int((np.abs(wave).max(axis=1) > 1 + 1e-6).sum())
+        counts["saturated"] += int((pixels >= 1).any(dim=1).sum())
         if progress is not None:
             progress(len(wave))
-    return Spectrograms(db, coarse, first, silent, clipped, saturated)
+    return Spectrograms(db, coarse, first, counts)
 
 
 def distances(db: np.ndarray, pairs: np.ndarray) -> np.ndarray:
@@ -234,7 +233,7 @@ def audit(
             }
         )
     report = {"dataset": dataset.path.name, "tones": len(dataset), "front_end": front_end.config()}
-    report |= {key: int(getattr(spectra, key).sum()) for key in ("silent", "clipped", "saturated")} | at[-1]
+    report |= spectra.counts | at[-1]
     report["indistinguishable_in"] = dict(zip(names, differs.sum(axis=0).tolist()))
     report["at_resolutions"] = at
     report["steps"] = audit_steps(dataset, labels, spectra.db, front_end=front_end, resolution_db=resolution_db)

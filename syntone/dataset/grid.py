@@ -110,10 +110,7 @@ class Grid:
 
 
 def render_tone(grid: Grid, row: int, *, unit=unit_tone) -> np.ndarray:
-    """One row of a grid: float32 (n_samples,).
-
-    The unit tone (levelled, no envelope) times the amplitude, then the envelope, then noise.
-    """
+    """Return one row of a grid, float32 (n_samples,): unit tone times amplitude, then the envelope, then noise."""
     timbre, amplitude, frequency, *_ = grid.levels(np.array([row]))[0]
     extra = dict(zip(grid.factor_names[3:], grid.physical(np.array([row]))[0, 3:].tolist()))
     generator = tone_generator(grid.seed, row) if grid.draws else None
@@ -149,16 +146,10 @@ def render_tone(grid: Grid, row: int, *, unit=unit_tone) -> np.ndarray:
 
 
 def render(grid: Grid, *, block_bytes: int = BLOCK_BYTES) -> Iterator[np.ndarray]:
-    """Render the grid in order, in blocks of bounded size.
+    """Yield all rows of the grid in order, in blocks (n, n_samples) float32 of at most `block_bytes` or one tone.
 
-    Where nothing but timbre, amplitude and frequency varies, a tone is its unit tone times its amplitude, so each
-    waveform is computed once per frequency.
-
-    Yields
-    ------
-    ndarray, float32 (n, n_samples)
-        The next n rows; together they are all of `grid.n_tones`. A block holds at most `block_bytes`, or one tone (one
-        amplitude of one frequency without extra factors) where that is more.
+    Where nothing but timbre, amplitude and frequency varies, each waveform is computed once per frequency and scaled;
+    a block then holds one amplitude of one frequency at least.
     """
     if grid.extra or grid.draws:
         yield from _render_by_row(grid, block_bytes=block_bytes)

@@ -23,9 +23,7 @@ class Factor:
 # All are ordered. Phase runs on a circle: its levels lie on a line from START to END only as long as they stay within
 # one turn, and a score that uses their order takes the two ends for far apart.
 FACTORS: dict[str, Factor] = {
-    "phase": Factor(
-        "cycles", 0.0, 1.0, "phase at the onset in cycles (0 and 1 are the same: END - START stays below 1)"
-    ),
+    "phase": Factor("cycles", 0.0, 1.0, "cycles at the onset (0 and 1 are the same: END - START is below 1)"),
     "attack": Factor("s", 0.0, 60.0, "seconds over which the level rises linearly from 0"),
     "vibrato": Factor("cents", 0.0, 1200.0, "cents from the mean to the highest frequency, at 5.5 Hz"),
     "brightness": Factor("dB/octave", -48.0, 48.0, "spectral tilt in dB per octave above the fundamental"),

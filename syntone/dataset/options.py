@@ -20,6 +20,7 @@ decibels = number(float, least=-200, most=200)
 cents = number(float, least=0, most=1200)
 
 WAVES = list(WAVEFORMS)
+REPEATED = dict(action="append", default=[])
 TABLE = {
     "tones": {
         "sample_rate": dict(type=positive_int, default=16000, help="samples per second, Hz"),
@@ -38,9 +39,8 @@ TABLE = {
         "num_amps": dict(type=levels, default=20, help="number of amplitudes"),
         "amp_scale": dict(choices=("linear", "db"), default="linear", help="equal steps, or equal steps in decibels"),
         "factor": dict(
+            **REPEATED,
             nargs=4,
-            action="append",
-            default=[],
             metavar=("NAME", "START", "END", "NUM"),
             help="extra factor in NUM equal steps; repeatable. "
             + "; ".join(f"{name}: {factor.meaning}" for name, factor in FACTORS.items()),
@@ -55,17 +55,15 @@ TABLE = {
     },
     "training distribution: the file holds every tone; trainvae.py trains on these": {
         "hold_out": dict(
+            **REPEATED,
             nargs="+",
-            action="append",
-            default=[],
             metavar="NAME=VALUES",
             help="keep tones that meet all conditions out of training, for example timbre=square frequency=2000:8000; "
             "repeatable, joined by or",
         ),
         "correlate": dict(
+            **REPEATED,
             nargs=3,
-            action="append",
-            default=[],
             metavar=("NAME", "OTHER", "SIGMA"),
             help="train on tones drawn near the diagonal of two ordered factors' levels, scaled to [0, 1]; repeatable",
         ),

@@ -34,25 +34,21 @@ OSCILLATORS = ("naive", "bandlimited")
 
 
 def vibrato_depth(cents: float) -> float:
-    """How far the frequency moves up and down, as a share of it, so that its highest value is `cents` above."""
+    """Return the relative deviation of the frequency whose highest value is `cents` above the mean."""
     return 2.0 ** (cents / 1200) - 1.0
 
 
 def phase_cycles(
     freq: float, *, sample_rate: int, n_samples: int, phase: float = 0.0, onset: float = 0.0, vibrato: float = 0.0
 ) -> np.ndarray:
-    """Phase of every sample: float64 (n_samples,), cycles.
+    """Return the phase of every sample: float64 (n_samples,), cycles.
 
     Parameters
     ----------
-    freq : float
-        Hz; with vibrato the mean, f(t) = freq (1 + d sin(2 pi 5.5 Hz t)), whose integral is taken in closed form.
-    phase : float
-        Cycles at the onset.
-    onset : float
-        Seconds. Samples before it have a phase too, but are no part of the tone.
-    vibrato : float
-        Cents from `freq` to the highest frequency.
+    freq : Hz; with vibrato the mean, f(t) = freq (1 + d sin(2 pi 5.5 Hz t)), whose integral is taken in closed form
+    phase : cycles at the onset
+    onset : seconds; samples before it have a phase too, but are not part of the tone
+    vibrato : cents from `freq` to the highest frequency
     """
     cycles = np.arange(n_samples, dtype=np.float64)
     if onset:
@@ -76,17 +72,16 @@ def n_partials(waveform: str, highest: float, *, sample_rate: int) -> int:
 
 
 def last_partial(highest: float, *, sample_rate: int) -> int:
-    """The largest k whose partial stays below half the sample rate; 1, the fundamental, is always kept."""
+    """Return the largest k whose partial stays below half the sample rate; 1, the fundamental, is always kept."""
     return max(1, math.ceil(sample_rate / 2 / highest) - 1)
 
 
 def sum_partials(waveform: str, cycles: np.ndarray, *, last: int, brightness: float = 0.0) -> np.ndarray:
-    """The Fourier series of a wave up to partial `last`: float64, at the phases `cycles`.
+    """Return the Fourier series of a wave up to partial `last`: float64, at the phases `cycles`.
 
     Parameters
     ----------
-    brightness : float
-        Spectral tilt in dB per octave: partial k is raised by brightness * log2(k) dB; the fundamental stays.
+    brightness : spectral tilt in dB per octave: partial k is raised by brightness * log2(k) dB, the fundamental stays
     """
     turn = np.exp(2j * np.pi * cycles)
     total = np.zeros_like(turn)
@@ -109,30 +104,17 @@ def unit_tone(
     vibrato: float = 0.0,
     brightness: float = 0.0,
 ) -> np.ndarray:
-    """One tone of amplitude 1, with no envelope.
+    """Return one tone of amplitude 1 without an envelope: float32 (n_samples,).
 
     Parameters
     ----------
-    waveform : str
-        A name out of `WAVEFORMS`.
-    freq : float
-        Hz.
-    sample_rate : int
-        Hz.
-    n_samples : int
-        Length in samples.
+    waveform : a name out of `WAVEFORMS`
+    freq : Hz
     oscillator : "naive" or "bandlimited"
-    level : "peak" or "rms"
-        `peak`: the ideal wave has a peak of 1. `rms`: the samples have the RMS of a sine of amplitude 1, 1 / sqrt 2,
-        whatever the wave; a silent tone stays silent.
-    phase, onset, vibrato : float
-        Cycles, seconds, cents; see `phase_cycles`.
-    brightness : float
-        dB per octave; see `sum_partials`. Band-limited oscillators only.
-
-    Returns
-    -------
-    ndarray, float32 (n_samples,)
+    level : "peak", the ideal wave has a peak of 1, or "rms", the samples have the RMS of a sine of amplitude 1 for
+        every wave; a silent tone stays silent
+    phase, onset, vibrato : cycles, seconds, cents; see `phase_cycles`
+    brightness : dB per octave, see `sum_partials`; band-limited oscillators only
     """
     cycles = phase_cycles(freq, sample_rate=sample_rate, n_samples=n_samples, phase=phase, onset=onset, vibrato=vibrato)
     if oscillator == "naive":

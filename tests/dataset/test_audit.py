@@ -18,8 +18,7 @@ def spectra_of(db: np.ndarray) -> audit.Spectrograms:
     db = np.float32(db)
     first = np.array([next(k for k in range(len(db)) if (db[k] == row).all()) for row in db])
     coarse = np.stack([half.mean(axis=1) for half in np.array_split(db, 2, axis=1)], axis=1)
-    nothing = np.zeros(len(db), bool)
-    return audit.Spectrograms(db, coarse, first, nothing, nothing, nothing)
+    return audit.Spectrograms(db, coarse, first, {})
 
 
 def test_close_pairs_are_those_of_all_pairs():
