@@ -1,16 +1,15 @@
-"""Figures: arrays in, a matplotlib Figure out; `png` and `tone_gif` give bytes. pyplot's global state is not touched.
+"""Figures: arrays in, a matplotlib Figure out; `png` and `gif` give bytes. pyplot's global state is not touched.
 
 Conventions: waves (T,), linear amplitude; mel spectrograms (M, L), dB; all images of a figure share a colour scale.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
@@ -60,6 +59,13 @@ def png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
+def gif(figures: Iterable[Figure]) -> bytes:
+    """Encode figures of one size as a GIF, one second each."""
+    frames, buffer = [Image.open(BytesIO(png(figure))).convert("RGB") for figure in figures], BytesIO()
+    frames[0].save(buffer, format="gif", save_all=True, append_images=frames[1:], duration=1000, loop=0)
+    return buffer.getvalue()
+
+
 def spectrum_db(wave: np.ndarray, *, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
     """Frequencies in Hz and level in dB of a Hann-windowed wave; 0 dB is a sine of amplitude 1."""
     window = np.hanning(len(wave) + 1)[:-1]
@@ -76,10 +82,8 @@ def _draw_wave(axes: Axes, sounds: Sequence[Sound], colours: Sequence[str], *, s
     time = (start + np.arange(n_shown)) / scale.sample_rate * 1000
     for sound, colour in zip(sounds, colours):
         axes.plot(time, sound.wave[start : start + n_shown], color=colour, linewidth=1.2)
-    axes.set_xlim(time[0], time[-1])
-    peak = max(np.abs(sound.wave[start : start + n_shown]).max() for sound in sounds)
-    axes.set_ylim(-1.1 * max(peak, 1e-3), 1.1 * max(peak, 1e-3))
-    axes.set_ylabel("amplitude")
+    highest = 1.1 * max(1e-3, *(np.abs(sound.wave[start : start + n_shown]).max() for sound in sounds))
+    axes.set(xlim=(time[0], time[-1]), ylim=(-highest, highest), ylabel="amplitude")
     axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.grid(alpha=0.3)
 
@@ -88,28 +92,18 @@ def _draw_spectrum(axes: Axes, sounds: Sequence[Sound], colours: Sequence[str], 
     for sound, colour in zip(sounds, colours):
         freqs, level = spectrum_db(sound.wave, sample_rate=scale.sample_rate)
         axes.plot(freqs, level, color=colour, linewidth=0.8, alpha=0.85)
-    axes.set_xlim(0, scale.sample_rate / 2)
-    axes.set_ylim(-100, 10)
-    axes.set_ylabel("level (dB)")
+    axes.set(xlim=(0, scale.sample_rate / 2), ylim=(-100, 10), ylabel="level (dB)")
     axes.grid(alpha=0.3)
 
 
-def _draw_mel(axes: Axes, mel: np.ndarray, *, scale: Scale, hz_ticks: bool = True) -> AxesImage:
+def _draw_mel(axes: Axes, mel: np.ndarray, *, scale: Scale) -> AxesImage:
     frame = scale.hop / scale.sample_rate  # frame k is centred on k hops
-    image = axes.imshow(
-        mel,
-        origin="lower",
-        aspect="auto",
-        cmap=COLOURS,
-        vmin=scale.db_min,
-        vmax=scale.db_max,
-        extent=(-0.5 * frame, (mel.shape[1] - 0.5) * frame, -0.5, len(mel) - 0.5),
-        interpolation="nearest",
-    )
-    if hz_ticks:
-        shown = [hz for hz in TICKS_HZ if scale.band_hz[0] <= hz <= scale.band_hz[-1]]
-        axes.set_yticks(np.interp(shown, scale.band_hz, np.arange(len(mel))), [f"{hz}" for hz in shown])
-        axes.set_ylabel("frequency (Hz)")
+    extent = (-0.5 * frame, (mel.shape[1] - 0.5) * frame, -0.5, len(mel) - 0.5)
+    colours = {"cmap": COLOURS, "vmin": scale.db_min, "vmax": scale.db_max, "interpolation": "nearest"}
+    image = axes.imshow(mel, origin="lower", aspect="auto", extent=extent, **colours)
+    shown = [hz for hz in TICKS_HZ if scale.band_hz[0] <= hz <= scale.band_hz[-1]]
+    axes.set_yticks(np.interp(shown, scale.band_hz, np.arange(len(mel))), map(str, shown))
+    axes.set_ylabel("frequency (Hz)")
     return image
 
 
@@ -148,16 +142,6 @@ def _finish(figure: Figure, image: AxesImage, *, scale: Scale, title: str, fonts
     return figure
 
 
-def _draw_sounds(axes: Sequence[Axes], sounds: Sequence[Sound], colours: Sequence[str], *, scale: Scale) -> AxesImage:
-    """Spectra of one or two sounds overlaid, and the mel spectrogram of each: 1 + len(sounds) axes."""
-    _draw_spectrum(axes[0], sounds, colours, scale=scale)
-    for panel, sound in zip(axes[1:], sounds):
-        image = _draw_mel(panel, sound.mel, scale=scale)
-        if len(sounds) > 1:
-            panel.set_title(sound.kind, fontsize=10)
-    return image
-
-
 def tones_figure(
     rows: Sequence[Sequence[Sequence[Sound]]], *, scale: Scale, title: str, colours: Sequence[str] = (ORIGINAL, MODEL)
 ) -> Figure:
@@ -171,41 +155,21 @@ def tones_figure(
     colours : of the sounds of a group
     """
     n_groups, n_sounds = len(rows[0]), len(rows[0][0])
-    figure, grid = _grid(
-        len(rows), n_groups * (2 + n_sounds), panel=(3.1 if n_groups == 1 else 2.0, 1.85), gap=(0.75, 0.55)
-    )
+    panel = (3.1 if n_groups == 1 else 2.0, 1.85)
+    figure, grid = _grid(len(rows), n_groups * (2 + n_sounds), panel=panel, gap=(0.75, 0.55))
     for line, groups in zip(grid, rows):
-        for axes, sounds in zip(np.split(line, n_groups), groups):
-            _draw_wave(axes[0], sounds, colours, scale=scale)
-            axes[0].set_title(sounds[0].label, fontsize=10)
-            image = _draw_sounds(axes[1:], sounds, colours, scale=scale)
+        for (wave, spectrum, *mels), sounds in zip(np.split(line, n_groups), groups):
+            _draw_wave(wave, sounds, colours, scale=scale)
+            _draw_spectrum(spectrum, sounds, colours, scale=scale)
+            wave.set_title(sounds[0].label, fontsize=10)
+            for axes, sound in zip(mels, sounds):
+                image = _draw_mel(axes, sound.mel, scale=scale)
+                axes.set_title(sound.kind if n_sounds > 1 else "", fontsize=10)
     for axes, label in zip(grid[-1], ("time (ms)", "frequency (Hz)", *n_sounds * ["time (s)"]) * n_groups):
         axes.set_xlabel(label)
     if n_sounds > 1:
         grid[0, 1].legend(grid[0, 1].lines, [sound.kind for sound in rows[0][0]], loc="upper right", fontsize=8)
     return _finish(figure, image, scale=scale, title=title)
-
-
-def tone_gif(
-    frames: Sequence[Sequence[Sound]], *, scale: Scale, title: str, colours: Sequence[str] = (ORIGINAL, MODEL)
-) -> bytes:
-    """Encode a GIF of one second per frame: spectra of one or two sounds overlaid, and the mel spectrogram of each."""
-    images = []
-    for sounds in frames:
-        figure, ((*axes,),) = _grid(1, 1 + len(sounds), panel=(2.9, 2.0), gap=(0.75, 0), top=0.8)
-        image = _draw_sounds(axes, sounds, colours, scale=scale)
-        for panel, label in zip(axes, ("frequency (Hz)", *len(sounds) * ["time (s)"])):
-            panel.set_xlabel(label)
-        if len(sounds) > 1:
-            axes[0].legend(axes[0].lines, [sound.kind for sound in sounds], loc="upper right", fontsize=7)
-        _finish(figure, image, scale=scale, title=f"{title}\n{sounds[0].label}", fontsize=11)
-        canvas = FigureCanvasAgg(figure)
-        figure.set_dpi(DPI)
-        canvas.draw()
-        images.append(Image.fromarray(np.array(canvas.buffer_rgba())[..., :3]))
-    buffer = BytesIO()
-    images[0].save(buffer, format="gif", save_all=True, append_images=images[1:], duration=1000, loop=0)
-    return buffer.getvalue()
 
 
 def traversal_figure(
@@ -219,18 +183,14 @@ def traversal_figure(
     values : (R, S), the value of row r's latent in column s
     labels : R row labels
     """
-    n_rows, n_steps = values.shape
-    figure, grid = _grid(n_rows, n_steps, panel=(1.2, 1.08), gap=(0.1, 0.2), left=0.9, right=1.0, top=0.55)
-    for r, line in enumerate(grid):
-        for s, axes in enumerate(line):
-            image = _draw_mel(axes, mels[r, s], scale=scale, hz_ticks=s == 0)
-            axes.set_title(f"{values[r, s]:+.2f}", fontsize=8, pad=2)
-            axes.tick_params(
-                labelsize=6, left=s == 0, labelleft=s == 0, bottom=r == n_rows - 1, labelbottom=r == n_rows - 1
-            )
-        line[0].set_ylabel(labels[r] + "\nHz", fontsize=9)
-    for axes in grid[-1]:
+    figure, grid = _grid(*values.shape, panel=(1.2, 1.08), gap=(0.1, 0.2), left=0.9, right=1.0, top=0.55)
+    for (r, s), axes in np.ndenumerate(grid):
+        image = _draw_mel(axes, mels[r, s], scale=scale)
+        axes.set_title(f"{values[r, s]:+.2f}", fontsize=8, pad=2)
         axes.set_xlabel("s", fontsize=8)
+        axes.set_ylabel(labels[r] + "\nHz", fontsize=9)
+        axes.tick_params(labelsize=6)
+        axes.label_outer(remove_inner_ticks=True)
     return _finish(figure, image, scale=scale, title=title, fontsize=10)
 
 

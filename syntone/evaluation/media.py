@@ -1,6 +1,7 @@
 """Figures and sounds of one checkpoint, in memory."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -72,45 +73,32 @@ def make_media(
     originals, rebuilt = _reconstructions(entry, rng)
     samples = _samples(entry, codes, rng)
     traversal, walks = _traversals(entry, codes, rng)
-    every = max(1, len(originals) // N_TONES)
-    shown = list(zip(originals, rebuilt))[::every]
-    of_tones, of_samples = f"{name}: validation tones and their reconstructions", f"{name}: tones decoded from N(0, I)"
-    one = {"scale": scale, "title": of_samples, "colours": (figures.MODEL,)}
-    drawn = {
-        f"Original_vs_Reconstructed_{name}.png": (
-            figures.tones_figure([[pair] for pair in shown], scale=scale, title=of_tones),
-            "reconstruction",
-            "waveform, spectrum and mel spectrogram of tones and their reconstructions",
-        ),
-        f"Generated_sample_{name}.png": (
-            figures.tones_figure([[[sample]] for sample in samples[:N_SAMPLES]], **one),
-            "sample",
-            "waveform, spectrum and mel spectrogram of tones decoded from draws of the prior",
-        ),
-        f"{name}_Latent_Space_Interpolation.png": (
-            traversal,
-            "traversal",
-            "mel spectrograms, each row moving one latent",
-        ),
-        f"{name}_Mutual_Information.png": (
-            _information(entry, codes, report),
+    tones, drawn = "tones and their reconstructions", "tones decoded from z drawn from N(0, I)"
+    draw_pairs = partial(figures.tones_figure, scale=scale, title=f"{name}: validation {tones}")
+    draw_samples = partial(figures.tones_figure, scale=scale, title=f"{name}: {drawn}", colours=(figures.MODEL,))
+    pairs, singles = [[pair] for pair in zip(originals, rebuilt)], [[[sample]] for sample in samples]  # rows of figures
+    shown = pairs[:: max(1, len(pairs) // N_TONES)]
+    made = [
+        (f"Original_vs_Reconstructed_{name}.png", "reconstruction", draw_pairs(shown), tones),
+        (f"Generated_sample_{name}.png", "sample", draw_samples(singles[:N_SAMPLES]), drawn),
+        (f"{name}_Latent_Space_Interpolation.png", "traversal", traversal, "each row moves one latent"),
+        (
+            f"{name}_Mutual_Information.png",
             "information",
-            "share of each factor's entropy that each latent contains",
+            _information(entry, codes, report),
+            "share of factors in latents",
         ),
-    }
-    if control is not None:
-        words = "what moving each latent changes in the decoded tones"
-        drawn[f"{name}_Controllability.png"] = (control, "information", words)
-    pictures = [
-        Picture(file, figures.png(figure), part, f"{name}: {words}") for file, (figure, part, words) in drawn.items()
     ]
+    if control is not None:
+        made.append((f"{name}_Controllability.png", "information", control, "what moving each latent changes"))
+    pictures = [Picture(file, figures.png(figure), part, f"{name}: {words}") for file, part, figure, words in made]
     if animate:
-        pairs = figures.tone_gif(list(zip(originals, rebuilt)), scale=scale, title=of_tones)
-        ones = figures.tone_gif([[sample] for sample in samples], **one)
-        pictures += [
-            Picture("Original_vs_Reconstructed.gif", pairs, "animation", f"{of_tones}, one after another"),
-            Picture("Generated_Samples.gif", ones, "animation", f"{of_samples}, one after another"),
-        ]
+        for file, draw, rows, words in (
+            ("Original_vs_Reconstructed.gif", draw_pairs, pairs, tones),
+            ("Generated_Samples.gif", draw_samples, singles, drawn),
+        ):
+            data = figures.gif(draw([row]) for row in rows)
+            pictures.append(Picture(file, data, "animation", f"{name}: {words}, one after another"))
     return Media(name, entry.front_end.sample_rate, pictures, [*originals, *rebuilt, *samples, *walks])
 
 
@@ -143,10 +131,8 @@ def _traversals(entry: Entry, codes: Codes, rng: np.random.Generator) -> tuple[F
     moved = traversal_codes(codes.codes[base], values, codes.order)
     decoded = decode(entry.model, moved.reshape(-1, moved.shape[2]), device=entry.features.device)
     steps = sounds_of(decoded, front_end=entry.front_end, labels=[""] * len(decoded))
-    mels, waves = (
-        np.stack([getattr(step, field) for step in steps]).reshape(*moved.shape[:2], *getattr(steps[0], field).shape)
-        for field in ("mel", "wave")
-    )
+    mels = np.stack([step.mel for step in steps]).reshape(*moved.shape[:2], *steps[0].mel.shape)
+    waves = np.stack([step.wave for step in steps]).reshape(*moved.shape[:2], -1)
     figure = figures.traversal_figure(
         mels,
         values=values[codes.order],
@@ -170,5 +156,5 @@ def _information(entry: Entry, codes: Codes, report: Report) -> Figure:
         (report.mi / report.entropy[:, None])[:, codes.order],
         factors=report.factor_names,
         latents=[f"z{j}\n{codes.kl[j]:.2f}" + ("" if codes.active[j] else "\n(collapsed)") for j in codes.order],
-        title=f"{entry.name}: share of each factor's entropy that each latent contains; framed: the two compared by MIG",
+        title=f"{entry.name}: share of each factor's entropy in each latent; framed: the two compared by MIG",
     )

@@ -23,44 +23,16 @@ from syntone.dataset.file import Dataset
 from syntone.evaluation import tables
 from syntone.evaluation.codes import ACTIVE_NATS
 from syntone.evaluation.load import Entry, warnings_for
-from syntone.evaluation.media import Media, Picture
+from syntone.evaluation.media import Media
 from syntone.evaluation.scores import Row
-from syntone.features.front_end import FrontEnd
 from syntone.figures import Sound
 
 FULL_SCALE = 32767  # of 16-bit samples
 MAX_SOUND_BYTES = 64 * 10**6  # of all sounds of the page; phones open a page of this size
-# Options of create.py in words; those in ALWAYS are always given, the others where they are on.
-OPTIONS = {
-    "oscillator": "oscillator",
-    "freq_scale": "frequency steps",
-    "amp_scale": "amplitude steps",
-    "level": "level",
-    "phase": "phase",
-    "snr_db": "noise (dB below the tone)",
-    "onset_jitter": "onset jitter (s)",
-    "detune_cents": "detuned by (cents)",
-    "factor": "extra factors",
-    "hold_out": "held out",
-    "correlate": "correlated",
-}
-ALWAYS, OFF = tuple(OPTIONS)[:4], (None, "zero", 0, [])
-# Parts of a model's section by `Picture.part` and `Sound.kind`: title, kinds of sounds, and how to listen.
-PARTS = {
-    "reconstruction": (
-        "Reconstructions",
-        ("original", "reconstruction"),
-        "Each card is a tone and its reconstruction, whose phases are its own: a mel spectrogram has none.",
-    ),
-    "sample": ("Samples of the prior", ("sample",), "Decoded from z drawn from N(0, I)."),
-    "traversal": (
-        "Traversals",
-        ("traversal",),
-        "Each sound moves one latent through the range given, as its row of the figure from left to right, all others "
-        f"held. Latents are in the order of their mean KL, in nats; collapsed: at most {ACTIVE_NATS:g}.",
-    ),
-    "information": ("Factors and latents", (), ""),
-}
+# Options of create.py beside its grid: the first four are always given, the others where they are on.
+OPTIONS = ("oscillator", "freq_scale", "amp_scale", "level")
+OPTIONS += ("phase", "snr_db", "onset_jitter", "detune_cents", "factor", "hold_out", "correlate")
+OFF = (None, "zero", 0, [])
 
 
 def printable(value: object) -> object:
@@ -80,6 +52,17 @@ def style_hash(style: str) -> str:
     return base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii")
 
 
+def listed(options: dict, without: str = "") -> str:
+    """Return options as `beta 4, channels 8 16`."""
+
+    def word(value: object) -> str:
+        if isinstance(value, (tuple, list)):
+            return " ".join(f"({word(item)})" if isinstance(item, list) else word(item) for item in value)
+        return f"{value:g}" if isinstance(value, float) else str(value)
+
+    return ", ".join(f"{name} {word(value)}" for name, value in options.items() if name != without)
+
+
 PAGE = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent),
     autoescape=True,
@@ -89,7 +72,12 @@ PAGE = jinja2.Environment(
     lstrip_blocks=True,
     keep_trailing_newline=True,
 )
-PAGE.filters |= {"data_uri": data_uri, "style_hash": style_hash}
+PAGE.filters |= {
+    "data_uri": data_uri,
+    "style_hash": style_hash,
+    "size": lambda data: Image.open(BytesIO(data)).size,
+    "listed": listed,
+}
 
 
 def render(rows: Sequence[Row], entries: Sequence[Entry], media: Sequence[Media], *, state: str, seed: int) -> str:
@@ -103,26 +91,28 @@ def render(rows: Sequence[Row], entries: Sequence[Entry], media: Sequence[Media]
     state, seed : of the evaluation
     """
     left_out = kinds_left_out(media)
-    of_model = {one.model: one for one in media}
+    cards = {one.model: make_cards(one, left_out) for one in media}
     return PAGE.get_template("report.html.j2").render(
         table=tables.table(rows),
         caption=tables.caption(rows),
         warnings=_warnings(entries),
         groups=_data_groups(entries),
-        seed=seed,
-        versions=f"torch {torch.__version__} and numpy {np.__version__}",
-        any_sounds=any(one.sounds for one in media),
+        checkpoints={
+            name: [entry.checkpoint for entry in entries if entry.name == name]
+            for name in dict.fromkeys(row.model for row in rows)
+        },
+        pictures={one.model: one.pictures for one in media},
+        cards=cards,
         left_out=left_out,
         megabytes=MAX_SOUND_BYTES // 10**6,
-        animations=[_shown(picture) for one in media for picture in one.pictures if picture.part == "animation"],
-        models=[
-            {"name": name, "settings": settings(entries, name, state=state)} | _parts(of_model.get(name), left_out)
-            for name in dict.fromkeys(row.model for row in rows)
-        ],
+        active_nats=ACTIVE_NATS,
+        state=state,
+        seed=seed,
+        versions=f"torch {torch.__version__} and numpy {np.__version__}",
     )
 
 
-# ---- pictures and sounds ----
+# ---- sounds ----
 
 
 def kinds_left_out(media: Sequence[Media]) -> list[str]:
@@ -139,44 +129,33 @@ def kinds_left_out(media: Sequence[Media]) -> list[str]:
     return left_out
 
 
-def _shown(picture: Picture) -> dict:
-    width, height = Image.open(BytesIO(picture.data)).size
-    mime = "image/gif" if picture.name.endswith("gif") else "image/png"
-    return {"picture": picture, "width": width, "height": height, "mime": mime}
+def make_cards(media: Media, left_out: Sequence[str]) -> dict[str, list[dict]]:
+    """Return the cards of one model by the kind of their first sound: originals with reconstructions, others alone."""
+    kinds = [kind for kind in dict.fromkeys(sound.kind for sound in media.sounds) if kind not in left_out]
+    of_kind = {kind: [sound for sound in media.sounds if sound.kind == kind] for kind in kinds}
+    if "reconstruction" in of_kind:
+        of_kind["original"] = zip(of_kind["original"], of_kind.pop("reconstruction"))
+    return {
+        kind: [_card(sounds if isinstance(sounds, tuple) else (sounds,), media) for sounds in groups]
+        for kind, groups in of_kind.items()
+    }
 
 
-def _parts(media: Media | None, left_out: Sequence[str]) -> dict:
-    """The parts of a model's section, and how many figures and sounds they have."""
-    if media is None:
-        return {"note": "no figures or sounds were asked for", "parts": []}
-    parts = []
-    for part, (title, kinds, note) in PARTS.items():
-        pictures = [_shown(picture) for picture in media.pictures if picture.part == part]
-        heard = [[sound for sound in media.sounds if sound.kind == kind] for kind in kinds if kind not in left_out]
-        cards = [make_card(sounds, media) for sounds in zip(*heard)]
-        parts.append({"title": title, "note": note if cards else "", "pictures": pictures, "cards": cards})
-    n_pictures = sum(len(part["pictures"]) for part in parts)
-    n_sounds = sum(len(card["players"]) for part in parts for card in part["cards"])
-    return {"note": f"{n_pictures} figures, {n_sounds} sounds", "parts": parts}
+def _card(sounds: tuple[Sound, ...], media: Media) -> dict:
+    """Title and players of sounds to compare, as 16-bit PCM: half the size, and every browser plays it.
 
-
-def make_card(sounds: Sequence[Sound], media: Media) -> dict:
-    """Return title and players of sounds to compare, as 16-bit PCM: half the size, and every browser plays it.
-
-    The sounds of a card have one gain: 1 where none exceeds full scale, else that with which the loudest sample reaches
-    it, and the title gives it.
+    They have one gain: 1 where none exceeds full scale, else that with which the loudest sample reaches it, and the
+    title gives it.
     """
     peak = max(float(np.abs(sound.wave).max(initial=0.0)) for sound in sounds)
-    title = sounds[0].label
+    title, gain = sounds[0].label, FULL_SCALE / max(peak, 1.0)
     if peak > 1.0:
         title += f"; {'both ' if len(sounds) > 1 else ''}{20 * math.log10(peak):.1f} dB down"
     players = []
     for sound in sounds:
-        buffer, gain = BytesIO(), FULL_SCALE / max(peak, 1.0)
-        samples = np.asarray(sound.wave, dtype=np.float32).astype(np.float64)  # those of the WAV
-        wavfile.write(buffer, media.sample_rate, np.rint(gain * samples).astype(np.int16))
-        label = f"{media.model}, {sound.kind}: {title}"
-        file = f"{media.model}/{sound.name}.wav"
+        buffer = BytesIO()
+        wavfile.write(buffer, media.sample_rate, np.rint(gain * sound.wave.astype(np.float64)).astype(np.int16))
+        label, file = f"{media.model}, {sound.kind}: {title}", f"{media.model}/{sound.name}.wav"
         players.append({"file": file, "kind": sound.kind, "label": label, "data": buffer.getvalue()})
     return {"title": title, "players": players}
 
@@ -193,17 +172,19 @@ def _warnings(entries: Sequence[Entry]) -> list[str]:
 
 
 def _data_groups(entries: Sequence[Entry]) -> list[dict]:
-    """Dataset and front end in words, with the models that share them, and the recipe."""
+    """Datasets and front ends with the models that share them."""
     groups: dict[tuple, list[Entry]] = {}
     for entry in entries:
         groups.setdefault((entry.dataset.path, entry.front_end), []).append(entry)
-    found = []
-    for group in groups.values():
-        words = f"{dataset_words(group[0].dataset)} {front_end_words(group[0].front_end)}"
-        models = ", ".join(dict.fromkeys(entry.name for entry in group))
-        recipe = json.dumps(json.loads(group[0].dataset.recipe), indent=1, sort_keys=True, ensure_ascii=False)
-        found.append({"words": words if len(groups) == 1 else f"{models}: {words}", "recipe": recipe})
-    return found
+    return [
+        {
+            "models": list(dict.fromkeys(entry.name for entry in group)),
+            "dataset": dataset_words(group[0].dataset),
+            "recipe": json.dumps(json.loads(group[0].dataset.recipe), indent=1, sort_keys=True, ensure_ascii=False),
+            "front_end": group[0].front_end,
+        }
+        for group in groups.values()
+    ]
 
 
 def dataset_words(dataset: Dataset) -> str:
@@ -226,52 +207,6 @@ def dataset_words(dataset: Dataset) -> str:
     )
     recipe = json.loads(dataset.recipe)
     if recipe.get("generator") == "create.py":
-        options = {key: recipe.get(key) for key in OPTIONS}
-        told = [
-            f"{OPTIONS[key]} {value if isinstance(value, str) else json.dumps(value)}"
-            for key, value in options.items()
-            if key in ALWAYS or value not in OFF
-        ]
-        words += f" Synthesized: {', '.join(told)}."
+        told = {key: recipe.get(key) for key in OPTIONS if key in OPTIONS[:4] or recipe.get(key) not in OFF}
+        words += f" Synthesized with {listed(told)}."
     return words
-
-
-def front_end_words(front_end: FrontEnd) -> str:
-    """Describe the features that models see."""
-    span = f"from {front_end.db_min:g} to {front_end.db_max:+g} dB against a full-scale sine"
-    level = {
-        "paper": "linear power, each frame divided by its own maximum",
-        "logmel": f"decibels {span}",
-        "gainshape": f"decibels down to {front_end.range_db:g} dB below each frame's largest band, and "
-        f"{front_end.level_rows} rows that hold the level, {span}",
-    }[front_end.kind]
-    skirts = f", filters with skirts that fall by 10 dB in {front_end.smoothing:g} bands" if front_end.smoothing else ""
-    return (
-        f"Models see mel spectrograms ({front_end.kind}: {level}) of {front_end.n_mels} bands{skirts} and "
-        f"{front_end.n_frames} frames, window {front_end.n_fft}, hop {front_end.hop}."
-    )
-
-
-def _listed(options: dict, *, without: str) -> str:
-    """Options as `beta 4, channels 8 16`."""
-
-    def word(value: object) -> str:
-        if isinstance(value, (tuple, list)):
-            return " ".join(map(str, value))
-        return f"{value:g}" if isinstance(value, float) else str(value)
-
-    return ", ".join(f"{name} {word(value)}" for name, value in options.items() if name != without)
-
-
-def settings(entries: Sequence[Entry], model: str, *, state: str) -> str:
-    """Describe seeds, epochs, objective and training of one model, whose seeds differ in nothing else."""
-    checkpoints = [entry.checkpoint for entry in entries if entry.name == model]
-    first = checkpoints[0]
-    seeds, best = (", ".join(str(getattr(one, field)) for one in checkpoints) for field in ("seed", "best_epoch"))
-    weights = "weights after the last" if state == "last" else f"weights of the lowest validation loss (epoch {best})"
-    return (
-        f"Training seed{'s' if len(checkpoints) > 1 else ''} {seeds}; {first.epoch} "
-        f"epoch{'s' if first.epoch > 1 else ''}, {weights}. "
-        f"Model: {_listed(first.model_config, without='input_shape')}. "
-        f"Training: {_listed(first.options, without='seed')}."
-    )

@@ -11,13 +11,7 @@ from syntone.evaluation.scores import Row
 from syntone.files import csv_text
 
 CSV_COLUMNS = ("model", "seed", "metric", "factor", "value", "floor", "ceiling", "adjusted")
-CAPTION = (
-    "score [floor, ceiling] → adjusted, where adjusted is (score - floor) / (ceiling - floor). "
-    "Scores are over active latents. {spread}"
-)
 COUNTS = ("active latents", ": tones")  # metrics that count, shown without decimals
-ONE_SEED = "One training seed; the ± of a floor is the spread of its draws."
-MANY_SEEDS = "The ± of a score is its standard deviation over training seeds."
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -70,8 +64,12 @@ def table(rows: Sequence[Row], *, factors_of: Sequence[str] = ("MIG",)) -> list[
 def caption(rows: Sequence[Row]) -> str:
     """Return a sentence on how to read the table."""
     checkpoints = {(row.model, row.seed) for row in rows}
-    many = len(checkpoints) > len({model for model, _ in checkpoints})
-    return CAPTION.format(spread=MANY_SEEDS if many else ONE_SEED)
+    one = "One training seed; the ± of a floor is the spread of its draws."
+    many = "The ± of a score is its standard deviation over training seeds."
+    return (
+        "score [floor, ceiling] → adjusted, where adjusted is (score - floor) / (ceiling - floor). Scores are over "
+        f"active latents. {many if len(checkpoints) > len({model for model, _ in checkpoints}) else one}"
+    )
 
 
 def to_markdown(cells: Sequence[Sequence[str]]) -> str:

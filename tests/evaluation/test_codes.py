@@ -160,9 +160,9 @@ def test_traversal_figure_shares_one_colour_scale():
     assert len(different) and different[:, 0].min() > 0.4 * height and different[:, 1].min() > 0.5 * width
 
 
-def test_gif_has_a_frame_per_tone():
-    frames = [(sound(0.2), sound(0.3)), (sound(0.8), sound(0.9)), (sound(0.1), sound(1.0))]
-    data = figures.tone_gif(frames, scale=scale_of(FRONT_END), title="t")
+def test_gif_has_a_frame_per_figure():
+    pairs = [(sound(0.2), sound(0.3)), (sound(0.8), sound(0.9)), (sound(0.1), sound(1.0))]
+    data = figures.gif(figures.tones_figure([[pair]], scale=scale_of(FRONT_END), title="t") for pair in pairs)
     with Image.open(io.BytesIO(data)) as image:
         assert image.n_frames == 3
 
