@@ -92,7 +92,7 @@ def encode_all(entries: list[Entry], paths: list[Path]) -> dict[tuple[str, int],
 
 
 def evaluate_entries(entries: list[Entry], args: argparse.Namespace) -> tuple[list[Row], dict[Path, bytes | str]]:
-    """Score every checkpoint, and make figures and sounds of the first of each model; the rows, and all files."""
+    """Score every checkpoint; make figures and sounds of the first of each model. Return the rows, and all files."""
     codes_of = encode_all(entries, args.model)
     metrics_of = {  # refuses what is not defined before any work
         entry.key: choose_metrics(codes_of[entry.key], entry.dataset.labels(), args.metrics) for entry in entries
@@ -103,8 +103,8 @@ def evaluate_entries(entries: list[Entry], args: argparse.Namespace) -> tuple[li
     rows, latents, media = [], [], {}
     for entry in entries:
         codes, control, (name, seed) = codes_of[entry.key], controls.get(entry.key), entry.key
-        scores, found = score_codes(entry, codes, metrics_of[entry.key], seed=args.seed)
-        latents.append(information_details(entry, codes, scores))
+        result, found = score_codes(entry, codes, metrics_of[entry.key], seed=args.seed)
+        latents.append(information_details(entry, codes, result))
         rows += found
         if control:
             rows += control_report.control_rows(control, model=name, seed=seed)
@@ -112,7 +112,7 @@ def evaluate_entries(entries: list[Entry], args: argparse.Namespace) -> tuple[li
         rows += section_rows(entry, codes, args.metrics, seed=args.seed)
         if not args.no_figures and name not in media:
             figure = control_report.draw_control(control, codes, dataset=entry.dataset, model=name) if control else None
-            media[name] = make_media(entry, codes, scores, control=figure, seed=args.seed, animate=not media)
+            media[name] = make_media(entry, codes, result, control=figure, seed=args.seed, animate=not media)
     rows += agreement_rows(codes_of)
     rows.sort(key=lambda row: list(MODELS).index(row.model))  # columns in one order, whatever the shell's
 

@@ -113,15 +113,13 @@ def _grid(
     *,
     panel: tuple[float, float],
     gap: tuple[float, float],
-    left: float = 0.75,
-    right: float = 1.1,
-    bottom: float = 0.5,
-    top: float = 0.75,
+    margins: tuple[float, float, float, float] = (0.75, 1.1, 0.5, 0.75),
 ) -> tuple[Figure, np.ndarray]:
-    """A figure and its axes (n_rows, n_columns), panels of equal size; all lengths in inches.
+    """A figure and its axes, all of one size; lengths in inches, margins left, right, bottom, top.
 
     A constrained layout would measure every text, which takes longer than drawing.
     """
+    left, right, bottom, top = margins
     width = left + right + n_columns * panel[0] + (n_columns - 1) * gap[0]
     height = bottom + top + n_rows * panel[1] + (n_rows - 1) * gap[1]
     figure = Figure(figsize=(width, height))
@@ -183,7 +181,7 @@ def traversal_figure(
     values : (R, S), the value of row r's latent in column s
     labels : R row labels
     """
-    figure, grid = _grid(*values.shape, panel=(1.2, 1.08), gap=(0.1, 0.2), left=0.9, right=1.0, top=0.55)
+    figure, grid = _grid(*values.shape, panel=(1.2, 1.08), gap=(0.1, 0.2), margins=(0.9, 1.0, 0.5, 0.55))
     for (r, s), axes in np.ndenumerate(grid):
         image = _draw_mel(axes, mels[r, s], scale=scale)
         axes.set_title(f"{values[r, s]:+.2f}", fontsize=8, pad=2)

@@ -15,12 +15,8 @@ from syntone.features.sounds import scale_of, sounds_of, wav_bytes
 from syntone.figures import Sound
 from syntone.files import csv_text
 
-N_TONES, N_SAMPLES, N_FRAMES, N_STEPS = (
-    4,
-    4,
-    8,
-    7,
-)  # tones and samples of the figures, of the GIFs; steps of a traversal
+N_ROWS, N_FRAMES = 4, 8  # tones and samples in the figures, and in the GIFs and as sounds
+N_STEPS = 7  # of a traversal
 PAUSE_SECONDS = 0.1  # between the steps of a traversal in its WAV
 
 
@@ -73,21 +69,22 @@ def make_media(
     originals, rebuilt = _reconstructions(entry, rng)
     samples = _samples(entry, codes, rng)
     traversal, walks = _traversals(entry, codes, rng)
+    information = _information(entry, codes, report)
     tones, drawn = "tones and their reconstructions", "tones decoded from z drawn from N(0, I)"
     draw_pairs = partial(figures.tones_figure, scale=scale, title=f"{name}: validation {tones}")
     draw_samples = partial(figures.tones_figure, scale=scale, title=f"{name}: {drawn}", colours=(figures.MODEL,))
     pairs, singles = [[pair] for pair in zip(originals, rebuilt)], [[[sample]] for sample in samples]  # rows of figures
-    shown = pairs[:: max(1, len(pairs) // N_TONES)]
+    shown = pairs[:: max(1, len(pairs) // N_ROWS)]
     made = [
         (f"Original_vs_Reconstructed_{name}.png", "reconstruction", draw_pairs(shown), tones),
-        (f"Generated_sample_{name}.png", "sample", draw_samples(singles[:N_SAMPLES]), drawn),
-        (f"{name}_Latent_Space_Interpolation.png", "traversal", traversal, "each row moves one latent"),
+        (f"Generated_sample_{name}.png", "sample", draw_samples(singles[:N_ROWS]), drawn),
         (
-            f"{name}_Mutual_Information.png",
-            "information",
-            _information(entry, codes, report),
-            "share of factors in latents",
+            f"{name}_Latent_Space_Interpolation.png",
+            "traversal",
+            traversal,
+            "mel spectrograms, each row moving one latent",
         ),
+        (f"{name}_Mutual_Information.png", "information", information, "share of each factor's entropy in each latent"),
     ]
     if control is not None:
         made.append((f"{name}_Controllability.png", "information", control, "what moving each latent changes"))
