@@ -85,6 +85,7 @@ def _draw_wave(axes: Axes, sounds: Sequence[Sound], colours: Sequence[str], *, s
     highest = 1.1 * max(1e-3, *(np.abs(sound.wave[start : start + n_shown]).max() for sound in sounds))
     axes.set(xlim=(time[0], time[-1]), ylim=(-highest, highest), ylabel="amplitude")
     axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.tick_params(axis="y", labelsize=8)  # -0.0010 fits beside the next panel
     axes.grid(alpha=0.3)
 
 
@@ -113,7 +114,7 @@ def _grid(
     *,
     panel: tuple[float, float],
     gap: tuple[float, float],
-    margins: tuple[float, float, float, float] = (0.75, 1.1, 0.5, 0.75),
+    margins: tuple[float, float, float, float] = (0.85, 1.1, 0.5, 0.75),
 ) -> tuple[Figure, np.ndarray]:
     """A figure and its axes, all of one size; lengths in inches, margins left, right, bottom, top.
 
