@@ -58,8 +58,7 @@ def load_entries(paths: list[Path], *, dataset_path: Path | None, state: str, de
         If files are missing or damaged, or do not belong together; if a dataset differs from the one trained on and
         `dataset_path` was not given; if checkpoints of one model differ in more than their seed.
     """
-    checkpoints = [load_checkpoint(path) for path in paths]
-    models = []
+    checkpoints, models = [load_checkpoint(path) for path in paths], []
     for checkpoint, path in zip(checkpoints, paths):
         try:
             models.append(checkpoint.model(state))
@@ -91,14 +90,12 @@ def load_entries(paths: list[Path], *, dataset_path: Path | None, state: str, de
 
 def _check_seeds(checkpoints: list[Checkpoint], paths: list[Path]) -> None:
     """Refuse checkpoints of one model that differ in more than their seed: they are aggregated over seeds."""
-    first: dict[str, Checkpoint] = {}
+    first: dict[str, tuple] = {}
     seen: set[tuple[str, int]] = set()
-    for checkpoint, path in zip(checkpoints, paths):
-        name, seed = checkpoint.model_name, checkpoint.seed
-        other = first.setdefault(name, checkpoint)
-        compared = ("model_config", "front_end_config", "epoch", "recipe")
-        same = all(getattr(checkpoint, field) == getattr(other, field) for field in compared)
-        if not same or checkpoint.options | {"seed": 0} != other.options | {"seed": 0}:
+    for one, path in zip(checkpoints, paths):
+        name, seed = one.model_name, one.seed
+        setting = (one.model_config, one.front_end_config, one.epoch, one.recipe, one.options | {"seed": 0})
+        if first.setdefault(name, setting) != setting:
             raise InputError(
                 f"{path}: was trained with other options than the {name} before it, so the two are not seeds of one "
                 f"model; evaluate them one at a time"

@@ -63,6 +63,27 @@ def listed(options: dict, without: str = "") -> str:
     return ", ".join(f"{name} {word(value)}" for name, value in options.items() if name != without)
 
 
+def dataset_words(dataset: Dataset) -> str:
+    """Describe a dataset: file name, number and length of its tones, factors with their levels, and options."""
+    levels, n_cells = [], 1
+    for name, kind, values in zip(dataset.factor_names, dataset.factor_kinds, dataset.factor_values.T):
+        found = np.unique(values)
+        n_cells *= len(found)
+        words = f"{len(found)} levels, {found[0]:g} to {found[-1]:g}{' Hz' if name == 'frequency' else ''}"
+        if kind == "nominal":
+            words = ", ".join([dataset.level_name(name, value) for value in found[:12]] + ["..."] * (len(found) > 12))
+        levels.append(f"{name} ({words})")
+    n, n_samples = dataset.x.shape
+    full = n == n_cells == len(np.unique(dataset.factors, axis=0))
+    recipe = json.loads(dataset.recipe)
+    told = {key: recipe.get(key) for key in OPTIONS if key in OPTIONS[:4] or recipe.get(key) not in OFF}
+    return (
+        f"{dataset.path.name}: {n:,} sounds of {n_samples / dataset.sample_rate:g} s at {dataset.sample_rate:,} Hz. "
+        f"Factors: {', '.join(levels)}{'; every combination once' if full else ''}."
+        + (f" Synthesized with {listed(told)}." if recipe.get("generator") == "create.py" else "")
+    )
+
+
 PAGE = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent),
     autoescape=True,
@@ -77,6 +98,8 @@ PAGE.filters |= {
     "style_hash": style_hash,
     "size": lambda data: Image.open(BytesIO(data)).size,
     "listed": listed,
+    "dataset_words": dataset_words,
+    "indented": lambda text: json.dumps(json.loads(text), indent=1, sort_keys=True, ensure_ascii=False),
 }
 
 
@@ -91,18 +114,21 @@ def render(rows: Sequence[Row], entries: Sequence[Entry], media: Sequence[Media]
     state, seed : of the evaluation
     """
     left_out = kinds_left_out(media)
-    cards = {one.model: make_cards(one, left_out) for one in media}
+    groups: dict[tuple, list[Entry]] = {}
+    for entry in entries:
+        groups.setdefault((entry.dataset.path, entry.front_end), []).append(entry)
+    checkpoints = {
+        name: [entry.checkpoint for entry in entries if entry.name == name]
+        for name in dict.fromkeys(row.model for row in rows)
+    }
     return PAGE.get_template("report.html.j2").render(
         table=tables.table(rows),
         caption=tables.caption(rows),
         warnings=_warnings(entries),
-        groups=_data_groups(entries),
-        checkpoints={
-            name: [entry.checkpoint for entry in entries if entry.name == name]
-            for name in dict.fromkeys(row.model for row in rows)
-        },
+        groups=list(groups.values()),
+        checkpoints=checkpoints,
         pictures={one.model: one.pictures for one in media},
-        cards=cards,
+        cards={one.model: make_cards(one, left_out) for one in media},
         left_out=left_out,
         megabytes=MAX_SOUND_BYTES // 10**6,
         active_nats=ACTIVE_NATS,
@@ -110,9 +136,6 @@ def render(rows: Sequence[Row], entries: Sequence[Entry], media: Sequence[Media]
         seed=seed,
         versions=f"torch {torch.__version__} and numpy {np.__version__}",
     )
-
-
-# ---- sounds ----
 
 
 def kinds_left_out(media: Sequence[Media]) -> list[str]:
@@ -131,17 +154,16 @@ def kinds_left_out(media: Sequence[Media]) -> list[str]:
 
 def make_cards(media: Media, left_out: Sequence[str]) -> dict[str, list[dict]]:
     """Return the cards of one model by the kind of their first sound: originals with reconstructions, others alone."""
-    kinds = [kind for kind in dict.fromkeys(sound.kind for sound in media.sounds) if kind not in left_out]
-    of_kind = {kind: [sound for sound in media.sounds if sound.kind == kind] for kind in kinds}
-    if "reconstruction" in of_kind:
-        of_kind["original"] = zip(of_kind["original"], of_kind.pop("reconstruction"))
-    return {
-        kind: [_card(sounds if isinstance(sounds, tuple) else (sounds,), media) for sounds in groups]
-        for kind, groups in of_kind.items()
-    }
+    groups: dict[str, list[list[Sound]]] = {}
+    for sound in media.sounds:
+        if sound.kind not in left_out:
+            groups.setdefault(sound.kind, []).append([sound])
+    for original, (rebuilt,) in zip(groups.get("original", []), groups.pop("reconstruction", [])):
+        original.append(rebuilt)
+    return {kind: [_card(sounds, media) for sounds in of_kind] for kind, of_kind in groups.items()}
 
 
-def _card(sounds: tuple[Sound, ...], media: Media) -> dict:
+def _card(sounds: Sequence[Sound], media: Media) -> dict:
     """Title and players of sounds to compare, as 16-bit PCM: half the size, and every browser plays it.
 
     They have one gain: 1 where none exceeds full scale, else that with which the loudest sample reaches it, and the
@@ -160,53 +182,9 @@ def _card(sounds: tuple[Sound, ...], media: Media) -> dict:
     return {"title": title, "players": players}
 
 
-# ---- what was evaluated, in words ----
-
-
 def _warnings(entries: Sequence[Entry]) -> list[str]:
     """Warnings that name files without their folders: the page is passed on."""
     messages = warnings_for(entries)
     for path in {entry.dataset.path for entry in entries}:
         messages = [message.replace(str(path), path.name) for message in messages]
     return messages
-
-
-def _data_groups(entries: Sequence[Entry]) -> list[dict]:
-    """Datasets and front ends with the models that share them."""
-    groups: dict[tuple, list[Entry]] = {}
-    for entry in entries:
-        groups.setdefault((entry.dataset.path, entry.front_end), []).append(entry)
-    return [
-        {
-            "models": list(dict.fromkeys(entry.name for entry in group)),
-            "dataset": dataset_words(group[0].dataset),
-            "recipe": json.dumps(json.loads(group[0].dataset.recipe), indent=1, sort_keys=True, ensure_ascii=False),
-            "front_end": group[0].front_end,
-        }
-        for group in groups.values()
-    ]
-
-
-def dataset_words(dataset: Dataset) -> str:
-    """Describe a dataset: file name, number and length of its tones, factors with their levels, and options."""
-    levels, n_cells = [], 1
-    for name, kind, values in zip(dataset.factor_names, dataset.factor_kinds, dataset.factor_values.T):
-        found = np.unique(values)
-        n_cells *= len(found)
-        if kind == "nominal":
-            names = [dataset.level_name(name, value) for value in found[:12]] + ["..."] * (len(found) > 12)
-            levels.append(f"{name} ({', '.join(names)})")
-        else:
-            unit = " Hz" if name == "frequency" else ""
-            levels.append(f"{name} ({len(found)} levels, {found[0]:g} to {found[-1]:g}{unit})")
-    n, n_samples = dataset.x.shape
-    grid = "; every combination once" if n == n_cells == len(np.unique(dataset.factors, axis=0)) else ""
-    words = (
-        f"{dataset.path.name}: {n:,} sounds of {n_samples / dataset.sample_rate:g} s at {dataset.sample_rate:,} Hz. "
-        f"Factors: {', '.join(levels)}{grid}."
-    )
-    recipe = json.loads(dataset.recipe)
-    if recipe.get("generator") == "create.py":
-        told = {key: recipe.get(key) for key in OPTIONS if key in OPTIONS[:4] or recipe.get(key) not in OFF}
-        words += f" Synthesized with {listed(told)}."
-    return words

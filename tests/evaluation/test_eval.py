@@ -1,4 +1,4 @@
-"""eval.py by its command line, without figures: scores, aggregation over seeds, refusals. Figures are in test_report.py."""
+"""eval.py by its command line, without figures: scores, aggregation over seeds, refusals. Figures: test_report.py."""
 
 import csv
 import dataclasses
