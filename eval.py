@@ -17,6 +17,7 @@ from pathlib import Path
 from metrics import METRICS, self_test
 from models import MODELS
 from syntone.cli import Parser, command, nonnegative_int
+from syntone.device import select_device
 from syntone.errors import InputError
 from syntone.evaluation import control_report, report, tables
 from syntone.evaluation.codes import Codes, encode
@@ -32,7 +33,6 @@ from syntone.evaluation.scores import (
     section_rows,
 )
 from syntone.files import check_writable, csv_text, lock, write_files
-from syntone.training.parallel import select_device
 
 
 def parse_flags(argv: list[str] | None) -> argparse.Namespace:

@@ -4,7 +4,6 @@
     python trainvae.py --dataset Dataset/my_dataset.npz --model BetaVAE BTCVAE --beta 8 --seeds 0 1 2
     python trainvae.py --dataset Dataset/my_dataset.npz --epochs 200 --resume
     python trainvae.py --dataset Dataset/my_dataset.npz --epochs 100 --eval_every 10
-    python trainvae.py --dataset Dataset/my_dataset.npz --epochs 100 --seeds 0 1 2 3 4 5 6 7 8 9 --precision bfloat16
     torchrun --nproc_per_node=2 trainvae.py --dataset Dataset/my_dataset.npz --epochs 100
 
 Writes <output_dir>/<Model>_seed<S>.pt (last and best state), .csv (every loss term per epoch) and .png (the curves).
@@ -14,260 +13,135 @@ import argparse
 import contextlib
 import functools
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 from tqdm import tqdm
 
 from metrics import METRICS, defined_metrics, evaluate
-from syntone.cli import (
-    Parser,
-    choose_defined,
-    command,
-    finite_float,
-    nonnegative_float,
-    nonnegative_int,
-    positive_float,
-    positive_int,
-)
+from models import MODELS, PAPERS_MODELS
+from syntone.cli import Parser, choose_defined, command, nonnegative_float, nonnegative_int, number, positive_int
+from syntone.dataset.file import load_npz
+from syntone.device import select_device, tune
 from syntone.errors import InputError
+from syntone.evaluation.codes import encode
+from syntone.features.front_end import DEFAULTS, FrontEnd
 from syntone.files import check_writable, lock
+from syntone.training import runs
+from syntone.training.checkpoint import checkpoint_path
+from syntone.training.loop import Settings, annealed_pressure
+from syntone.training.options import add_flags, check_given, front_end_parameters, given_options, model_parameters
+from syntone.training.parallel import joined_processes
 
 WATCHED = ("mig", "jemmig", "dcimig", "modularity", "sap")  # those that take well under a second
-# Flags that reach a model's constructor where it has a parameter of that name.
-MODEL_FLAGS = (
-    "latent_dim",
-    "channels",
-    "hidden",
-    "sigma",
-    "beta",
-    "gamma",
-    "alpha",
-    "estimator",
-    "lambda_od",
-    "lambda_d",
-    "capacity",
-)
-# Flags of the front end and their defaults by kind; what a kind does not have is left out.
-FRONT_END_FLAGS = {
-    "logmel": {"n_mels": 128, "db_min": -80.0, "db_max": 6.0, "smoothing": 5.0},
-    "gainshape": {"n_mels": 64, "db_min": -60.0, "db_max": 6.0, "smoothing": 5.0, "range_db": 30.0, "level_rows": 16},
-    "paper": {"n_mels": 128},
-}
-FRONT_END_HELP = {
-    "n_mels": (positive_int, "mel bands"),
-    "smoothing": (
-        nonnegative_float,
-        "bands over which the skirts of a mel filter fall by 10 dB, so that neighbouring pitches overlap; 0 is none",
-    ),
-    "db_min": (finite_float, "dB that become 0"),
-    "db_max": (finite_float, "dB that become 1"),
-    "range_db": (positive_float, "dB below the level that the shape of a frame keeps"),
-    "level_rows": (positive_int, "rows that hold the level"),
-}
+FEATURES = {kind: front_end_parameters(kind) for kind in DEFAULTS}
 
 
 def parse_flags(argv: list[str] | None) -> argparse.Namespace:
     parser = Parser(prog="trainvae.py", description=__doc__)
-    what = parser.add_argument_group("what to train")
-    what.add_argument("--dataset", type=Path, default=Path("Dataset/syntone.npz"), help="dataset file of create.py")
-    what.add_argument(
+    add = parser.add_argument_group("what to train").add_argument
+    add("--dataset", type=Path, default=Path("Dataset/syntone.npz"), help="dataset file of create.py")
+    add(
         "--model",
         nargs="+",
-        help="VAE, BetaVAE, FactorVAE, BTCVAE, DIPVAE, CapacityVAE or a model "
-        "of your own (default: the first four, one after another)",
+        help=f"of {', '.join(MODELS)}, one after another (default: {' '.join(PAPERS_MODELS)})",
     )
-    what.add_argument(
+    add(
         "--seeds",
         nargs="+",
         type=nonnegative_int,
-        default=[0],
-        help="one run a model and seed; a seed decides the split, the weights and the noise",
+        default=[Settings.seed],
+        help="one run per model and seed; a seed decides split, weights and noise",
     )
-    what.add_argument(
+    group = parser.add_argument_group("front end (each kind has the options that name it)")
+    group.add_argument(
         "--features",
-        choices=list(FRONT_END_FLAGS),
+        choices=list(DEFAULTS),
         default="logmel",
-        help="front end: decibels against a fixed reference; the same with the level of each frame kept apart "
-        "from its shape; or the published code's linear power with each frame divided by its maximum, "
-        "which erases amplitude",
+        help="logmel: decibels against a fixed reference; gainshape: the same with each frame's level apart from its "
+        "shape; paper: the published code's linear power, each frame divided by its maximum, which erases amplitude",
     )
-    for flag, (kind, words) in FRONT_END_HELP.items():
-        defaults = ", ".join(f"{name}: {had[flag]:g}" for name, had in FRONT_END_FLAGS.items() if flag in had)
-        what.add_argument(f"--{flag}", type=kind, help=f"{words} (default, {defaults})")
-    how = parser.add_argument_group("optimization")
-    how.add_argument("--epochs", type=positive_int, default=100, help="passes over the training tones")
-    how.add_argument("--batch_size", type=positive_int, default=64, help="tones a step, at least 2")
-    how.add_argument("--lr", type=positive_float, default=1e-3, help="learning rate of Adam")
-    how.add_argument(
+    add_flags(group, FEATURES)
+    add = parser.add_argument_group("optimization").add_argument
+    add("--epochs", type=positive_int, default=100, help="passes over the training tones")
+    add("--batch_size", type=number(int, least=2), default=Settings.batch_size, help="tones per step")
+    add("--lr", type=number(float, above=0), default=Settings.lr, help="learning rate of Adam")
+    add(
         "--anneal_from",
-        type=positive_float,
-        default=500.0,
+        type=number(float, least=1e-6, most=1e9),
+        default=Settings.anneal_from,
         metavar="FACTOR",
         help="factor on every weight but the reconstruction's in the first epoch; it falls by the same ratio every "
-        "epoch, to 1. 1 anneals nothing. (CapacityVAE: its capacity rises from 0 instead)",
+        "epoch, to 1. 1: no annealing. (CapacityVAE: its capacity rises from 0 instead)",
     )
-    how.add_argument(
+    add(
         "--anneal_epochs",
         type=positive_int,
-        default=50,
+        default=Settings.anneal_epochs,
         metavar="N",
-        help="epochs until the factor is 1; fewer --epochs end under pressure",
+        help="epochs until the factor is 1; with fewer --epochs it stays above 1",
     )
-    objective = parser.add_argument_group(
-        "objective (each model takes those it has; defaults are its paper's, where it names one)"
+    models = {name: model_parameters(name) for name in MODELS}
+    add_flags(parser.add_argument_group("model (each has the options that name it, with its paper's defaults)"), models)
+    add = parser.add_argument_group(
+        "scores while training (these use the factors; the training never does)"
+    ).add_argument
+    add(
+        "--eval_every", type=positive_int, metavar="N", help="add scores to the history every N epochs (default: never)"
     )
-    objective.add_argument("--latent_dim", type=positive_int, default=8, help="number of latents")
-    objective.add_argument(
-        "--channels",
-        nargs="+",
-        type=positive_int,
-        metavar="WIDTH",
-        help="widths of the convolutions (default: 32 64 64)",
-    )
-    objective.add_argument("--hidden", type=positive_int, help="width of the layer beside the latents (default: 256)")
-    objective.add_argument(
-        "--sigma",
-        type=positive_float,
-        default=0.3,
-        help="standard deviation of the Gaussian likelihood, in units of the features in [0, 1]",
-    )
-    objective.add_argument(
-        "--beta",
-        type=nonnegative_float,
-        help="weight of the KL (BetaVAE, default: 4) or of the TC (BTCVAE, default: 6)",
-    )
-    objective.add_argument(
-        "--gamma",
-        type=nonnegative_float,
-        help="weight of the TC (FactorVAE, default: 10), of the dimension-wise KL (BTCVAE, default: 1) or of "
-        "the KL's distance from the capacity (CapacityVAE, default: 1000)",
-    )
-    objective.add_argument(
-        "--alpha", type=nonnegative_float, help="weight of the mutual information (BTCVAE, default: 1)"
-    )
-    objective.add_argument("--estimator", choices=["mss", "mws"], help="minibatch estimator (BTCVAE, default: mss)")
-    objective.add_argument(
-        "--lambda_od", type=nonnegative_float, help="weight of the squared covariances of latents (DIPVAE, default: 10)"
-    )
-    objective.add_argument(
-        "--lambda_d",
-        type=nonnegative_float,
-        help="weight of the squared differences of their variances from 1 (DIPVAE, default: 10)",
-    )
-    objective.add_argument(
-        "--capacity", type=nonnegative_float, help="nats at which the KL is held in the end (CapacityVAE, default: 25)"
-    )
-    watching = parser.add_argument_group("scores while training (they look at the factors; the training never does)")
-    watching.add_argument(
-        "--eval_every",
-        type=positive_int,
-        metavar="N",
-        help="add scores to the history every N epochs; they change no weight (default: never)",
-    )
-    watching.add_argument(
+    add(
         "--metrics",
         nargs="+",
         choices=METRICS,
         metavar="METRIC",
         help=f"scores to add, of {', '.join(METRICS)} (default: {' '.join(WATCHED)})",
     )
-    output = parser.add_argument_group("output")
-    output.add_argument(
-        "--output_dir", type=Path, default=Path("checkpoints"), help="folder for checkpoints and histories"
-    )
-    output.add_argument(
+    add = parser.add_argument_group("output").add_argument
+    add("--output_dir", type=Path, default=Path("checkpoints"), help="folder for checkpoints and histories")
+    add(
         "--save_seconds",
         type=nonnegative_float,
         default=20.0,
-        help="time between checkpoints: what a run that is killed (SIGKILL) loses at most, beside the epoch "
-        "under way; SIGINT and SIGTERM save the last whole epoch first",
+        help="time between checkpoints, the most that SIGKILL loses; SIGINT and SIGTERM save the last epoch first",
     )
-    output.add_argument("--resume", action="store_true", help="continue what is unfinished, start what is not there")
-    output.add_argument("--overwrite", action="store_true", help="start anew, atomic_write what is there")
-    machine = parser.add_argument_group("machine")
-    machine.add_argument(
-        "--device", choices=["auto", "cuda", "mps", "cpu"], default="auto", help="auto is cuda, then mps, then cpu"
-    )
-    machine.add_argument(
+    add("--resume", action="store_true", help="continue unfinished runs, start missing ones")
+    add("--overwrite", action="store_true", help="start anew, replace existing checkpoints")
+    add = parser.add_argument_group("machine").add_argument
+    add("--device", choices=["auto", "cuda", "mps", "cpu"], default="auto", help="auto: cuda, then mps, then cpu")
+    add(
         "--precision",
         choices=["float32", "bfloat16"],
-        default="float32",
+        default=Settings.precision,
         help="arithmetic of the networks; weights and losses stay in float32",
     )
-    machine.add_argument(
-        "--at_once",
-        type=positive_int,
-        metavar="N",
-        help="seeds of a model that train side by side, with the result of one after another; one that "
-        "diverges stops those beside it (default: all on a GPU, 1 elsewhere)",
-    )
-    machine.add_argument(
-        "--memory",
-        type=positive_float,
-        metavar="GB",
-        help="main memory for features; larger ones are kept in a temporary file in --output_dir (default: "
-        "half of what there is)",
-    )
-    machine.add_argument(
-        "--no_graphs", action="store_true", help="on a GPU, launch every step instead of replaying one"
-    )
     args = parser.parse_args(argv)
+    args.model = args.model or list(PAPERS_MODELS)
     check_flags(args)
+    args.front_end_options, args.model_options = given_options(args, FEATURES), given_options(args, models)
+    check_given(args.front_end_options, {args.features: FEATURES[args.features]}, flag="--features")
+    check_given(args.model_options, {name: models[name] for name in args.model}, flag="--model")
     return args
 
 
 def check_flags(args: argparse.Namespace) -> None:
-    """Refuse flags that argparse cannot judge one by one."""
-    if args.batch_size < 2:
-        raise InputError("--batch_size: 1 leaves the estimators nothing to compare; give at least 2")
+    """Refuse flags that argparse cannot check one by one."""
     if args.metrics and not args.eval_every:
-        raise InputError("--metrics: are scores while training, which --eval_every N asks for; give both or neither")
+        raise InputError("--metrics: needs --eval_every N, which adds scores while training; give both or neither")
     if args.resume and args.overwrite:
-        raise InputError("--resume, --overwrite: one continues what the other throws away; give one of them")
+        raise InputError("--resume, --overwrite: one continues what the other replaces; give one of them")
     for flag in ("model", "seeds"):
-        values = getattr(args, flag) or []
-        if len(set(values)) < len(values):
+        if len(set(getattr(args, flag))) < len(getattr(args, flag)):
             raise InputError(f"--{flag}: a value is given twice; give each once")
+    for name in args.model:
+        if name not in MODELS:
+            raise InputError(f"--model: {name!r} is unknown; choose from {', '.join(MODELS)}")
     if not args.dataset.is_file():
-        raise InputError(f"--dataset: {args.dataset} is no file; make one with create.py --file_path {args.dataset}")
+        raise InputError(f"--dataset: {args.dataset} is not a file; make one with create.py --file_path {args.dataset}")
     check_writable(args.output_dir, flag="--output_dir", folder=True)
-    if not 1e-6 <= args.sigma <= 1e6:
-        raise InputError(f"--sigma: {args.sigma:g} takes the loss out of the range of float32; give 1e-6 to 1e6")
-    if not 1e-6 <= args.anneal_from <= 1e9:
-        raise InputError(
-            f"--anneal_from: {args.anneal_from:g} takes the loss out of the range of float32; give 1e-6 to 1e9"
-        )
-    for flag in FRONT_END_HELP:
-        if getattr(args, flag) is not None and flag not in FRONT_END_FLAGS[args.features]:
-            raise InputError(f"--{flag}: --features {args.features} has no such thing; leave it out")
-    front_end = front_end_config(args)
-    for flag, most in (("n_mels", 2048), ("level_rows", 2048), ("smoothing", 1000), ("range_db", 1000)):
-        if front_end.get(flag, 0) > most:
-            raise InputError(f"--{flag}: {front_end[flag]:g} is more than can be computed; give at most {most}")
-    if "db_min" in front_end and not -1000 <= front_end["db_min"] < front_end["db_max"] <= 1000:
-        raise InputError(
-            f"--db_min, --db_max: from {front_end['db_min']:g} to {front_end['db_max']:g} dB is no range; give "
-            f"two numbers from -1000 to 1000, the smaller one first"
-        )
-    for flag in ("beta", "gamma", "alpha", "lambda_od", "lambda_d", "capacity"):
-        if (getattr(args, flag) or 0) > 1e9:
-            raise InputError(
-                f"--{flag}: {getattr(args, flag):g} takes the loss out of the range of float32; give 1e9 or less"
-            )
 
 
-def front_end_config(args: argparse.Namespace) -> dict:
-    """The flags of the front end that the chosen kind has, defaults included."""
-    return {
-        flag: default if getattr(args, flag) is None else getattr(args, flag)
-        for flag, default in FRONT_END_FLAGS[args.features].items()
-    }
-
-
-def watch(model, features, device, labels: dict, metrics: list[str], every: int, epoch: int) -> dict[str, float]:
-    """Scores of the codes as they are in this epoch, where they are due. Nothing here is drawn from torch."""
-    from syntone.evaluation.codes import encode
-
+def watch(model, epoch: int, *, features, device, labels: dict, metrics: list[str], every: int) -> dict[str, float]:
+    """Score the codes of this epoch if scores are due. Draws nothing from torch, so no weight depends on it."""
     if epoch % every:
         return {}
     codes = encode(model, features, device=device)
@@ -276,132 +150,125 @@ def watch(model, features, device, labels: dict, metrics: list[str], every: int,
     return {"active_latents": float(report.n_active)} | found
 
 
-def choose_watched(args: argparse.Namespace, dataset) -> tuple[dict, list[str]]:
-    """What the scores while training need of the data, and which are asked for; nothing without --eval_every."""
-    if not args.eval_every:
-        return {}, []
-    labels = dataset.labels()
+def choose_watched(args: argparse.Namespace, labels: dict, n_latents: int) -> list[str]:
+    """Return the scores to add while training."""
     n_tones, n_factors = labels["factors"].shape
-    defined = defined_metrics(factors=labels["factors"], n_latents=args.latent_dim, factor_kinds=labels["factor_kinds"])
-    return labels, choose_defined(
-        args.metrics,
-        defined,
-        default=WATCHED,
-        flag="--metrics",
-        data=f"{n_factors} varied factors, {args.latent_dim} latents and {n_tones} tones",
-    )
+    defined = defined_metrics(factors=labels["factors"], n_latents=n_latents, factor_kinds=labels["factor_kinds"])
+    data = f"{n_factors} varied factors, {n_latents} latents and {n_tones} tones"
+    return choose_defined(args.metrics, defined, default=WATCHED, flag="--metrics", data=data)
+
+
+def notes(run: runs.Run, n_tones: int) -> list[str]:
+    """Return what a user should know about the split and the annealing of a run."""
+    n_out, found = n_tones - len(run.split.train) - len(run.split.valid), []
+    if n_out:
+        found.append(f"{n_out:,} of {n_tones:,} tones are held out of training and validation by the dataset's recipe")
+    if run.split.weights is not None:
+        found.append("training tones are drawn from the correlated distribution of the dataset's recipe")
+    n_annealed = run.settings.anneal_epochs
+    factor = annealed_pressure(run.epochs, start=run.settings.anneal_from, epochs=n_annealed)
+    if factor > 2:
+        shorter = f"--anneal_epochs {run.epochs - 1} or " if run.epochs > 1 else ""
+        found.append(
+            f"--anneal_epochs {n_annealed}: the factor of the annealing is still {factor:.3g} in the last epoch, "
+            f"{run.epochs}, so the model uses few latents; for a run this short give {shorter}--anneal_from 1"
+        )
+    return found
+
+
+def duration(seconds: float) -> str:
+    """Format a duration."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 @command
 def main(argv: list[str] | None = None) -> int | None:
     args = parse_flags(argv)
-
-    from models import PAPERS_MODELS
-    from syntone.training import runs
-    from syntone.training.checkpoint import checkpoint_path
-    from syntone.training.parallel import joined_processes, select_device, tune
-
-    names = args.model or list(PAPERS_MODELS)
-    given = {flag: getattr(args, flag) for flag in MODEL_FLAGS if getattr(args, flag) is not None}
-    overrides = {flag: tuple(value) if isinstance(value, list) else value for flag, value in given.items()}
-    runs.check_models(names, overrides)
     device = select_device(args.device)
     tune(device)
     with contextlib.ExitStack() as held:
         processes = held.enter_context(joined_processes(device))
-        for path in [checkpoint_path(args.output_dir, name, seed) for name in names for seed in args.seeds]:
-            if processes.writes:
+        for path in [checkpoint_path(args.output_dir, name, seed) for name in args.model for seed in args.seeds]:
+            if processes.is_main:
                 held.enter_context(lock(path, flag="--output_dir"))
-        train_all(args, names, overrides, device=device, processes=processes)
+        train_all(args, device=device, processes=processes)
 
 
-def train_all(args: argparse.Namespace, names: list[str], overrides: dict, *, device, processes) -> None:
-    """Train what is not finished yet: the seeds of a model side by side on a GPU, else one run after another."""
-    from syntone.dataset.file import load_npz
-    from syntone.features.front_end import FrontEnd
-    from syntone.features.memory import check_training, peak_memory
-    from syntone.training import runs
-    from syntone.training.loop import annealed_pressure
-
-    say = functools.partial(print, flush=True) if processes.writes else (lambda *words: None)
-    bar_of = functools.partial(tqdm, unit="tone", delay=2, disable=None if processes.writes else True)
+def train_all(args: argparse.Namespace, *, device, processes) -> None:
+    """Train the runs that are not finished, one after another."""
+    say = functools.partial(print, flush=True) if processes.is_main else (lambda *words: None)
+    bar_of = functools.partial(tqdm, unit="tone", delay=2, disable=None if processes.is_main else True)
     dataset = load_npz(args.dataset)
     front_end = FrontEnd(
-        args.features, sample_rate=dataset.sample_rate, n_samples=dataset.x.shape[1], **front_end_config(args)
+        args.features, sample_rate=dataset.sample_rate, n_samples=dataset.x.shape[1], **args.front_end_options
     )
+    settings = {field.name: getattr(args, field.name) for field in fields(Settings) if field.name != "seed"}
     planned = [
-        runs.plan(name, seed, args=args, dataset=dataset, front_end=front_end, overrides=overrides)
+        runs.plan(
+            name,
+            Settings(seed=seed, **settings),
+            dataset=dataset,
+            front_end=front_end,
+            given=args.model_options,
+            epochs=args.epochs,
+            output_dir=args.output_dir,
+            resume=args.resume,
+            overwrite=args.overwrite,
+        )
         for seed in args.seeds
-        for name in names
+        for name in args.model
     ]
-    runs.check_processes(planned, processes, batch_size=args.batch_size)
+    runs.check_processes(planned, processes)
+    todo = [run for run in planned if run.n_epochs_left]
     for run in planned:
         if not run.n_epochs_left:
             say(f"{run.path} is finished with these options; left alone")
-    todo = [run for run in planned if run.n_epochs_left]
     if not todo:
         return
-    n_out = len(dataset) - len(todo[0].train_rows) - len(todo[0].valid_rows)
-    if n_out:
-        say(
-            f"{n_out:,} of {len(dataset):,} tones are held out of training and validation, as the dataset's recipe says"
-        )
-    if todo[0].weights is not None:
-        say("training tones are drawn from the correlated distribution of the dataset's recipe")
-    left = annealed_pressure(args.epochs, start=args.anneal_from, epochs=args.anneal_epochs)
-    if left > 2:
-        shorter = f"--anneal_epochs {args.epochs - 1} or " if args.epochs > 1 else ""
-        say(
-            f"--anneal_epochs {args.anneal_epochs}: in epoch {args.epochs}, the last, the pressure is still {left:.3g}, under which a "
-            f"model uses few latents; for a run this short give {shorter}--anneal_from 1"
-        )
-    labels, watched = choose_watched(args, dataset)
-    for run in todo:
-        check_training(
-            run.model_name, run.model_config, batch_size=min(args.batch_size, len(run.train_rows)), device=device
-        )
+    for note in notes(todo[0], len(dataset)):
+        say(note)
+    score = None
+    if args.eval_every:
+        labels = dataset.labels()
+        watched = choose_watched(args, labels, min(run.model_config.get("latent_dim", 2) for run in todo))
     with bar_of(total=len(dataset), desc="features") as bar:
-        features, where = runs.features_of(
-            dataset, front_end, device=device, memory=args.memory, folder=args.output_dir, progress=bar.update
-        )
+        features = runs.dataset_features(dataset, front_end, device=device, progress=bar.update)
     say(
-        f"{len(dataset):,} tones -> features {front_end.shape}, {features.nbytes / 1e9:.3g} GB in {where}; training on {device}"
+        f"{len(dataset):,} tones -> features {front_end.shape}, {features.nbytes / 1e9:.3g} GB in memory of "
+        f"{features.device}; training on {device}"
     )
-
-    groups = runs.side_by_side(todo, at_once=args.at_once or (len(args.seeds) if device.type == "cuda" else 1))
-    epochs_to_go = sum(group[0].n_epochs_left for group in groups)
-    for group in groups:
-        first = group[0]
-        title = first.path.stem + (f" and {len(group) - 1} more seeds" if len(group) > 1 else "")
-
-        def say_time(epoch, seconds, first=first, title=title, epochs_to_go=epochs_to_go):
-            if epoch == first.first_epoch:
-                say(
-                    f"{title}: {seconds:.1f} s an epoch, so about {runs.duration(seconds * (epochs_to_go - 1))} for the "
-                    f"{epochs_to_go - 1} epochs to go"
-                )
-
+    if args.eval_every and processes.is_main:
         score = functools.partial(
             watch, features=features, device=device, labels=labels, metrics=watched, every=args.eval_every
         )
-        with bar_of(total=first.n_epochs_left * len(first.train_rows) * len(group), desc=title) as bar:
-            finished = runs.train_group(
-                group,
+    n_left = sum(run.n_epochs_left for run in todo)
+    for run in todo:
+
+        def say_time(epoch: int, seconds: float, run=run, n_left=n_left) -> None:
+            if epoch == run.first_epoch:
+                say(
+                    f"{run.path.stem}: {seconds:.1f} s per epoch, about {duration(seconds * (n_left - 1))} for the "
+                    f"remaining {n_left - 1} epochs"
+                )
+
+        with bar_of(total=run.n_epochs_left * len(run.split.train), desc=run.path.stem) as bar:
+            progress = runs.train_run(
+                run,
                 features,
-                args=args,
                 device=device,
                 processes=processes,
+                save_seconds=args.save_seconds,
+                score=score,
                 on_epoch=say_time,
-                score=score if watched and processes.writes else None,
-                progress=bar.update,
+                on_step=bar.update,
             )
-        epochs_to_go -= first.n_epochs_left
-        for run, progress in zip(group, finished):
-            last = progress.history["valid_loss"][-1]
-            say(
-                f"{run.path}: epoch {progress.epoch}, validation loss {last:.2f} nats, best in epoch {progress.best_epoch}"
-            )
-    say(f"peak memory of this process: {peak_memory() / 1e9:.2f} GB, pages of mapped files included")
+        n_left -= run.n_epochs_left
+        say(
+            f"{run.path}: epoch {progress.epoch}, validation loss {progress.history['valid_loss'][-1]:.2f} nats, "
+            f"best in epoch {progress.best_epoch}"
+        )
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
     device, waves = torch.device(args.device), make_waves(args.tones)
-    front_end = FrontEnd("logmel", sample_rate=16000, n_samples=16000)
+    front_end = FrontEnd("logmel", sample_rate=16000, n_samples=16000, smoothing=0.0)
     few = waves[: args.librosa_tones]
     apart = np.abs(compute_features(few, front_end, device=device).cpu().numpy() - by_librosa(few, front_end)).max()
 

@@ -17,6 +17,7 @@ The loader of librosa computes every tone's features anew whenever it is drawn, 
 
 import argparse
 import contextlib
+import functools
 import io
 import itertools
 import multiprocessing
@@ -35,9 +36,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from models import build_model  # noqa: E402
 from syntone.dataset.grid import Grid, render  # noqa: E402
+from syntone.device import build_optimizer, to_device, tune  # noqa: E402
 from syntone.features.front_end import FrontEnd, compute_features  # noqa: E402
-from syntone.training.loop import Pass, batch_sizes  # noqa: E402
-from syntone.training.parallel import Steps, build_optimizer, place, tune  # noqa: E402
+from syntone.training.loop import batch_sizes, run_pass  # noqa: E402
 
 MODELS = ("BetaVAE", "BTCVAE", "FactorVAE")
 BATCH, N_VALID, LATENTS, LR = 64, 256, 8, 1e-3
@@ -98,38 +99,26 @@ class Ours:
         *,
         device: torch.device,
         default_network: bool,
-        precision: torch.dtype = torch.float32,
-        graphs: bool = True,
-        n_models: int = 1,
+        precision: str = "float32",
     ) -> None:
-        tune(device)
-        self.n_train, self.n_models = n_train, n_models
-        self.models = [
-            our_model(name, tuple(features.shape[1:]), n_train, default_network=default_network)
-            for _ in range(n_models)
-        ]
-        self.passes = []
-        for model in self.models:
-            place(model, device)
-            optimizer = build_optimizer(model.parameter_groups(LR), device=device)
-            self.passes.append(Pass(model, features, n_train, device=device, optimizer=optimizer, precision=precision))
-        self.steps = Steps(
-            [one.step for one in self.passes], [one.generator for one in self.passes], device, graphs=graphs
+        self.model = to_device(
+            our_model(name, tuple(features.shape[1:]), n_train, default_network=default_network), device
         )
+        optimizer = build_optimizer(self.model.parameter_groups(LR), device=device)
+        how = {"batch_size": BATCH, "device": device, "precision": precision, "optimizer": optimizer}
+        self.run = functools.partial(run_pass, self.model, features, generator=torch.Generator(device), **how)
+        self.n_train = n_train
 
     def train(self, n_steps: int) -> int:
         done = 0
         while done < n_steps:
-            for one in self.passes:
-                one.start(torch.randperm(self.n_train), seed=done)
-            for n in batch_sizes(self.n_train, BATCH)[: n_steps - done]:
-                self.steps(n)
-                done += 1
-            self.passes[0].terms()
-        return n_steps * BATCH * self.n_models
+            sizes = batch_sizes(self.n_train, BATCH)[: n_steps - done]
+            self.run(torch.randperm(self.n_train)[: sum(sizes)])
+            done += len(sizes)
+        return n_steps * BATCH
 
     def reconstruct(self, x: torch.Tensor) -> torch.Tensor:
-        return self.models[0].decode(self.models[0].encode(x)[0])
+        return self.model.decode(self.model.encode(x)[0])
 
 
 class Pythae:
@@ -273,9 +262,7 @@ def contestant(name: str, label: str, *, device: torch.device):
         n_train,
         device=device,
         default_network=not label.startswith(SAME),
-        precision=torch.bfloat16 if "bfloat16" in label else torch.float32,
-        graphs="no graphs" not in label,
-        n_models=10 if "10 seeds" in label else 1,
+        precision="bfloat16" if "bfloat16" in label else "float32",
     ), features[n_train:]
 
 
@@ -364,8 +351,6 @@ def main() -> None:
         labels = [PYTHAE, SAME, f"{SAME}, bfloat16", DEFAULT, f"{DEFAULT}, bfloat16", "librosa loader"]
         if name == "FactorVAE":
             labels.insert(1, f"{PYTHAE}, batches of 128")
-        if device.type == "cuda":
-            labels += [f"{DEFAULT}, no graphs", f"{DEFAULT}, 10 seeds at once"]
         found = measure(name, labels, args)
         for label in labels:
             speed, error = found[label]

@@ -1,12 +1,12 @@
 """Encoder, decoder and discriminator: layers as a loop over a list of channels.
 
-Conventions: x (B, 1, M, L). The first layer takes patches of 4 x 4 pixels; every further layer halves
-(or doubles) M and L. The input is padded with zeros to whole multiples of that and the output is cropped back; any M and L
-of at least 1 work.
+Conventions: x (B, 1, M, L). The first layer takes patches of 4 x 4 pixels; every further layer halves (or doubles) M
+and L. The input is padded with zeros to whole multiples of that and the output is cropped back; any M and L of at least
+1 work.
 
-Most of the arithmetic of the literature's network (Higgins et al. 2017: four layers of stride 2, the first with 32 channels
-at half the resolution) goes into its outermost two layers. Patches do without them: on two cores a step takes less than
-half the time at the same reconstruction error (benchmarks/train.py shows both).
+The literature's network (Higgins et al. 2017: four layers of stride 2, the first with 32 channels at half the
+resolution) spends most of its arithmetic in its outermost two layers. Patches avoid them: on two cores a step takes
+less than half the time at the same reconstruction error (benchmarks/train.py compares both).
 """
 
 import math
@@ -19,13 +19,13 @@ KERNEL, STRIDE, PADDING = 4, 2, 1
 
 
 def padded_size(input_shape: tuple[int, int, int], n_layers: int) -> tuple[int, int]:
-    """(M, L) rounded up to multiples of what one position of the last of `n_layers` layers sees: 4 * 2 ** (n_layers - 1)."""
+    """Round (M, L) up to multiples of the patch under one position of the last layer: 4 * 2 ** (n_layers - 1)."""
     step = PATCH * STRIDE ** (n_layers - 1)
     return math.ceil(input_shape[1] / step) * step, math.ceil(input_shape[2] / step) * step
 
 
 class Encoder(nn.Module):
-    """Patches, strided convolutions, then a hidden layer, then `n_outputs` numbers a tone: (B, 1, M, L) -> (B, n_outputs)."""
+    """Patches, strided convolutions, a hidden layer and `n_outputs` outputs: (B, 1, M, L) -> (B, n_outputs)."""
 
     def __init__(
         self, input_shape: tuple[int, int, int], n_outputs: int, *, channels: tuple[int, ...], hidden: int
@@ -45,8 +45,10 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """The encoder turned round: (B, D) -> (B, 1, M, L). The output is linear: most pixels lie at the floor of the range,
-    where a sigmoid has hardly a gradient."""
+    """The encoder in reverse: (B, D) -> (B, 1, M, L).
+
+    The output is linear: most pixels lie at the floor of the range, where a sigmoid has hardly a gradient.
+    """
 
     def __init__(
         self, input_shape: tuple[int, int, int], latent_dim: int, *, channels: tuple[int, ...], hidden: int
@@ -62,8 +64,8 @@ class Decoder(nn.Module):
         layers = []
         for n_in, n_out in zip(channels[::-1], channels[-2::-1]):
             layers += [nn.ConvTranspose2d(n_in, n_out, KERNEL, STRIDE, PADDING), nn.SiLU()]
-        # A product at each position, laid out as its patch (Shi et al. 2016): what a transposed convolution of kernel and
-        # stride 4 computes, in a fraction of its time on a CPU.
+        # A product at each position, laid out as its patch (Shi et al. 2016), equals a transposed convolution of kernel
+        # and stride 4, in a fraction of its time on a CPU.
         layers += [nn.Conv2d(channels[0], input_shape[0] * PATCH**2, 1), nn.PixelShuffle(PATCH)]
         self.convolutions = nn.Sequential(*layers)
 

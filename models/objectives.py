@@ -1,5 +1,6 @@
-"""The terms of the objectives, as pure functions. All but covariances are in nats per tone: sums over pixels or latents,
-means over the batch.
+"""The terms of the objectives, as pure functions.
+
+All but covariances are in nats per tone: sums over pixels or latents, means over the batch.
 
 Symbols: x, x_hat (B, 1, M, L); mu, logvar, z (B, D); N tones in the training set, n_data.
 """
@@ -17,9 +18,9 @@ LOGVAR_RANGE = (-30.0, 20.0)
 def bounded_logvar(logvar: Tensor) -> Tensor:
     """The log variance, held within [-30, 20], so that neither its exponential nor the inverse of it overflows.
 
-    Within the range it is unchanged to the bit; a posterior narrower than exp(-15) = 3e-7 is narrower than float32 can
-    tell a mean of 1 from its neighbour. The gradient passes as if there were no bound: a clamp's is zero beyond it, where
-    a latent would be stuck, while this one's KL pulls it back. Infinity becomes NaN, so that an overflow is seen.
+    Within the range it is unchanged to the bit; a standard deviation below exp(-15) = 3e-7 is about the spacing of
+    float32 at 1. The gradient passes as if there were no bound: that of a clamp is zero beyond it, where a latent would
+    be stuck, while here the KL pulls it back. Infinity becomes NaN, so that an overflow is detected.
     """
     return logvar + (logvar.clamp(*LOGVAR_RANGE) - logvar).detach()
 
@@ -111,8 +112,10 @@ def discriminator_loss(logits_joint: Tensor, logits_permuted: Tensor) -> Tensor:
 
 
 def aggregate_covariance(mu: Tensor, logvar: Tensor) -> Tensor:
-    """Covariance of z over tones and noise, (D, D): that of the means plus the mean of the variances (Kumar et al. 2018,
-    Eq. 5). The former is the unbiased estimate from the batch, of at least 2 tones."""
+    """Covariance of z over tones and noise, (D, D): that of the means plus the mean of the variances.
+
+    Kumar et al. 2018, Eq. 5. The former is the unbiased estimate from the batch, of at least 2 tones.
+    """
     centred = mu - mu.mean(dim=0)
     with torch.autocast(mu.device.type, enabled=False):  # a term of the loss: not in bfloat16
         of_means = centred.T @ centred / (len(mu) - 1)
@@ -120,8 +123,10 @@ def aggregate_covariance(mu: Tensor, logvar: Tensor) -> Tensor:
 
 
 def covariance_penalties(covariance: Tensor) -> tuple[Tensor, Tensor]:
-    """How far a covariance (D, D) is from the identity: sum of its squared elements off the diagonal, and of the squared
-    differences from 1 on it (Kumar et al. 2018, Eq. 7)."""
+    """Distance of a covariance (D, D) from the identity (Kumar et al. 2018, Eq. 7).
+
+    The sum of the squares off the diagonal, and the sum of the squared differences from 1 on it.
+    """
     variances = torch.diagonal(covariance)
     off_diagonal = covariance - torch.diag_embed(variances)
     return off_diagonal.square().sum(), (variances - 1).square().sum()

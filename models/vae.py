@@ -1,16 +1,17 @@
-"""The models. Each subclass of VAE overrides `penalty`, which says what stands beside the reconstruction."""
+"""The models. Each subclass of VAE overrides `penalty`, the part of the objective beside the reconstruction.
+
+The signature of a constructor is the one place of an option's default, range and help text, see `models.options`.
+"""
 
 import math
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
 from models import objectives
 from models.networks import Decoder, Discriminator, Encoder
-
-CHANNELS = (32, 64, 64)
-HIDDEN = 256
-SIGMA = 0.3
+from models.options import Option
 
 
 class VAE(nn.Module):
@@ -23,29 +24,31 @@ class VAE(nn.Module):
     latent_dim : int
         D.
     sigma : float
-        Standard deviation of the Gaussian likelihood, in units of the features, which are in [0, 1]: what any weight on
-        the KL means depends on it. It is that of a pixel: a steady tone says the same in each of its 32 frames, so 0.3 a
-        pixel is 0.3 / sqrt(32), or 4.6 dB on the default front end, for a band.
+        Standard deviation of the Gaussian likelihood per pixel, in units of the features, which are in [0, 1]. The
+        effect of every weight depends on it. The 32 frames of a steady tone are equal, so 0.3 per pixel is 0.3 /
+        sqrt(32) per band, or 4.6 dB on the default front end.
     channels, hidden
-        Widths of the convolutions, the first of patches of 4 x 4 pixels, each further one halving M and L, and of the layer
-        between them and the latents.
+        Widths of the convolutions (the first takes patches of 4 x 4 pixels, each further one halves M and L), and of
+        the layer between them and the latents.
     """
 
     def __init__(
         self,
         input_shape: tuple[int, int, int] = (1, 128, 32),
-        latent_dim: int = 8,
+        latent_dim: Annotated[int, Option("number of latents", least=1)] = 8,
         *,
-        sigma: float = SIGMA,
-        channels: tuple[int, ...] = CHANNELS,
-        hidden: int = HIDDEN,
+        sigma: Annotated[
+            float, Option("standard deviation of the likelihood, in units of the features", least=1e-6, most=1e6)
+        ] = 0.3,
+        channels: Annotated[tuple[int, ...], Option("widths of the convolutions", least=1)] = (32, 64, 64),
+        hidden: Annotated[int, Option("width of the layer beside the latents", least=1)] = 256,
     ) -> None:
         super().__init__()
         self.latent_dim = latent_dim
         self.sigma = sigma
         self.encoder = Encoder(input_shape, 2 * latent_dim, channels=channels, hidden=hidden)
         self.decoder = Decoder(input_shape, latent_dim, channels=channels, hidden=hidden)
-        # A tensor, so that a captured step reads what it is set to; no part of the state, as the epoch decides it.
+        # Not part of the state: the training loop sets it in every epoch.
         self.register_buffer("pressure", torch.ones(()), persistent=False)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -57,30 +60,22 @@ class VAE(nn.Module):
         """(B, D) -> x_hat (B, 1, M, L), the mean of the Gaussian likelihood; not confined to [0, 1]."""
         return self.decoder(z).to(z.dtype)
 
-    def losses(self, x: Tensor, *, generator: torch.Generator | None = None, gather=None) -> dict[str, Tensor]:
-        """Every term of the objective, scalars, in nats per tone unless its model says otherwise; "loss" is the one number
-        to minimise.
+    def losses(self, x: Tensor, *, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """Compute every term of the objective, scalars, in nats per tone unless the model names another unit.
 
-        x_hat is decoded from the same z that the other terms use. In training mode all that stands beside the reconstruction
-        is multiplied by `pressure`, a buffer that is 1 unless a schedule sets it (CapacityVAE divides by it again).
+        "loss" is the sum to minimise. x_hat is decoded from the same z that the other terms use. In training mode
+        everything beside the reconstruction is multiplied by `pressure`, a buffer that is 1 unless a schedule sets it
+        (CapacityVAE divides by it again).
 
         Parameters
         ----------
         x : (B, 1, M, L)
         generator : draws the noise of z, on the device of x
-        gather : None, or where a batch is spread over processes, a callable that turns the rows of this process into
-            those of all, with a method `own` that turns them back (`syntone.training.parallel.Gather`). All terms are then of the
-            whole batch: TC and MI are no means over parts of it.
         """
         mu, logvar = self.encode(x)
-        if gather is not None:
-            mu, logvar = gather(mu), gather(logvar)
         noise = torch.randn(mu.shape, generator=generator, device=mu.device, dtype=mu.dtype)
         z = mu + torch.exp(0.5 * logvar) * noise
-        x_hat = self.decode(z if gather is None else gather.own(z))
-        recon = objectives.reconstruction(x, x_hat, sigma=self.sigma)
-        if gather is not None:
-            recon = gather(recon.expand(len(x))).mean()
+        recon = objectives.reconstruction(x, self.decode(z), sigma=self.sigma)
         kl = objectives.kl_per_latent(mu, logvar).sum() / len(mu)
         penalty, terms = self.penalty(z, mu, logvar, kl, generator=generator)
         pressure = self.pressure if self.training else 1.0
@@ -89,7 +84,7 @@ class VAE(nn.Module):
     def penalty(
         self, z: Tensor, mu: Tensor, logvar: Tensor, kl: Tensor, *, generator: torch.Generator | None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """What is minimised beside the reconstruction, and its terms, unweighted, for the history."""
+        """Return what is minimised beside the reconstruction, and its terms, unweighted, for the history."""
         return kl, {}
 
     def parameter_groups(self, lr: float) -> list[dict]:
@@ -102,15 +97,11 @@ class BetaVAE(VAE):
 
     def __init__(
         self,
-        input_shape: tuple[int, int, int] = (1, 128, 32),
-        latent_dim: int = 8,
-        *,
-        beta: float = 4.0,
-        sigma: float = SIGMA,
-        channels: tuple[int, ...] = CHANNELS,
-        hidden: int = HIDDEN,
+        *args,
+        beta: Annotated[float, Option("weight of the KL divergence", least=0)] = 4.0,
+        **kwargs,
     ) -> None:
-        super().__init__(input_shape, latent_dim, sigma=sigma, channels=channels, hidden=hidden)
+        super().__init__(*args, **kwargs)
         self.beta = beta
 
     def penalty(self, z, mu, logvar, kl, *, generator):
@@ -130,19 +121,15 @@ class BTCVAE(VAE):
 
     def __init__(
         self,
-        input_shape: tuple[int, int, int] = (1, 128, 32),
-        latent_dim: int = 8,
-        *,
+        *args,
         n_data: int,
-        alpha: float = 1.0,
-        beta: float = 6.0,
-        gamma: float = 1.0,
-        estimator: str = "mss",
-        sigma: float = SIGMA,
-        channels: tuple[int, ...] = CHANNELS,
-        hidden: int = HIDDEN,
+        alpha: Annotated[float, Option("weight of the mutual information", least=0)] = 1.0,
+        beta: Annotated[float, Option("weight of the total correlation", least=0)] = 6.0,
+        gamma: Annotated[float, Option("weight of the dimension-wise KL divergence", least=0)] = 1.0,
+        estimator: Annotated[str, Option("minibatch estimator", choices=("mss", "mws"))] = "mss",
+        **kwargs,
     ) -> None:
-        super().__init__(input_shape, latent_dim, sigma=sigma, channels=channels, hidden=hidden)
+        super().__init__(*args, **kwargs)
         self.n_data, self.estimator = n_data, estimator
         self.alpha, self.beta, self.gamma = alpha, beta, gamma
 
@@ -156,23 +143,19 @@ class FactorVAE(VAE):
 
     The two players have disjoint parameters. In "tc" the discriminator's weights are detached, so it moves the encoder
     only; in "d_loss" z is detached, so it moves the discriminator only. Their sum therefore needs one backward and one
-    optimizer with two parameter groups, and the training loop need not know. A pressure on the whole scales the gradient of
+    optimizer with two parameter groups, and the training loop needs no code for it. Annealing scales the gradient of
     the discriminator's loss too, which Adam divides out.
     """
 
     def __init__(
         self,
-        input_shape: tuple[int, int, int] = (1, 128, 32),
-        latent_dim: int = 8,
-        *,
-        gamma: float = 10.0,
-        sigma: float = SIGMA,
-        channels: tuple[int, ...] = CHANNELS,
-        hidden: int = HIDDEN,
+        *args,
+        gamma: Annotated[float, Option("weight of the total correlation", least=0)] = 10.0,
+        **kwargs,
     ) -> None:
-        super().__init__(input_shape, latent_dim, sigma=sigma, channels=channels, hidden=hidden)
+        super().__init__(*args, **kwargs)
         self.gamma = gamma
-        self.discriminator = Discriminator(latent_dim)
+        self.discriminator = Discriminator(self.latent_dim)
 
     def penalty(self, z, mu, logvar, kl, *, generator):
         frozen = {name: weight.detach() for name, weight in self.discriminator.named_parameters()}
@@ -189,25 +172,24 @@ class FactorVAE(VAE):
 
 
 class DIPVAE(VAE):
-    """DIP-VAE-II (Kumar et al. 2018, Eq. 7): recon + KL + lambda_od sum_ij Cov[z]_ij^2 + lambda_d sum_i (Cov[z]_ii - 1)^2,
-    i != j, where Cov[z] is that of the aggregate posterior.
+    """DIP-VAE-II (Kumar et al. 2018, Eq. 7): recon + KL + lambda_od sum_ij C_ij^2 + lambda_d sum_i (C_ii - 1)^2.
 
-    Squares of covariances are no nats; the weights make them so. The paper names no default; for this variant it has
+    i != j, and C is the covariance of z under the aggregate posterior.
+
+    Squared covariances have no unit; the weights are in nats. The paper names no default; for this variant it has
     lambda_d = lambda_od, and 10 is among the 1 to 50 that Locatello et al. 2019 try.
     """
 
     def __init__(
         self,
-        input_shape: tuple[int, int, int] = (1, 128, 32),
-        latent_dim: int = 8,
-        *,
-        lambda_od: float = 10.0,
-        lambda_d: float = 10.0,
-        sigma: float = SIGMA,
-        channels: tuple[int, ...] = CHANNELS,
-        hidden: int = HIDDEN,
+        *args,
+        lambda_od: Annotated[float, Option("weight of the squared covariances of latents", least=0)] = 10.0,
+        lambda_d: Annotated[
+            float, Option("weight of the squared differences of their variances from 1", least=0)
+        ] = 10.0,
+        **kwargs,
     ) -> None:
-        super().__init__(input_shape, latent_dim, sigma=sigma, channels=channels, hidden=hidden)
+        super().__init__(*args, **kwargs)
         self.lambda_od, self.lambda_d = lambda_od, lambda_d
 
     def penalty(self, z, mu, logvar, kl, *, generator):
@@ -219,33 +201,31 @@ class DIPVAE(VAE):
 
 
 class CapacityVAE(VAE):
-    """The VAE whose KL is held near a capacity that grows in training (Burgess et al. 2018, Eq. 8): recon + gamma |KL - C|.
+    """VAE with a capacity C for the KL that grows in training (Burgess et al. 2018, Eq. 8): recon + gamma |KL - C|.
 
-    C grows by the same number of nats every epoch, from 0 to `capacity`, while the pressure falls from `anneal_from` to 1: the
-    schedule of the training loop serves this model too, but it is the capacity that follows it, and gamma stays what it is.
-    Without annealing (`anneal_from` 1), and in validation, C is `capacity`.
+    C grows by the same number of nats every epoch, from 0 to `capacity`, while the training loop's `pressure` falls
+    from `anneal_from` to 1. Only the capacity follows this schedule; gamma is constant. Without annealing
+    (`anneal_from` 1), and in validation, C is `capacity`.
 
     Parameters
     ----------
     gamma, capacity : float
         Per nat; nats. The defaults are the paper's for dSprites.
     anneal_from : float
-        Pressure in the first epoch, which says where C is 0.
+        `pressure` in the first epoch, where C is 0.
     """
 
     def __init__(
         self,
-        input_shape: tuple[int, int, int] = (1, 128, 32),
-        latent_dim: int = 8,
-        *,
-        gamma: float = 1000.0,
-        capacity: float = 25.0,
+        *args,
+        gamma: Annotated[
+            float, Option("weight of the distance of the KL divergence from the capacity", least=0)
+        ] = 1000.0,
+        capacity: Annotated[float, Option("nats of the KL divergence at the end", least=0)] = 25.0,
         anneal_from: float = 1.0,
-        sigma: float = SIGMA,
-        channels: tuple[int, ...] = CHANNELS,
-        hidden: int = HIDDEN,
+        **kwargs,
     ) -> None:
-        super().__init__(input_shape, latent_dim, sigma=sigma, channels=channels, hidden=hidden)
+        super().__init__(*args, **kwargs)
         self.gamma, self.capacity, self.anneal_from = gamma, capacity, anneal_from
 
     def penalty(self, z, mu, logvar, kl, *, generator):

@@ -39,7 +39,7 @@ def dataset(tmp_path_factory):
 
 
 def patterns_of(dataset, kind="logmel"):
-    front_end = FrontEnd(kind, sample_rate=dataset.sample_rate, n_samples=dataset.x.shape[1])
+    front_end = FrontEnd(kind, sample_rate=dataset.sample_rate, n_samples=dataset.x.shape[1], smoothing=0.0)
     return matching.loudness_patterns(compute_features(dataset.x, front_end, device=CPU), front_end)
 
 

@@ -42,7 +42,7 @@ def write_dataset(path: Path) -> None:
 
 
 def write_checkpoint(path: Path) -> None:
-    front_end = FrontEnd("logmel", sample_rate=8000, n_samples=16, n_fft=16, hop=8, n_mels=2)
+    front_end = FrontEnd("logmel", sample_rate=8000, n_samples=16, n_fft=16, hop=8, n_mels=2, smoothing=0.0)
     config = {"input_shape": front_end.shape, "latent_dim": 1, "channels": (1,), "hidden": 1, "sigma": 0.1}
     torch.manual_seed(0)
     model = build_model("VAE", **config)

@@ -11,6 +11,7 @@ import create
 import eval as evaluate_script
 import models.vae
 import trainvae
+from syntone.features.front_end import DEFAULTS
 from syntone.training.checkpoint import load_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -107,7 +108,7 @@ def test_the_model_of_the_example_is_trained_and_scored(tmp_path, dataset_path):
         path = tmp_path / "FreeBitsVAE_seed0.pt"
         config = load_checkpoint(path).model_config
         assert config.items() >= {"input_shape": (1, 128, 8), "latent_dim": 8, "beta": 7.0, "free": 0.5}.items()
-        assert config["sigma"] == 0.3 and config["channels"] == models.vae.CHANNELS
+        assert config["sigma"] == 0.3 and config["channels"] == (32, 64, 64)
         assert "train_paid" in (tmp_path / "FreeBitsVAE_seed0.csv").read_text()
         assert (
             evaluate_script.main(
@@ -151,10 +152,10 @@ def test_defaults_in_the_table_of_models_are_the_constructors():
 def test_numbers_that_flags_set_are_the_defaults():
     args = create.parse_flags([])
     assert (args.num_freqs, args.num_amps, args.sample_rate) == (400, 20, 16000)
-    assert np.isclose(trainvae.parse_flags(["--dataset", __file__]).sigma, 0.3)
+    assert np.isclose(models.VAE().sigma, 0.3)
 
 
 def test_front_ends_in_the_table_have_the_defaults_of_the_flags():
-    for kind, flags in trainvae.FRONT_END_FLAGS.items():
+    for kind, flags in DEFAULTS.items():
         row = next(line for line in README.splitlines() if re.match(rf"\| {kind} .*`--n_mels", line))
         assert {name: float(value) for name, value in re.findall(r"--(\w+) (-?[\d.]+)", row)} == flags

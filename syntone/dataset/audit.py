@@ -212,7 +212,7 @@ def audit(
     dataset: Dataset, *, resolution_db: float = RESOLUTION_DB, progress: Callable[[int], object] | None = None
 ) -> tuple[dict, np.ndarray]:
     """Return the report as plain types, and which tones are indistinguishable from one with other labels, bool (N,)."""
-    front_end = FrontEnd("logmel", sample_rate=dataset.sample_rate, n_samples=dataset.x.shape[1])
+    front_end = FrontEnd("logmel", sample_rate=dataset.sample_rate, n_samples=dataset.x.shape[1], smoothing=0.0)
     spectra = spectrograms(dataset, front_end, progress=progress)
     labels = dataset.labels()
     factors, kinds, names = labels["factors"], labels["factor_kinds"], labels["factor_names"]

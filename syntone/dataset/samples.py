@@ -111,7 +111,7 @@ def axis_label(name: str) -> str:
 
 def write_samples(dataset: Dataset, *, figures_dir: Path, audio_dir: Path) -> str:
     """Write Samples.png and WAVs of the tones that `sample_rows` chooses; return where they are."""
-    front_end = FrontEnd("logmel", sample_rate=dataset.sample_rate, n_samples=dataset.x.shape[1])
+    front_end = FrontEnd("logmel", sample_rate=dataset.sample_rate, n_samples=dataset.x.shape[1], smoothing=0.0)
     rows = sample_rows(dataset)
     waves = np.array(dataset.x[rows.reshape(-1)])
     labels = [dataset.describe(row) for row in rows.reshape(-1)]

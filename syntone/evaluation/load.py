@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from syntone.dataset.file import Dataset, load_npz
+from syntone.device import to_device
 from syntone.errors import InputError
 from syntone.features.front_end import FrontEnd, compute_features
 from syntone.training.checkpoint import Checkpoint, check_dataset, load_checkpoint
-from syntone.training.parallel import place
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def load_entries(paths: list[Path], *, dataset_path: Path | None, state: str, de
         if (source, front_end) not in features:
             with tqdm(total=len(dataset), unit="tone", desc="features", delay=2, disable=None) as bar:
                 features[source, front_end] = compute_features(dataset.x, front_end, device=device, progress=bar.update)
-        model = place(model, device)  # in the memory layout of training, so that scores agree to the bit
+        model = to_device(model, device)  # in the memory layout of training, so that scores agree to the bit
         rows = np.arange(len(dataset)) if mismatch else checkpoint.valid_rows.numpy()
         entries.append(Entry(checkpoint, model, front_end, dataset, features[source, front_end], rows, mismatch))
     return entries

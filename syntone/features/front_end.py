@@ -10,25 +10,30 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import BinaryIO
+from typing import Annotated
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from syntone.errors import InputError, MachineError
+from models.options import Option, constructor_parameters
+from syntone.errors import InputError
 from syntone.features.filters import filter_tensor, full_scale_power, mel_points, power_spectrogram
 from syntone.features.inversion import griffin_lim, mel_energy, unfold_mel
-from syntone.features.memory import memory_bytes
 
-KINDS = ("logmel", "gainshape", "paper")
+DEFAULTS = {  # of the options that a kind has
+    "logmel": {"n_mels": 128, "db_min": -80.0, "db_max": 6.0, "smoothing": 5.0},
+    "gainshape": {"n_mels": 64, "db_min": -60.0, "db_max": 6.0, "smoothing": 5.0, "range_db": 30.0, "level_rows": 16},
+    "paper": {"n_mels": 128},
+}
+UNUSED = {"db_min": -80.0, "db_max": 6.0, "smoothing": 0.0, "range_db": 30.0, "level_rows": 16}  # of those it lacks
 PAPER_AMPLITUDE = 0.25  # of full scale
 SKIRT_ITERATIONS = 400  # of the unfolding that also takes skirts away
 
 
 @dataclass(frozen=True)
 class FrontEnd:
-    """A fixed front end; two of equal fields compute equal features.
+    """A fixed front end; two with equal fields compute equal features. None: the default of the kind, see DEFAULTS.
 
     Parameters
     ----------
@@ -56,35 +61,30 @@ class FrontEnd:
     n_samples: int
     n_fft: int = 2048
     hop: int = 512
-    n_mels: int = 128
-    db_min: float = -80.0
-    db_max: float = 6.0
-    smoothing: float = 0.0
-    range_db: float = 30.0
-    level_rows: int = 16
+    n_mels: Annotated[int, Option("mel bands", least=1, most=2048)] = None
+    db_min: Annotated[float, Option("dB that become 0", least=-1000, most=1000)] = None
+    db_max: Annotated[float, Option("dB that become 1", least=-1000, most=1000)] = None
+    smoothing: Annotated[
+        float, Option("bands over which a filter's skirts fall by 10 dB; 0: no skirts", least=0, most=1000)
+    ] = None
+    range_db: Annotated[float, Option("dB below the level that a frame's shape keeps", above=0, most=1000)] = None
+    level_rows: Annotated[int, Option("rows that hold the level", least=1, most=2048)] = None
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise InputError(f"--features: {self.kind!r} is unknown; choose one of {', '.join(KINDS)}")
-        # What a checkpoint says is not trusted: a window of 2 ** 40 samples would take all memory.
-        sizes = (self.sample_rate, self.n_samples, self.n_fft, self.hop, self.n_mels)
+        if self.kind not in DEFAULTS:
+            raise InputError(f"front end {self.kind!r} is unknown; choose one of {', '.join(DEFAULTS)}")
+        parameters = constructor_parameters(FrontEnd)
+        for name, default in (UNUSED | DEFAULTS[self.kind]).items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, default)
+            if not parameters[name].accepts(getattr(self, name)):
+                raise InputError(f"{name} of the front end is {getattr(self, name)}; give {parameters[name].wanted()}")
+        if not self.db_min < self.db_max:
+            raise InputError(f"db_min {self.db_min:g} is not below db_max {self.db_max:g}")
         if not (
-            all(type(size) is int for size in sizes)
-            and 1 <= self.sample_rate < 2**31
-            and 1 <= self.n_samples < 2**40
-            and 16 <= self.n_fft <= 2**20
-            and 1 <= self.hop <= self.n_fft
-            and 1 <= self.n_mels <= self.n_fft
-            and -1000 <= self.db_min < self.db_max <= 1000
-            and 0 <= self.smoothing <= 1000
-            and 0 < self.range_db <= 1000
-            and type(self.level_rows) is int
-            and 1 <= self.level_rows <= self.n_fft
+            self.sample_rate >= 1 and self.n_samples >= 1 and 16 <= self.n_fft <= 2**20 and 1 <= self.hop <= self.n_fft
         ):
-            raise InputError(
-                f"the front end {self} cannot be computed; n_fft is 16 to 2^20, hop, n_mels and level_rows 1 to "
-                f"n_fft, smoothing and range_db up to 1000"
-            )
+            raise InputError(f"the front end {self} cannot be computed; n_fft is 16 to 2^20, hop 1 to n_fft")
 
     def config(self) -> dict:
         """The fields as plain types, from which `FrontEnd(**config)` is rebuilt."""
@@ -195,7 +195,7 @@ def compute_features(
     front_end: FrontEnd,
     *,
     device: torch.device,
-    keep: torch.device | BinaryIO | None = None,
+    keep: torch.device | None = None,
     rows: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Tensor:
@@ -205,8 +205,7 @@ def compute_features(
     ----------
     wave : (N, T), may be mapped from a file
     device : where they are computed
-    keep : where they are kept: a device (default: the same), or an empty binary file, open for writing and reading, for
-        features larger than memory; the result is then mapped from it
+    keep : where they are kept; default: the same device
     rows : in a block; default: 64 on a CPU, in whose cache they stay, else 1024
     progress : called with the number of rows done after each block
 
@@ -214,32 +213,15 @@ def compute_features(
     ------
     InputError
         If a sample is not finite.
-    MachineError
-        If the features do not fit into memory.
     """
     rows = rows or (64 if device.type == "cpu" else 1024)
-    in_file = keep is not None and not isinstance(keep, torch.device)
-    shape = (len(wave), *front_end.shape)
-    home, n_bytes = device if keep is None or in_file else keep, 4 * math.prod(shape)
-    if not in_file and n_bytes > memory_bytes(home):
-        raise MachineError(
-            f"the features of {len(wave):,} tones would take {n_bytes:,} bytes, and {home} has "
-            f"{memory_bytes(home):,}; make a smaller dataset"
-        )
-    features = None if in_file else torch.empty(shape, device=home)
+    features = torch.empty((len(wave), *front_end.shape), device=keep or device)
     for start in range(0, len(wave), rows):
         block = torch.from_numpy(np.array(wave[start : start + rows], dtype=np.float32))
         if not bool(torch.isfinite(block).all()):
             bad = start + int((~torch.isfinite(block)).any(dim=1).nonzero()[0])
             raise InputError(f"'x' has a sample that is not finite in tone {bad}; re-create the dataset")
-        computed = front_end.features(block.to(device))
-        if in_file:
-            keep.write(computed.cpu().numpy())
-        else:
-            features[start : start + len(block)] = computed
+        features[start : start + len(block)] = front_end.features(block.to(device))
         if progress is not None:
             progress(len(block))
-    if in_file:
-        keep.flush()
-        return torch.from_numpy(np.memmap(keep, np.float32, mode="r+", shape=shape))
     return features

@@ -1,9 +1,8 @@
-"""The checkpoint (.pt): written whole or not at all, read without unpickling, and rebuilt into model and front end."""
+"""The checkpoint (.pt): written atomically, read as tensors and plain types only, rebuilt into model and front end."""
 
 import pickle
 import sys
 import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -18,7 +17,7 @@ from syntone.dataset.recipe import same_recipe
 from syntone.dataset.splits import held_out
 from syntone.errors import InputError
 from syntone.features.front_end import FrontEnd
-from syntone.files import atomic_write
+from syntone.files import write_files
 
 FORMAT_VERSION = 1
 STATES = ("last", "best")
@@ -29,17 +28,17 @@ UNREADABLE = (zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, EOFError
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """All that a finished or unfinished training run is: plain types and tensors only.
+    """Everything about a training run, finished or not, in plain types and tensors.
 
-    model_name, model_config : what `build_model` needs
-    front_end_config : what `FrontEnd` needs
-    options : seed, batch_size, lr; whatever else decides what the run computes
-    epoch : epochs done; best_epoch : the one of lowest validation loss
-    last, best : state dicts of the model
+    model_name, model_config : arguments of `build_model`
+    front_end_config : arguments of `FrontEnd`
+    options : fields of `syntone.training.loop.Settings`
+    epoch, best_epoch : epochs done; the epoch of the lowest validation loss
+    last, best : state dicts of the model after these epochs
     optimizer : state dict of the optimizer
-    history : column name -> one number an epoch
+    history : column name -> one number per epoch
     dataset_path, recipe : where the data was and how it was made
-    train_rows, valid_rows : int64, the rows of the dataset that were trained and validated on
+    train_rows, valid_rows : int64, rows of the dataset used for training and validation
     """
 
     model_name: str
@@ -62,52 +61,36 @@ class Checkpoint:
         return self.options["seed"]
 
     def front_end(self) -> FrontEnd:
+        """Return the front end that the model was trained with."""
         try:
             return FrontEnd(**self.front_end_config)
-        except TypeError as mistake:  # a field that there is not, or one that is no number
-            raise InputError(f"the checkpoint names a front end that there is not; {RETRAIN}") from mistake
+        except TypeError as mistake:  # a field that FrontEnd does not have, or of another type
+            raise InputError(f"the checkpoint's front end is unknown; {RETRAIN}") from mistake
 
     def model(self, state: str = "last") -> nn.Module:
-        """The model with its weights, in evaluation mode, on the CPU.
+        """Return the model with the weights of that state, in evaluation mode, on the CPU.
 
         Raises
         ------
         InputError
-            If the model is not registered here, or the weights are not those of its constructor's arguments.
+            If the model is not registered here, or the weights do not fit its constructor's arguments.
         """
         if self.model_name not in MODELS:
             raise InputError(
                 f"the checkpoint holds a {self.model_name}, known are {', '.join(MODELS)}; "
                 f"register the model in models.MODELS"
             )
-        weights = {"last": self.last, "best": self.best}[state]
-        misfit = (
-            f"the weights are not those of a {self.model_name} with the options that the checkpoint names; {RETRAIN}"
-        )
+        shape = self.front_end().shape
         try:
-            if tuple(self.model_config.get("input_shape", self.front_end().shape)) != self.front_end().shape:
-                raise InputError(misfit)
-            if self._shapes() not in (None, {key: value.shape for key, value in weights.items()}):
-                raise InputError(misfit)
+            if tuple(self.model_config.get("input_shape", shape)) != shape:
+                raise ValueError("the features have another shape")
             model = build_model(self.model_name, **self.model_config)
-            model.load_state_dict(weights)
-        except InputError:
-            raise
+            model.load_state_dict({"last": self.last, "best": self.best}[state])
         except (TypeError, ValueError, RuntimeError, ArithmeticError, LookupError) as mistake:
-            raise InputError(misfit) from mistake
+            raise InputError(
+                f"the weights are not those of a {self.model_name} with the checkpoint's options; {RETRAIN}"
+            ) from mistake
         return model.eval()
-
-    def _shapes(self) -> dict[str, torch.Size] | None:
-        """The shapes of all weights, found without memory for them, since the file decides how large they are; None where a
-        model of a user's own cannot be built so."""
-        try:
-            with torch.device("meta"):
-                return {
-                    key: value.shape
-                    for key, value in build_model(self.model_name, **self.model_config).state_dict().items()
-                }
-        except RuntimeError:
-            return None
 
 
 def checkpoint_path(directory: str | Path, model_name: str, seed: int) -> Path:
@@ -115,8 +98,11 @@ def checkpoint_path(directory: str | Path, model_name: str, seed: int) -> Path:
 
 
 def _canonical(value: Any) -> Any:
-    """The same content on the CPU, with every container new and every string interned. Pickle writes an object that it meets again
-    as a reference, so without this the bytes would tell a resumed run from an uninterrupted one."""
+    """Return the same content on the CPU, with every container new and every string interned.
+
+    Pickle writes an object that it meets again as a reference, so without this the bytes of a resumed run would differ
+    from those of an uninterrupted one.
+    """
     if isinstance(value, Tensor):
         return value.cpu()
     if isinstance(value, str):
@@ -128,24 +114,16 @@ def _canonical(value: Any) -> Any:
     return value
 
 
-def save_checkpoint(path: str | Path, checkpoint: Checkpoint, *, beside: Callable[[], None] | None = None) -> None:
-    """Write a checkpoint; the bytes depend on its content alone, not on the path.
+def checkpoint_bytes(checkpoint: Checkpoint) -> bytes:
+    """Return the content of a .pt file; it depends on the checkpoint alone, not on a path."""
+    content = BytesIO()
+    torch.save(_canonical({"format_version": FORMAT_VERSION} | vars(checkpoint)), content)
+    return content.getvalue()
 
-    Parameters
-    ----------
-    beside : writes what goes with the checkpoint; called when the checkpoint is written, before it takes its name
-    """
-    fields = {name: getattr(checkpoint, name) for name in checkpoint.__dataclass_fields__}
-    with atomic_write(path) as handle:
-        try:
-            torch.save(_canonical({"format_version": FORMAT_VERSION} | fields), handle)
-        except (
-            RuntimeError
-        ) as fault:  # torch's writer fails once more at closing, and hides why it had failed: a full disk
-            raise fault.__context__ or fault
-        if beside is not None:
-            handle.flush()
-            beside()
+
+def save_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint atomically."""
+    write_files({Path(path): checkpoint_bytes(checkpoint)})
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
@@ -186,7 +164,7 @@ def _checked_copy(file: BinaryIO) -> BytesIO:
 
 
 def _misfit(fields: dict[str, Any]) -> str | None:
-    """What a checkpoint lacks, or what in it does not fit together, in words; None where all is well."""
+    """Describe a field that is missing or does not fit the others; None if there is none."""
     wanted = {name: get_origin(field.type) or field.type for name, field in Checkpoint.__dataclass_fields__.items()}
     for name, kind in wanted.items():
         if type(fields.get(name)) is not kind:
@@ -194,56 +172,48 @@ def _misfit(fields: dict[str, Any]) -> str | None:
     if set(fields) != set(wanted):
         return f"{', '.join(map(repr, sorted(set(fields) - set(wanted), key=str)))} is not known"
     for name in STATES:
-        for key, value in fields[name].items():
-            if not (isinstance(key, str) and isinstance(value, Tensor)):
-                return f"'{name}' is not a state of names and tensors"
+        if not all(isinstance(value, Tensor) for value in fields[name].values()):
+            return f"'{name}' is not a state of names and tensors"
     options = fields["options"]
     if not (type(options.get("seed")) is int and options["seed"] >= 0 and {"batch_size", "lr"} <= set(options)):
         return "'options' has no seed, batch_size and lr"
     epoch, history = fields["epoch"], fields["history"]
     if not (1 <= fields["best_epoch"] <= epoch and "valid_loss" in history):
         return f"epoch {epoch}, best epoch {fields['best_epoch']} and the history do not fit together"
-    if not all(
-        isinstance(column, list) and len(column) == epoch and all(type(value) in (int, float) for value in column)
-        for column in history.values()
-    ):
-        return f"a column of 'history' has not one number for each of {epoch} epochs"
-    rows = (fields["train_rows"], fields["valid_rows"])
-    if not all(one.dtype == torch.int64 and one.dim() == 1 and one.is_contiguous() and len(one) >= 2 for one in rows):
+    for column in history.values():
+        if not (isinstance(column, list) and len(column) == epoch and {int, float} >= set(map(type, column))):
+            return f"a column of 'history' has not one number for each of {epoch} epochs"
+    rows = fields["train_rows"], fields["valid_rows"]
+    if not all(one.dtype == torch.int64 and one.dim() == 1 and len(one) >= 2 and int(one.min()) >= 0 for one in rows):
         return "'train_rows' and 'valid_rows' are not lists of row numbers"
-    taken = torch.cat(rows)
-    if int(taken.min()) < 0 or len(taken.unique()) < len(taken):
-        return "'train_rows' and 'valid_rows' do not take a row at most once"
+    if len(torch.cat(rows).unique()) < len(rows[0]) + len(rows[1]):
+        return "'train_rows' and 'valid_rows' share a row"
     return None
 
 
 def check_resumable(checkpoint: Checkpoint, *, path: Path) -> None:
-    """Refuse a checkpoint whose weights or optimizer state a training cannot go on from."""
+    """Refuse a checkpoint whose weights or optimizer state do not fit its model."""
     try:
-        model = checkpoint.model("last")
+        optimizer = torch.optim.Adam(checkpoint.model("last").parameter_groups(checkpoint.options["lr"]))
     except InputError as mistake:
         raise InputError(f"{path}: {mistake}") from mistake
-    optimizer = torch.optim.Adam(model.parameter_groups(checkpoint.options["lr"]))
     try:
         optimizer.load_state_dict(checkpoint.optimizer)
-        fits = all(
-            state[moment].shape == weight.shape
-            for weight, state in optimizer.state.items()
-            for moment in ("exp_avg", "exp_avg_sq")
-        )
+        moments = [(w, state[key]) for w, state in optimizer.state.items() for key in ("exp_avg", "exp_avg_sq")]
+        fits = all(moment.shape == weight.shape for weight, moment in moments)
     except (ValueError, LookupError, TypeError, AttributeError, RuntimeError):
         fits = False
     if not fits:
-        raise InputError(f"{path}: 'optimizer' is not the state of this model's; {RETRAIN}")
+        raise InputError(f"{path}: 'optimizer' does not fit the model; {RETRAIN}")
 
 
 def check_dataset(checkpoint: Checkpoint, dataset: Dataset) -> str | None:
-    """Why a dataset is not the one a checkpoint was trained on, or None where it is.
+    """Describe how a dataset differs from the one that a checkpoint was trained on; None if it does not.
 
     Raises
     ------
     InputError
-        If its tones do not fit the front end at all.
+        If its tones do not fit the front end.
     """
     front_end = checkpoint.front_end()
     if (dataset.sample_rate, dataset.x.shape[1]) != (front_end.sample_rate, front_end.n_samples):

@@ -16,7 +16,7 @@ from syntone.evaluation.scores import Row
 from syntone.features.front_end import FrontEnd
 from syntone.features.sounds import scale_of, wav_bytes
 
-FRONT_END = FrontEnd("logmel", sample_rate=8000, n_samples=4000)
+FRONT_END = FrontEnd("logmel", sample_rate=8000, n_samples=4000, smoothing=0.0)
 
 
 class Shift(torch.nn.Module):

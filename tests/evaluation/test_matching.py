@@ -77,7 +77,7 @@ def test_real_tones_between_the_levels_measure_what_lies_between(tmp_path):
             for hz in between
         ]
     )
-    front_end = FrontEnd("logmel", sample_rate=8000, n_samples=4000)
+    front_end = FrontEnd("logmel", sample_rate=8000, n_samples=4000, smoothing=0.0)
     templates = matching.make_templates(patterns_of(dataset), factor_values=dataset.factor_values, **dataset.labels())
     found = matching.match(
         matching.loudness_patterns(front_end.features(torch.from_numpy(waves)), front_end), templates

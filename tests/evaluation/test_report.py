@@ -353,7 +353,7 @@ def test_a_browser_shows_every_picture_and_can_play_every_sound(evaluated, shown
     "front_end, words",
     [
         (
-            FrontEnd("gainshape", n_mels=64, smoothing=5.0, range_db=30.0, level_rows=16, **COMMON),
+            FrontEnd("gainshape", n_mels=64, smoothing=5.0, range_db=30.0, level_rows=16, db_min=-80.0, **COMMON),
             "(gainshape: decibels down to 30 dB below each frame's largest band, and 16 rows that hold the level, from "
             "-80 to +6 dB against a full-scale sine) of 64 bands, filters with skirts that fall by 10 dB in 5 bands",
         ),

@@ -8,7 +8,7 @@ import torch
 from syntone.dataset.oscillators import WAVEFORMS, unit_tone
 from syntone.errors import InputError
 from syntone.features.filters import mel_filters, power_spectrogram
-from syntone.features.front_end import FrontEnd, compute_features
+from syntone.features.front_end import DEFAULTS, FrontEnd, compute_features
 from syntone.features.inversion import mel_energy, unfold_mel
 
 RATES = [(8000, 0.5), (16000, 1.0), (22050, 2.0), (44100, 0.7)]
@@ -22,7 +22,7 @@ def tones(sample_rate: int, duration: float, freqs=(440.0, 1234.5, 3700.0), amp:
 @pytest.mark.parametrize("sample_rate, duration", RATES)
 def test_mel_is_librosas(sample_rate, duration):
     waves = tones(sample_rate, duration)
-    front_end = FrontEnd("logmel", sample_rate=sample_rate, n_samples=waves.shape[1])
+    front_end = FrontEnd("logmel", sample_rate=sample_rate, n_samples=waves.shape[1], smoothing=0.0)
     found = front_end.mel(torch.from_numpy(waves)).squeeze(1).numpy()
     assert found.shape[1:] == front_end.shape[1:]
     for wave, mel in zip(waves, found):
@@ -38,7 +38,7 @@ def test_mel_is_librosas(sample_rate, duration):
 def test_zero_db_is_the_largest_value_of_any_full_scale_sine(sample_rate, duration):
     """Swept over frequencies, sines of amplitude 1 come close to 0 dB and never above."""
     n = round(sample_rate * duration)
-    front_end = FrontEnd("logmel", sample_rate=sample_rate, n_samples=n)
+    front_end = FrontEnd("logmel", sample_rate=sample_rate, n_samples=n, smoothing=0.0)
     freqs = np.linspace(50, 2000, 400)  # above 1 kHz the bands widen and the values fall
     sines = np.stack([unit_tone("sine", f, sample_rate=sample_rate, n_samples=n) for f in freqs])
     mel = front_end.mel(torch.from_numpy(sines))[..., 3:-3]  # frames wholly inside the tone
@@ -49,7 +49,7 @@ def test_zero_db_is_the_largest_value_of_any_full_scale_sine(sample_rate, durati
 def test_range_holds_the_default_grid_unclipped():
     freqs = np.linspace(440, 8000, 60)
     waves = tones(16000, 1.0, freqs=freqs, amp=1.0)
-    front_end = FrontEnd("logmel", sample_rate=16000, n_samples=16000)
+    front_end = FrontEnd("logmel", sample_rate=16000, n_samples=16000, smoothing=0.0)
     features = front_end.features(torch.from_numpy(waves))
     assert front_end.db_max >= 3 and 0.85 < features.max() < 1.0
     level = front_end.to_db(features).amax(dim=(1, 2, 3)).reshape(len(freqs), len(WAVEFORMS))
@@ -60,7 +60,7 @@ def test_range_holds_the_default_grid_unclipped():
 
 def test_logmel_keeps_level_and_paper_erases_it():
     wave = torch.from_numpy(tones(16000, 1.0))
-    logmel = FrontEnd("logmel", sample_rate=16000, n_samples=16000)
+    logmel = FrontEnd("logmel", sample_rate=16000, n_samples=16000, smoothing=0.0)
     paper = FrontEnd("paper", sample_rate=16000, n_samples=16000)
     loud, soft = logmel.features(wave), logmel.features(0.5 * wave)
     inside = (soft > 0.01) & (loud < 0.99)
@@ -72,14 +72,14 @@ def test_logmel_keeps_level_and_paper_erases_it():
 
 def test_silence_is_zero_in_both():
     for kind in ("logmel", "paper"):
-        front_end = FrontEnd(kind, sample_rate=8000, n_samples=4000)
+        front_end = FrontEnd(kind, sample_rate=8000, n_samples=4000, smoothing=0.0)
         assert (front_end.features(torch.zeros(1, 4000)) == 0).all()
         assert (front_end.invert(torch.zeros(1, *front_end.shape)) == 0).all()
 
 
 def test_features_are_a_function_of_each_tone_alone():
     waves = tones(8000, 0.5).astype(np.float32)
-    front_end = FrontEnd("logmel", sample_rate=8000, n_samples=4000)
+    front_end = FrontEnd("logmel", sample_rate=8000, n_samples=4000, smoothing=0.0)
     seen = []
     whole = compute_features(waves, front_end, device=torch.device("cpu"), rows=5, progress=seen.append)
     assert sum(seen) == len(waves)
@@ -94,7 +94,10 @@ def test_samples_that_are_not_finite_are_refused():
     waves[7, 5] = np.nan
     with pytest.raises(InputError, match="not finite in tone 7"):
         compute_features(
-            waves, FrontEnd("logmel", sample_rate=8000, n_samples=4000), device=torch.device("cpu"), rows=4
+            waves,
+            FrontEnd("logmel", sample_rate=8000, n_samples=4000, smoothing=0.0),
+            device=torch.device("cpu"),
+            rows=4,
         )
 
 
@@ -106,7 +109,7 @@ def test_unknown_kind_is_refused():
 def test_mel_energy_is_the_energy_of_the_frames():
     """Against Parseval on the linear spectrum, for partials between the outermost band centres."""
     wave = torch.from_numpy(tones(16000, 1.0, freqs=(440.0, 700.0)))[[0, 4]]  # sines
-    front_end = FrontEnd("logmel", sample_rate=16000, n_samples=16000)
+    front_end = FrontEnd("logmel", sample_rate=16000, n_samples=16000, smoothing=0.0)
     frames = torch.nn.functional.pad(wave, (1024, 1024)).unfold(1, 2048, 512) * torch.hann_window(2048)
     found = mel_energy(front_end.mel(wave).squeeze(1), sample_rate=16000, n_fft=2048)
     torch.testing.assert_close(found.double(), frames.double().square().sum(dim=(1, 2)), rtol=1e-3, atol=0)
@@ -128,7 +131,7 @@ def test_inversion_keeps_level_and_pitch(sample_rate, duration, amp):
     resolution. Nothing is normalised to full scale."""
     freqs = (500.0, 1100.0, 2500.0)
     waves = tones(sample_rate, duration, freqs=freqs, amp=amp).astype(np.float32)
-    front_end = FrontEnd("logmel", sample_rate=sample_rate, n_samples=waves.shape[1])
+    front_end = FrontEnd("logmel", sample_rate=sample_rate, n_samples=waves.shape[1], smoothing=0.0)
     rebuilt = front_end.invert(front_end.features(torch.from_numpy(waves))).numpy()
     assert rebuilt.shape == waves.shape
     level = 20 * np.log10(rebuilt.std(axis=1) / waves.std(axis=1))
@@ -140,7 +143,7 @@ def test_inversion_keeps_level_and_pitch(sample_rate, duration, amp):
 
 
 def test_inversion_draws_nothing():
-    front_end = FrontEnd("logmel", sample_rate=8000, n_samples=4000)
+    front_end = FrontEnd("logmel", sample_rate=8000, n_samples=4000, smoothing=0.0)
     features = front_end.features(torch.from_numpy(tones(8000, 0.5)[:2].astype(np.float32)))
     before = torch.get_rng_state()
     assert torch.equal(front_end.invert(features), front_end.invert(features))
@@ -178,7 +181,7 @@ def test_skirts_fall_by_ten_db_in_so_many_bands(smoothing):
 
 def test_skirts_add_the_power_of_other_bands():
     wave = torch.from_numpy(tones(16000, 1.0))
-    plain = FrontEnd("logmel", sample_rate=16000, n_samples=16000)
+    plain = FrontEnd("logmel", sample_rate=16000, n_samples=16000, smoothing=0.0)
     smooth = FrontEnd("logmel", sample_rate=16000, n_samples=16000, smoothing=5.0)
     mel = plain.mel(wave)[0, 0, :, 10].double().numpy()
     expected = [sum(10 ** (-abs(band - other) / 5.0) * mel[other] for other in range(128)) for band in range(128)]
@@ -186,7 +189,7 @@ def test_skirts_add_the_power_of_other_bands():
 
 
 def gain_shape(**more) -> FrontEnd:
-    return FrontEnd("gainshape", sample_rate=16000, n_samples=16000, db_min=-60.0, range_db=30.0, level_rows=16, **more)
+    return FrontEnd("gainshape", sample_rate=16000, n_samples=16000, **{"n_mels": 128, "smoothing": 0.0} | more)
 
 
 def test_gain_shape_keeps_level_and_shape_apart():
@@ -204,7 +207,7 @@ def test_gain_shape_keeps_level_and_shape_apart():
 def test_gain_shape_loses_nothing_within_its_range():
     """Level and shape together are the decibels of logmel, where they are within 30 dB of the frame's largest band."""
     wave = torch.from_numpy(tones(16000, 1.0))
-    plain = FrontEnd("logmel", sample_rate=16000, n_samples=16000, db_min=-60.0)
+    plain = FrontEnd("logmel", sample_rate=16000, n_samples=16000, db_min=-60.0, smoothing=0.0)
     expected, found = plain.to_db(plain.features(wave)), gain_shape().to_db(gain_shape().features(wave))
     near = expected > expected.amax(dim=2, keepdim=True) - 29.9
     torch.testing.assert_close(found[near], expected[near], atol=1e-3, rtol=0)
@@ -219,7 +222,7 @@ def test_gain_shape_loses_nothing_within_its_range():
 def test_features_nearly_right_are_nearly_right_in_db_and_in_power(kind, off):
     """No cliff at the floor, about which a decoder's output scatters."""
     wave = torch.from_numpy(tones(16000, 1.0))
-    front_end = FrontEnd(kind, sample_rate=16000, n_samples=16000, smoothing=5.0)
+    front_end = FrontEnd(kind, sample_rate=16000, n_samples=16000, n_mels=128, db_min=-80.0)
     features = front_end.features(wave)
     assert (front_end.to_db(features + off) - front_end.to_db(features)).abs().max() < 0.02
     power, close = front_end.to_mel(features), front_end.to_mel(features + off)
@@ -238,7 +241,7 @@ def test_inversion_undoes_skirts_and_level(kind, smoothing, amp):
     """RMS within 1 dB and the strongest partial within a mel band, as without skirts."""
     freqs = (500.0, 1100.0, 2500.0)
     waves = tones(16000, 1.0, freqs=freqs, amp=amp).astype(np.float32)
-    front_end = FrontEnd(kind, sample_rate=16000, n_samples=16000, smoothing=smoothing)
+    front_end = FrontEnd(kind, sample_rate=16000, n_samples=16000, n_mels=128, db_min=-80.0, smoothing=smoothing)
     rebuilt = front_end.invert(front_end.features(torch.from_numpy(waves))).numpy()
     assert np.abs(20 * np.log10(rebuilt.std(axis=1) / waves.std(axis=1))).max() < 1.0
     pitch = np.abs(np.fft.rfft(rebuilt * np.hanning(16000), axis=1)).argmax(axis=1)
@@ -247,17 +250,22 @@ def test_inversion_undoes_skirts_and_level(kind, smoothing, amp):
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    "wrong, message",
     [
-        {"smoothing": -1.0},
-        {"smoothing": 1e6},
-        {"smoothing": float("nan")},
-        {"range_db": 0.0},
-        {"level_rows": 0},
-        {"level_rows": 2**40},
-        {"db_min": 7.0},
+        ({"smoothing": float("nan")}, "smoothing of the front end is nan; give 0 to 1000"),
+        ({"range_db": 0.0}, "range_db of the front end is 0.0; give more than 0, to 1000"),
+        ({"level_rows": 2**40}, "level_rows of the front end is 1099511627776"),
+        ({"db_min": 7.0}, "db_min 7 is not below db_max 6"),
+        ({"hop": 0}, "cannot be computed"),
     ],
 )
-def test_a_front_end_that_cannot_be_computed_is_refused(wrong):
-    with pytest.raises(InputError, match="cannot be computed"):
+def test_a_front_end_that_cannot_be_computed_is_refused(wrong, message):
+    with pytest.raises(InputError, match=message):
         FrontEnd("gainshape", sample_rate=8000, n_samples=4000, **wrong)
+
+
+@pytest.mark.parametrize("kind", DEFAULTS)
+def test_defaults_are_those_of_the_kind_and_a_config_rebuilds_them(kind):
+    front_end = FrontEnd(kind, sample_rate=8000, n_samples=4000)
+    assert front_end.config().items() >= DEFAULTS[kind].items()
+    assert FrontEnd(**front_end.config()) == front_end

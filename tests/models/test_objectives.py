@@ -8,7 +8,14 @@ import pytest
 import torch
 
 from models import objectives
-from models.objectives import importance_log_weights, kl_decomposition, kl_per_latent, permute_dims
+from models.objectives import (
+    LOGVAR_RANGE,
+    bounded_logvar,
+    importance_log_weights,
+    kl_decomposition,
+    kl_per_latent,
+    permute_dims,
+)
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "kl_decomposition.json").read_text())
 
@@ -184,3 +191,24 @@ def test_covariance_is_no_less_precise_under_autocast():
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
             found = objectives.aggregate_covariance(mu.float(), logvar.float())
         torch.testing.assert_close(found.double(), exact, rtol=1e-5, atol=1e-6)
+
+
+# ---- the bound on logvar ----
+
+
+def test_ordinary_log_variances_are_unchanged_to_the_bit():
+    logvar = torch.cat([torch.linspace(*LOGVAR_RANGE, 100_001), torch.tensor([-0.1, 1e-30, 0.0])])
+    assert torch.equal(bounded_logvar(logvar), logvar)
+
+
+def test_log_variances_beyond_the_range_are_held_and_pulled_back():
+    logvar = torch.tensor([-1e4, -31.0, 21.0, 1e4], requires_grad=True)
+    held = bounded_logvar(logvar)
+    assert torch.allclose(held, torch.tensor([-30.0, -30.0, 20.0, 20.0]))
+    assert torch.isfinite(held.exp()).all() and torch.isfinite((-held).exp()).all()
+    kl_per_latent(torch.zeros(4), held).sum().backward()
+    assert (logvar.grad[:2] < 0).all() and (logvar.grad[2:] > 0).all() and torch.isfinite(logvar.grad).all()
+
+
+def test_an_overflow_is_not_hidden_by_the_bound():
+    assert torch.isnan(bounded_logvar(torch.tensor([math.inf, -math.inf, math.nan]))).all()
