@@ -13,14 +13,15 @@ import argparse
 import contextlib
 import functools
 import sys
-from dataclasses import fields
+from datetime import timedelta
 from pathlib import Path
 
 from tqdm import tqdm
 
 from metrics import METRICS, defined_metrics, evaluate
 from models import MODELS, PAPERS_MODELS
-from syntone.cli import Parser, choose_defined, command, nonnegative_float, nonnegative_int, number, positive_int
+from models.options import constructor_parameters
+from syntone.cli import Parser, choose_defined, command, nonnegative_float, nonnegative_int, positive_int
 from syntone.dataset.file import load_npz
 from syntone.device import select_device, tune
 from syntone.errors import InputError
@@ -34,6 +35,7 @@ from syntone.training.options import add_flags, check_given, front_end_parameter
 from syntone.training.parallel import joined_processes
 
 WATCHED = ("mig", "jemmig", "dcimig", "modularity", "sap")  # those that take well under a second
+SETTINGS = {"": {name: one for name, one in constructor_parameters(Settings).items() if name != "seed"}}
 FEATURES = {kind: front_end_parameters(kind) for kind in DEFAULTS}
 
 
@@ -44,6 +46,8 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
     add(
         "--model",
         nargs="+",
+        choices=MODELS,
+        metavar="MODEL",
         help=f"of {', '.join(MODELS)}, one after another (default: {' '.join(PAPERS_MODELS)})",
     )
     add(
@@ -62,33 +66,13 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
         "shape; paper: the published code's linear power, each frame divided by its maximum, which erases amplitude",
     )
     add_flags(group, FEATURES)
-    add = parser.add_argument_group("optimization").add_argument
-    add("--epochs", type=positive_int, default=100, help="passes over the training tones")
-    add("--batch_size", type=number(int, least=2), default=Settings.batch_size, help="tones per step")
-    add("--lr", type=number(float, above=0), default=Settings.lr, help="learning rate of Adam")
-    add(
-        "--anneal_from",
-        type=number(float, least=1e-6, most=1e9),
-        default=Settings.anneal_from,
-        metavar="FACTOR",
-        help="factor on every weight but the reconstruction's in the first epoch; it falls by the same ratio every "
-        "epoch, to 1. 1: no annealing. (CapacityVAE: its capacity rises from 0 instead)",
-    )
-    add(
-        "--anneal_epochs",
-        type=positive_int,
-        default=Settings.anneal_epochs,
-        metavar="N",
-        help="epochs until the factor is 1; with fewer --epochs it stays above 1",
-    )
+    group = parser.add_argument_group("optimization")
+    group.add_argument("--epochs", type=positive_int, default=100, help="passes over the training tones")
+    add_flags(group, SETTINGS)
     models = {name: model_parameters(name) for name in MODELS}
     add_flags(parser.add_argument_group("model (each has the options that name it, with its paper's defaults)"), models)
-    add = parser.add_argument_group(
-        "scores while training (these use the factors; the training never does)"
-    ).add_argument
-    add(
-        "--eval_every", type=positive_int, metavar="N", help="add scores to the history every N epochs (default: never)"
-    )
+    add = parser.add_argument_group("scores while training, which uses no factors itself").add_argument
+    add("--eval_every", type=positive_int, help="add scores to the history every so many epochs (default: never)")
     add(
         "--metrics",
         nargs="+",
@@ -96,7 +80,8 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
         metavar="METRIC",
         help=f"scores to add, of {', '.join(METRICS)} (default: {' '.join(WATCHED)})",
     )
-    add = parser.add_argument_group("output").add_argument
+    group = parser.add_argument_group("output")
+    add = group.add_argument
     add("--output_dir", type=Path, default=Path("checkpoints"), help="folder for checkpoints and histories")
     add(
         "--save_seconds",
@@ -104,16 +89,11 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
         default=20.0,
         help="time between checkpoints, the most that SIGKILL loses; SIGINT and SIGTERM save the last epoch first",
     )
+    add = group.add_mutually_exclusive_group().add_argument
     add("--resume", action="store_true", help="continue unfinished runs, start missing ones")
     add("--overwrite", action="store_true", help="start anew, replace existing checkpoints")
     add = parser.add_argument_group("machine").add_argument
     add("--device", choices=["auto", "cuda", "mps", "cpu"], default="auto", help="auto: cuda, then mps, then cpu")
-    add(
-        "--precision",
-        choices=["float32", "bfloat16"],
-        default=Settings.precision,
-        help="arithmetic of the networks; weights and losses stay in float32",
-    )
     args = parser.parse_args(argv)
     args.model = args.model or list(PAPERS_MODELS)
     check_flags(args)
@@ -126,15 +106,10 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
 def check_flags(args: argparse.Namespace) -> None:
     """Refuse flags that argparse cannot check one by one."""
     if args.metrics and not args.eval_every:
-        raise InputError("--metrics: needs --eval_every N, which adds scores while training; give both or neither")
-    if args.resume and args.overwrite:
-        raise InputError("--resume, --overwrite: one continues what the other replaces; give one of them")
+        raise InputError("--metrics: needs --eval_every, which adds scores while training; give both or neither")
     for flag in ("model", "seeds"):
         if len(set(getattr(args, flag))) < len(getattr(args, flag)):
             raise InputError(f"--{flag}: a value is given twice; give each once")
-    for name in args.model:
-        if name not in MODELS:
-            raise InputError(f"--model: {name!r} is unknown; choose from {', '.join(MODELS)}")
     if not args.dataset.is_file():
         raise InputError(f"--dataset: {args.dataset} is not a file; make one with create.py --file_path {args.dataset}")
     check_writable(args.output_dir, flag="--output_dir", folder=True)
@@ -176,13 +151,6 @@ def notes(run: runs.Run, n_tones: int) -> list[str]:
     return found
 
 
-def duration(seconds: float) -> str:
-    """Format a duration."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
 @command
 def main(argv: list[str] | None = None) -> int | None:
     args = parse_flags(argv)
@@ -204,7 +172,7 @@ def train_all(args: argparse.Namespace, *, device, processes) -> None:
     front_end = FrontEnd(
         args.features, sample_rate=dataset.sample_rate, n_samples=dataset.x.shape[1], **args.front_end_options
     )
-    settings = {field.name: getattr(args, field.name) for field in fields(Settings) if field.name != "seed"}
+    settings = given_options(args, SETTINGS)
     planned = [
         runs.plan(
             name,
@@ -246,12 +214,10 @@ def train_all(args: argparse.Namespace, *, device, processes) -> None:
     n_left = sum(run.n_epochs_left for run in todo)
     for run in todo:
 
-        def say_time(epoch: int, seconds: float, run=run, n_left=n_left) -> None:
+        def say_time(epoch: int, seconds: float, run=run, n_left=n_left - 1) -> None:
             if epoch == run.first_epoch:
-                say(
-                    f"{run.path.stem}: {seconds:.1f} s per epoch, about {duration(seconds * (n_left - 1))} for the "
-                    f"remaining {n_left - 1} epochs"
-                )
+                rest = timedelta(seconds=round(seconds * n_left))
+                say(f"{run.path.stem}: {seconds:.1f} s per epoch, about {rest} for the remaining {n_left} epochs")
 
         with bar_of(total=run.n_epochs_left * len(run.split.train), desc=run.path.stem) as bar:
             progress = runs.train_run(

@@ -191,22 +191,6 @@ def _misfit(fields: dict[str, Any]) -> str | None:
     return None
 
 
-def check_resumable(checkpoint: Checkpoint, *, path: Path) -> None:
-    """Refuse a checkpoint whose weights or optimizer state do not fit its model."""
-    try:
-        optimizer = torch.optim.Adam(checkpoint.model("last").parameter_groups(checkpoint.options["lr"]))
-    except InputError as mistake:
-        raise InputError(f"{path}: {mistake}") from mistake
-    try:
-        optimizer.load_state_dict(checkpoint.optimizer)
-        moments = [(w, state[key]) for w, state in optimizer.state.items() for key in ("exp_avg", "exp_avg_sq")]
-        fits = all(moment.shape == weight.shape for weight, moment in moments)
-    except (ValueError, LookupError, TypeError, AttributeError, RuntimeError):
-        fits = False
-    if not fits:
-        raise InputError(f"{path}: 'optimizer' does not fit the model; {RETRAIN}")
-
-
 def check_dataset(checkpoint: Checkpoint, dataset: Dataset) -> str | None:
     """Describe how a dataset differs from the one that a checkpoint was trained on; None if it does not.
 

@@ -11,11 +11,13 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from models.options import Option
 from syntone.device import autocast, build_optimizer, to_device
 from syntone.errors import InputError, MachineError, Terminated
 from syntone.training.parallel import ALONE, Processes, average_gradients, sharded
@@ -32,11 +34,22 @@ class Settings:
     """
 
     seed: int = 0
-    batch_size: int = 64
-    lr: float = 1e-3
-    precision: str = "float32"
-    anneal_from: float = 500.0
-    anneal_epochs: int = 50
+    batch_size: Annotated[int, Option("tones per step", least=2)] = 64
+    lr: Annotated[float, Option("learning rate of Adam", above=0)] = 1e-3
+    precision: Annotated[
+        str, Option("arithmetic of the networks; weights and losses stay in float32", choices=("float32", "bfloat16"))
+    ] = "float32"
+    anneal_from: Annotated[
+        float,
+        Option(
+            "factor on every weight but the reconstruction's in the first epoch; it falls by one ratio per epoch, "
+            "to 1. 1: no annealing. CapacityVAE: its capacity rises from 0 instead",
+            least=1e-6,
+        ),
+    ] = 500.0
+    anneal_epochs: Annotated[
+        int, Option("epochs until the factor is 1; with fewer --epochs it stays above 1", least=1)
+    ] = 50
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,14 @@
 
 import argparse
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from models import MODELS
 from models.options import REQUIRED, Parameter, constructor_parameters
 from syntone.cli import number
 from syntone.errors import InputError
-from syntone.features import front_end
-from syntone.features.front_end import FrontEnd
+from syntone.features.front_end import DEFAULTS, FrontEnd
 
 RUN = ("input_shape", "n_data", "anneal_from")  # arguments of a model that follow from data, front end and schedule
 
@@ -21,11 +21,8 @@ def model_parameters(name: str) -> dict[str, Parameter]:
 
 def front_end_parameters(kind: str) -> dict[str, Parameter]:
     """Return the options of a kind of front end, with the defaults of that kind."""
-    all_kinds = constructor_parameters(FrontEnd)
-    return {
-        name: Parameter(all_kinds[name].kind, False, default, all_kinds[name].option)
-        for name, default in front_end.DEFAULTS[kind].items()
-    }
+    every = constructor_parameters(FrontEnd)
+    return {name: replace(every[name], default=default) for name, default in DEFAULTS[kind].items()}
 
 
 def add_flags(group: argparse._ArgumentGroup, owners: Mapping[str, Mapping[str, Parameter]]) -> None:
@@ -41,9 +38,7 @@ def add_flags(group: argparse._ArgumentGroup, owners: Mapping[str, Mapping[str, 
         meanings: dict[str, dict[str, str]] = {}
         for owner, parameter in by_owner.items():
             meanings.setdefault(parameter.option.help, {})[owner] = _shown(parameter.default)
-        words = [
-            f"{meaning} ({_defaults(defaults, every=len(owners))})".lstrip() for meaning, defaults in meanings.items()
-        ]
+        words = [f"{meaning} ({_defaults(shown, len(owners))})".lstrip() for meaning, shown in meanings.items()]
         group.add_argument(f"--{name}", help="; ".join(words).replace("%", "%%"), **_argument(list(by_owner.values())))
 
 
@@ -55,14 +50,14 @@ def _shown(default: Any) -> str:
         if isinstance(default, tuple)
         else f"{default:g}"
         if type(default) is float
-        else str(default)
+        else f"{default}"
     )
 
 
-def _defaults(defaults: dict[str, str], *, every: int) -> str:
-    if len(defaults) == every and len(set(defaults.values())) == 1:
-        return f"default: {next(iter(defaults.values()))}"
-    return ", ".join(f"{owner}: {default}" for owner, default in defaults.items())
+def _defaults(shown: dict[str, str], n_owners: int) -> str:
+    if len(shown) == n_owners and len(set(shown.values())) == 1:
+        return f"default: {next(iter(shown.values()))}"
+    return ", ".join(f"{owner}: {default}" for owner, default in shown.items())
 
 
 def _argument(parameters: list[Parameter]) -> dict[str, Any]:
@@ -70,24 +65,18 @@ def _argument(parameters: list[Parameter]) -> dict[str, Any]:
     first, options = parameters[0], [parameter.option for parameter in parameters]
     if first.kind is bool:
         return {"action": argparse.BooleanOptionalAction}
-    how: dict[str, Any] = {"nargs": "+", "action": _Tuple} if first.is_tuple else {}
+    how: dict[str, Any] = {"nargs": "+"} if first.is_tuple else {}
     if first.kind in (int, float):
         least, above = (min(getattr(option, bound) for option in options) for bound in ("least", "above"))
         return how | {"type": number(first.kind, least=least, above=above, most=max(one.most for one in options))}
     return how | {"choices": options[0].choices or None}
 
 
-class _Tuple(argparse.Action):
-    """Store values as a tuple, as constructors have them."""
-
-    def __call__(self, parser, namespace, values, option_string=None) -> None:
-        setattr(namespace, self.dest, tuple(values))
-
-
 def given_options(args: argparse.Namespace, owners: Mapping[str, Mapping[str, Parameter]]) -> dict[str, Any]:
     """Return the options of any owner that were given on the command line."""
     names = dict.fromkeys(name for parameters in owners.values() for name in parameters)
-    return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
 
 
 def check_given(given: Mapping[str, Any], owners: Mapping[str, Mapping[str, Parameter]], *, flag: str) -> None:

@@ -18,7 +18,7 @@ from syntone.errors import InputError
 from syntone.features.front_end import FrontEnd, compute_features
 from syntone.figures import png, training_curves
 from syntone.files import csv_text, write_files
-from syntone.training.checkpoint import Checkpoint, check_resumable, checkpoint_bytes, checkpoint_path, load_checkpoint
+from syntone.training.checkpoint import Checkpoint, checkpoint_bytes, checkpoint_path, load_checkpoint
 from syntone.training.loop import Progress, Settings, Split, batch_sizes, train
 from syntone.training.parallel import Processes, same_everywhere
 
@@ -120,23 +120,21 @@ def plan(
     if overwrite or not path.exists():
         return run
     found = load_checkpoint(path)
-    different = _differences(found, run)
+    different, problem = _differences(found, run), None
     if different:
-        raise InputError(
-            f"{path}: was trained with other options ({different}); give --overwrite to start anew or another "
-            f"--output_dir"
+        problem = (
+            f"was trained with other options ({different}); give --overwrite to start anew or another --output_dir"
         )
-    if found.epoch > epochs:
-        raise InputError(
-            f"{path}: has {found.epoch} epochs, more than --epochs {epochs}; give --epochs {found.epoch} or more, or "
-            f"--overwrite to start anew"
-        )
-    if found.epoch < epochs and not resume:
-        raise InputError(
-            f"{path}: has {found.epoch} of {epochs} epochs; give --resume to continue or --overwrite to start anew"
-        )
-    if found.epoch < epochs:
-        check_resumable(found, path=path)
+    elif found.epoch > epochs:
+        problem = f"has {found.epoch} epochs, more than --epochs {epochs}; give more, or --overwrite to start anew"
+    elif found.epoch < epochs and not resume:
+        problem = f"has {found.epoch} of {epochs} epochs; give --resume to continue or --overwrite to start anew"
+    if problem:
+        raise InputError(f"{path}: {problem}")
+    try:
+        found.model()
+    except InputError as mistake:
+        raise InputError(f"{path}: {mistake}") from mistake
     return replace(run, resume=Progress(**{name: getattr(found, name) for name in Progress.__dataclass_fields__}))
 
 
@@ -158,22 +156,24 @@ def check_processes(runs: list[Run], processes: Processes) -> None:
     InputError
         In every process alike.
     """
-    weights = [
-        sum(value.double().sum().item() for value in run.resume.last.values()) if run.resume else 0 for run in runs
+    states = [
+        (
+            str(run.path),
+            run.first_epoch,
+            sum(float(w.double().sum()) for w in run.resume.last.values()) if run.resume else 0,
+        )
+        for run in runs
     ]
-    if not same_everywhere([(str(run.path), run.first_epoch, sum_) for run, sum_ in zip(runs, weights)], processes):
+    if not same_everywhere(states, processes):
         raise InputError(
             "--output_dir: the processes do not see the same checkpoints in it; give a folder that all share"
         )
-    smallest = min(
-        min(batch_sizes(len(rows), run.settings.batch_size))
-        for run in runs
-        for rows in (run.split.train, run.split.valid)
-    )
+    batch_size, split = runs[0].settings.batch_size, runs[0].split  # the numbers of rows are those of every run
+    smallest = min(min(batch_sizes(len(rows), batch_size)) for rows in (split.train, split.valid))
     if processes.count > smallest:
         raise InputError(
-            f"--batch_size: {processes.count} processes cannot share a batch of {smallest} tones; start fewer "
-            f"or give a larger dataset or batch"
+            f"--batch_size: {processes.count} processes cannot share a batch of {smallest} tones; start fewer or give "
+            f"a larger dataset or batch"
         )
 
 

@@ -174,15 +174,7 @@ def test_weights_of_the_best_state_are_checked_too(world, capfd):
 # ---- checkpoints that a training cannot continue ----
 
 
-def short_moment(old: dict) -> dict:
-    state = dict(old["state"])
-    state[0] = state[0] | {"exp_avg": torch.zeros(3)}
-    return old | {"state": state}
-
-
 RESUMED = [
-    ("optimizer", lambda old: {}, "'optimizer' does not fit the model"),
-    ("optimizer", short_moment, "'optimizer' does not fit the model"),
     ("last", first_weight(lambda weight: weight[:1]), "the weights are not those of a VAE"),
     ("recipe", lambda old: "{}", r"was trained with other options \(another dataset, tones.npz\)"),
     ("options", with_entry("lr", 0.5), r"was trained with other options \(lr 0.5, now 0.001\)"),

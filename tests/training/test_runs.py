@@ -246,11 +246,11 @@ def test_front_ends_of_the_command_are_those_of_the_library(flags, tmp_path, kin
 @pytest.mark.parametrize(
     "more, pattern",
     [
-        (["--model", "GAN"], "--model: 'GAN' is unknown; choose from VAE, BetaVAE"),
+        (["--model", "GAN"], "--model: invalid choice: 'GAN' .choose from .?VAE"),
         (["--model", "VAE", "VAE"], "--model: a value is given twice"),
         (["--model", "VAE", "--beta", "2"], "--beta: none of VAE has it"),
         (["--epochs", "0"], "--epochs: expected a whole number from 1 up"),
-        (["--batch_size", "1"], "--batch_size: expected a whole number from 2 up"),
+        (["--batch_size", "1"], "--batch_size: expected a whole number from 2 to"),
         (["--lr", "nan"], "--lr: expected a finite number above 0"),
         (["--sigma", "0"], "--sigma: expected a finite number from 1e-06 to 1e\\+06"),
         (["--beta", "-1"], "--beta: expected a finite number from 0 to 1e\\+09"),
@@ -262,8 +262,8 @@ def test_front_ends_of_the_command_are_those_of_the_library(flags, tmp_path, kin
         (["--smoothing", "1001"], "--smoothing: expected a finite number from 0 to 1000"),
         (["--db_min", "10"], "db_min 10 is not below db_max 6"),
         (["--anneal_from", "1e10"], "--anneal_from: expected a finite number from 1e-06 to 1e\\+09"),
-        (["--resume", "--overwrite"], "--resume, --overwrite: one continues"),
-        (["--metrics", "mig"], "--metrics: needs --eval_every N"),
+        (["--resume", "--overwrite"], "--overwrite: not allowed with argument --resume"),
+        (["--metrics", "mig"], "--metrics: needs --eval_every"),
         (["--dataset", "nowhere.npz"], "--dataset: nowhere.npz is not a file; make one with create.py"),
     ],
 )
