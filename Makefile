@@ -19,12 +19,11 @@ DEMO := demo
 demo: .venv/installed
 	$(RUN) create.py --freq_start 400 --freq_end 4000 --num_freqs 25 --num_amps 5 --file_path $(DEMO)/tones.npz
 	$(RUN) trainvae.py --dataset $(DEMO)/tones.npz --epochs 60 --output_dir $(DEMO)/checkpoints --device cpu --resume
-	$(RUN) eval.py --model $(DEMO)/checkpoints/*_seed0.pt --output_dir $(DEMO)/results --figures_dir $(DEMO)/Figures \
-		--device cpu
+	$(RUN) eval.py --model $(DEMO)/checkpoints/*_seed0.pt --output_dir $(DEMO)/results --device cpu
 	@echo
-	@echo "page:    $(DEMO)/results/report.html (all of the following in one file, for a browser)"
+	@echo "report:  $(DEMO)/results/report.html (all of the following in one page, for a browser)"
 	@echo "table:   $(DEMO)/results/table.md (also .tex, and metrics.csv, metrics.json)"
-	@echo "figures: $(DEMO)/Figures/, training curves in $(DEMO)/checkpoints/"
+	@echo "figures: $(DEMO)/results/Figures/, training curves in $(DEMO)/checkpoints/"
 	@echo "sounds:  $(DEMO)/results/audio/"
 
 # Two processes of one thread each: the tests' tensors are tiny, and threads that wait for each other on a busy machine take

@@ -29,7 +29,7 @@ class Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionH
     """Keep the commands of the module docstring as they stand and show every flag's default."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        if action.default in (None, False, []):  # "(default: None)" tells a reader nothing
+        if action.default is None or action.default is False or action.default == []:  # tells a reader nothing
             return action.help
         return super()._get_help_string(action)
 

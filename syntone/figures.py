@@ -182,7 +182,7 @@ def traversal_figure(
     values : (R, S), the value of row r's latent in column s
     labels : R row labels
     """
-    figure, grid = _grid(*values.shape, panel=(1.2, 1.08), gap=(0.1, 0.2), margins=(0.9, 1.0, 0.5, 0.55))
+    figure, grid = _grid(*values.shape, panel=(1.13, 1.08), gap=(0.18, 0.2), margins=(0.9, 1.0, 0.5, 0.55))
     for (r, s), axes in np.ndenumerate(grid):
         image = _draw_mel(axes, mels[r, s], scale=scale)
         axes.set_title(f"{values[r, s]:+.2f}", fontsize=8, pad=2)
