@@ -19,8 +19,9 @@ from models import MODELS
 from syntone.cli import Parser, command, nonnegative_int
 from syntone.device import select_device
 from syntone.errors import InputError
-from syntone.evaluation import control_report, report, tables
+from syntone.evaluation import controllability, report, tables
 from syntone.evaluation.codes import Codes, encode
+from syntone.evaluation.control_figure import controllability_figure
 from syntone.evaluation.load import Entry, load_entries, warnings_for
 from syntone.evaluation.media import make_media
 from syntone.evaluation.scores import (
@@ -99,7 +100,7 @@ def evaluate_entries(entries: list[Entry], args: argparse.Namespace) -> tuple[li
     }
     controls = {}
     if args.metrics is None or CONTROL in args.metrics:
-        controls = control_report.measure_controls(entries, codes_of, seed=args.seed)
+        controls = controllability.measure_controls(entries, codes_of, seed=args.seed)
     rows, latents, media = [], [], {}
     for entry in entries:
         codes, control, (name, seed) = codes_of[entry.key], controls.get(entry.key), entry.key
@@ -107,11 +108,11 @@ def evaluate_entries(entries: list[Entry], args: argparse.Namespace) -> tuple[li
         latents.append(information_details(entry, codes, result))
         rows += found
         if control:
-            rows += control_report.control_rows(control, model=name, seed=seed)
-            latents[-1][CONTROL] = control_report.control_details(control)
+            rows += controllability.control_rows(control, model=name, seed=seed)
+            latents[-1][CONTROL] = controllability.control_details(control)
         rows += section_rows(entry, codes, args.metrics, seed=args.seed)
         if not args.no_figures and name not in media:
-            figure = control_report.draw_control(control, codes, dataset=entry.dataset, model=name) if control else None
+            figure = control and controllability_figure(control, codes, dataset=entry.dataset, model=name)
             media[name] = make_media(entry, codes, result, control=figure, seed=args.seed, animate=not media)
     rows += agreement_rows(codes_of)
     rows.sort(key=lambda row: list(MODELS).index(row.model))  # columns in one order, whatever the shell's
@@ -120,7 +121,7 @@ def evaluate_entries(entries: list[Entry], args: argparse.Namespace) -> tuple[li
     details |= {"metrics": args.metrics, "latents": latents}  # metrics: those asked for; null: all
     texts = tables.score_files(rows, details=details)
     if controls:
-        texts["controllability.csv"] = csv_text(*control_report.control_table(controls))
+        texts["controllability.csv"] = csv_text(*controllability.control_table(controls))
     texts["report.html"] = report.render(rows, entries, list(media.values()), state=args.state, seed=args.seed)
     files = {args.output_dir / name: text for name, text in texts.items()}
     for one in media.values():

@@ -1,99 +1,96 @@
-"""What each latent moves: traversals are decoded, the decoded tones measured, and the changes of every factor scored.
+"""Controllability: what each latent changes in the decoded tones.
 
-From each of B base tones, one latent is moved through S values in equal steps while the others stay, and every decoded tone
-is measured by `matching`. A step whose pattern the best match misses by more than `tone_limit` is no tone of the dataset's
-kind: it is left out, and its share is reported. Along one traversal, steps left out between
-others are bridged linearly, and |difference| is absolute for an ordered factor and total variation,
-sum_c |p_c - q_c| / 2, for the probabilities of a nominal one. Then, for factor k and latent j,
+From each of B anchor tones, one latent is moved through S values in equal steps while the others stay, and every
+decoded tone is measured by `matching`. A step that its best match misses by more than a limit is off the dataset's
+manifold: it is left out, and the share of such steps is reported. Along one traversal, steps left out between others
+are bridged linearly. |difference| is absolute for an ordered factor and total variation, sum_c |p_c - q_c| / 2, for the
+probabilities of a nominal one. Then, for factor k and latent j,
 
-    change        mean over bases of the largest difference between two steps; cents, dB, the factor's unit, or probability
+    change        mean over anchors of the largest difference between two steps, in the factor's unit or probability
     normalised    change / (range of the factor over the dataset), 1 for a nominal one: in [0, 1]
     smoothness    (1 - largest step / path) / (1 - 1 / number of steps): a ramp has 1, a single jump 0
     monotonicity  |last - first| / path: never turning back has 1, there and back again 0
 
-where path is the sum of |differences| of successive steps; smoothness and monotonicity are means over bases weighted by
-their path. The score of latent j is the share of its whole effect that is on one factor, rescaled,
+where path is the sum of |differences| of successive steps; smoothness and monotonicity are means over anchors weighted
+by their path. The score of latent j is the share of its whole effect that is on one factor, rescaled,
 
     (K max_k normalised / sum_k normalised - 1) / (K - 1)
 
-which is 1 when it moves one factor only and 0 when it moves all K equally; the model's is the mean over latents weighted by
-their effect, sum_k normalised. K counts the factors that the features show at all. A model in which nothing moves has no
-effect and scores 0; coverage, the largest normalised change that one latent makes in a factor, tells it apart too.
+which is 1 when it moves one factor only and 0 when it moves all K equally. The model's is the mean over latents
+weighted by their effect, sum_k normalised. K counts the factors that the features show at all. A model in which nothing
+moves has no effect and scores 0; coverage, the largest normalised change of a factor by one latent, tells it apart too.
 
-The floor is the score of random directions through the same codes instead of the latents' axes: what the model would reach
-if its axes meant nothing. The ceiling is 1.
+The floor is the chance level: the score of random directions through the same codes instead of the latents' axes, which
+the model would reach if its axes had no meaning. The ceiling is 1.
 
-Conventions: codes (N, D), float64; arrays only, but for what `measure` returns. Everything drawn comes from the generator.
+Conventions: codes (N, D), float64; C_k columns of a factor as in `matching`. Everything drawn comes from the generator.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
-from syntone.evaluation.matching import Match, Templates, match
+from syntone.dataset.nuisances import FACTORS
+from syntone.evaluation.codes import Codes, choose_rows, decode
+from syntone.evaluation.load import Entry
+from syntone.evaluation.matching import Factor, Match, Templates, loudness_patterns, make_templates, match
+from syntone.evaluation.scores import CONTROL, Row
 
-N_BASES, N_STEPS, TAIL = 16, 15, 0.02
+COVERAGE, OFF_MANIFOLD = f"{CONTROL}: coverage", f"{CONTROL}: steps that are no tone"
+N_ANCHORS, N_STEPS, TAIL = 16, 15, 0.02
 N_FLOOR = 2  # draws of random directions
 N_PAIRS = 200  # averages of two tones, for the limit
 MOVED = 1e-6  # normalised; a smaller path is rounding, and has neither smoothness nor monotonicity
+DECODED_ROWS = 512  # tones at a time
+MAX_CLASSES = 32  # of a nominal factor: a blend has a share for each
+MIN_RANGE = 0.02  # of ceiling - floor, below which no score is adjusted
+MATRICES = ("change", "normalised", "smoothness", "monotonicity")  # of Control, (K, J) each
+Key = tuple[str, int]  # name of the model, seed
 
 
 @dataclass(frozen=True, eq=False)
 class Control:
-    """What J latents move of K factors.
+    """What J latents, or directions, move of K factors.
 
     Attributes
     ----------
-    factors, units, nominal : (K,) names, units of change, kinds
-    low, span : (K,) lowest value and range of the dataset's own tones; 0 and 1 for a nominal factor
-    seen : (K,) bool, whether the features show the factor at all; where not, its change is 0
     latents : (J,) their indices
     positions : (J, S) the values of the latent
-    measured : (K,) arrays (B, J, S), or (B, J, S, C) probabilities; NaN for steps that are no tone
-    limit : mismatch from which on a step is no tone
-    no_tone : (J,) share of steps that are no tone
+    measured : K arrays (B, J, S, C_k); NaN for off-manifold steps and factors that the features do not show
+    mismatch_limit : a step with a larger mismatch is off the manifold
+    off_manifold : (J,) share of such steps
     change, normalised, smoothness, monotonicity : (K, J); the last two NaN where nothing moves
-    score_of : (J,) score of every latent, NaN for one without effect
-    score : of the model, in [0, 1]; NaN with fewer than two factors to tell apart
     coverage : (K,) largest normalised change by one latent
+    score_of_latents : (J,), NaN without effect
+    score : of the model, in [0, 1]; NaN with fewer than two factors to tell apart
     floors : scores of random directions
     """
 
-    factors: tuple[str, ...]
-    units: tuple[str, ...]
-    nominal: tuple[bool, ...]
-    low: np.ndarray
-    span: np.ndarray
-    seen: np.ndarray
+    factors: tuple[Factor, ...]
     latents: np.ndarray
     positions: np.ndarray
     measured: tuple[np.ndarray, ...]
-    limit: float
-    no_tone: np.ndarray
+    mismatch_limit: float
+    off_manifold: np.ndarray
     change: np.ndarray
     normalised: np.ndarray
     smoothness: np.ndarray
     monotonicity: np.ndarray
-    score_of: np.ndarray
-    score: float
     coverage: np.ndarray
-    floors: tuple[float, ...]
-
-    @property
-    def no_tone_share(self) -> float:
-        """Share of all steps that are no tone; 0 without latents."""
-        return float(self.no_tone.mean()) if len(self.no_tone) else 0.0
+    score_of_latents: np.ndarray
+    score: float
+    floors: tuple[float, ...] = ()
 
 
-def tone_limit(templates: Templates, *, generator: np.random.Generator) -> float:
-    """The mismatch from which on something is no tone: what the best match misses, as a median, of averages of two tones drawn
-    at random, which are halfway from one tone to another and no tone themselves. How much a true tone between two levels is
-    missed by depends on front end and grid as much: on the README's grid its median is 0.15 with plain `logmel` (the limit is
-    0.24), 0.06 with skirts (0.20), and 0.03 with `gainshape` on `clean` (0.12)."""
-    rows = generator.choice(templates.rows, (2, N_PAIRS))
-    averages = (templates.patterns[torch.from_numpy(rows[0])] + templates.patterns[torch.from_numpy(rows[1])]) / 2
+def find_limit(templates: Templates, *, generator: np.random.Generator) -> float:
+    """The mismatch above which a tone is off the manifold: the median over averages of two tones drawn at random, each
+    halfway from one tone to another. It follows the front end and the grid, as does the mismatch of true tones
+    between two levels: with `gainshape` on `clean` it is 0.12, and their median mismatch 0.03."""
+    rows = torch.from_numpy(generator.choice(len(templates.patterns), (2, N_PAIRS)))
+    averages = (templates.patterns[rows[0]] + templates.patterns[rows[1]]) / 2
     return float(np.median(match(averages, templates).mismatch))
 
 
@@ -102,7 +99,7 @@ def controllability(
     *,
     codes: np.ndarray,
     latents: Sequence[int],
-    bases: Sequence[int],
+    anchors: Sequence[int],
     templates: Templates,
     limit: float,
     generator: np.random.Generator,
@@ -113,61 +110,46 @@ def controllability(
 
     Parameters
     ----------
-    measure : decodes codes (Q, D) and matches them against the templates
+    measure : decodes codes (Q, D) and matches them with the templates
     codes : (N, D) of the dataset's tones; they give the traversals' ends, the 2 % and 98 % quantile of each latent
     latents : the active ones, in the order of the result
-    bases : rows of codes to start from
-    limit : of `tone_limit`
+    anchors : rows of codes to start from
+    limit : of `find_limit`
     generator : of the directions of the floor
     """
-    latents = np.asarray(latents, dtype=int)
-    axes = np.eye(codes.shape[1])[latents]
-    walks, positions = traverse(codes, codes[np.asarray(bases, dtype=int)], axes, n_steps=n_steps)
-    measured, no_tone = _measure(measure, walks, templates, limit)
-    change, smoothness, monotonicity = effects(measured, templates)
-    normalised = change / templates.span[:, None]
-    score_of, score = scores(normalised[templates.seen])
-    floors = []
-    for _ in range(n_floor if len(latents) > 1 and templates.seen.sum() > 1 else 0):
-        rotation = np.linalg.qr(generator.standard_normal((len(latents), len(latents))))[0]
-        walks, _ = traverse(codes, codes[np.asarray(bases, dtype=int)], rotation @ axes, n_steps=n_steps)
-        turned, _, _ = effects(_measure(measure, walks, templates, limit)[0], templates)
-        floors.append(scores((turned / templates.span[:, None])[templates.seen])[1])
-    return Control(
-        factors=templates.names,
-        units=templates.units,
-        nominal=templates.nominal,
-        low=templates.low,
-        span=templates.span,
-        seen=templates.seen,
-        latents=latents,
-        positions=positions,
-        measured=measured,
-        limit=limit,
-        no_tone=no_tone,
-        change=change,
-        normalised=normalised,
-        smoothness=smoothness,
-        monotonicity=monotonicity,
-        score_of=score_of,
-        score=score,
-        coverage=normalised.max(axis=1, initial=0.0),
-        floors=tuple(floors),
-    )
+    latents, starts = np.asarray(latents, dtype=int), codes[np.asarray(anchors, dtype=int)]
+    axes, factors = np.eye(codes.shape[1])[latents], templates.factors
+    span, seen = np.array([[factor.span] for factor in factors]), [factor.seen for factor in factors]
+
+    def steer(directions: np.ndarray) -> Control:
+        walks, positions = traverse(codes, starts, directions, n_steps=n_steps)
+        found = measure(walks.reshape(-1, walks.shape[-1]))
+        off = found.mismatch > limit
+        measured = [np.where(off[:, None], np.nan, values) for values in found.measured]
+        measured = tuple(values.reshape(*walks.shape[:3], values.shape[1]) for values in measured)
+        off_manifold = off.reshape(walks.shape[:3]).mean(axis=(0, 2))
+        change, smoothness, monotonicity = map(np.stack, zip(*map(effects, measured, factors)))
+        normalised = change / span
+        moved = (change, normalised, smoothness, monotonicity, normalised.max(axis=1, initial=0.0))
+        return Control(factors, latents, positions, measured, limit, off_manifold, *moved, *scores(normalised[seen]))
+
+    several = len(latents) > 1 and sum(seen) > 1
+    normal = [generator.standard_normal((len(latents), len(latents))) for _ in range(n_floor * several)]
+    floors = tuple(steer(np.linalg.qr(matrix)[0] @ axes).score for matrix in normal)
+    return replace(steer(axes), floors=floors)
 
 
 def traverse(
-    codes: np.ndarray, bases: np.ndarray, directions: np.ndarray, *, n_steps: int
+    codes: np.ndarray, anchors: np.ndarray, directions: np.ndarray, *, n_steps: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Codes along directions through bases, in units of each latent's standard deviation.
+    """Codes along directions through anchors, in units of each latent's standard deviation.
 
-    A base's coordinate along a direction is moved in equal steps between the 2 % and the 98 % quantile that this
-    coordinate has over all codes; everything at right angles to it stays. Along an axis that moves one latent alone.
+    An anchor's coordinate along a direction moves in equal steps between the 2 % and the 98 % quantile that this
+    coordinate has over all codes (N, D); everything at right angles to it stays. Along an axis one latent moves alone.
 
     Parameters
     ----------
-    codes, bases : (N, D), (B, D)
-    directions : (J, D), of unit length
+    anchors, directions : (B, D), (J, D); directions have unit length
 
     Returns
     -------
@@ -178,68 +160,37 @@ def traverse(
     scale = np.where(scale > 0, scale, 1.0)
     low, high = np.quantile((codes / scale) @ directions.T, [TAIL, 1 - TAIL], axis=0)
     steps = np.linspace(low, high, n_steps).T  # (J, S)
-    moved = steps[None] - ((bases / scale) @ directions.T)[:, :, None]  # (B, J, S)
-    walks = bases[:, None, None, :] + moved[..., None] * (directions * scale)[None, :, None, :]
+    moved = steps[None] - ((anchors / scale) @ directions.T)[:, :, None]  # (B, J, S)
+    walks = anchors[:, None, None, :] + moved[..., None] * (directions * scale)[None, :, None, :]
     return walks, steps * np.sqrt((np.square(directions) * np.square(scale)).sum(axis=1))[:, None]
 
 
-def _measure(
-    measure: Callable[[np.ndarray], Match], walks: np.ndarray, templates: Templates, limit: float
-) -> tuple[tuple, np.ndarray]:
-    """Measurements along the walks, NaN where a step is no tone; and the share of these for each direction."""
-    n_bases, n_walks, n_steps, _ = walks.shape
-    if n_walks == 0:
-        empty = [(0, 0, n_steps) + ((n,) if n else ()) for n in templates.classes]
-        return tuple(np.zeros(shape) for shape in empty), np.zeros(0)
-    found = measure(walks.reshape(-1, walks.shape[-1]))
-    no_tone = found.mismatch > limit
-    measured = []
-    for values in found.measured:
-        values = values.copy()
-        values[no_tone] = np.nan
-        measured.append(values.reshape(n_bases, n_walks, n_steps, *values.shape[1:]))
-    return tuple(measured), no_tone.reshape(n_bases, n_walks, n_steps).mean(axis=(0, 2))
-
-
-def effects(measured: Sequence[np.ndarray], templates: Templates) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """change, smoothness and monotonicity, (K, J) each, of measurements (B, J, S) or (B, J, S, C).
-
-    A base of which fewer than two steps are tones counts with a change of 0: it cannot be steered.
-    """
-    shape = (len(measured), measured[0].shape[1])
-    change, smooth, straight, path = np.zeros(shape), np.zeros(shape), np.zeros(shape), np.zeros(shape)
-    for k, values in enumerate(measured):
-        if not templates.seen[k]:
-            continue
-        for j in range(shape[1]):
-            for walk in values[:, j]:
-                found = walk_effects(walk if walk.ndim == 2 else walk[:, None], nominal=templates.nominal[k])
-                change[k, j] += found[0] / len(values)
-                if found[1] > MOVED * templates.span[k]:
-                    path[k, j] += found[1]
-                    smooth[k, j] += found[1] * found[2]
-                    straight[k, j] += found[1] * found[3]
+def effects(measured: np.ndarray, factor: Factor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """change, smoothness and monotonicity, (J,) each, of measurements (B, J, S, C) of one factor. An anchor with fewer
+    than two steps on the manifold counts with a change of 0: it cannot be steered."""
+    found = [[walk_effects(walk, nominal=factor.n_classes > 0) for walk in walks] for walks in measured.swapaxes(0, 1)]
+    found = np.array(found).reshape(*measured.shape[1::-1], 4)  # (J, B, 4)
+    path = np.where(found[..., 1] > MOVED * factor.span, found[..., 1], 0.0)
     with np.errstate(invalid="ignore"):
-        return change, smooth / path, straight / path
+        smoothness, monotonicity = ((path[..., None] * found[..., 2:]).sum(axis=1) / path.sum(axis=1)[:, None]).T
+    return found[..., 0].mean(axis=1), smoothness, monotonicity
 
 
 def walk_effects(walk: np.ndarray, *, nominal: bool) -> tuple[float, float, float, float]:
-    """Change, path, smoothness and monotonicity of one traversal (S, C), C = 1 for an ordered factor; steps of NaN are
-    bridged, those before the first and after the last tone are cut off. Smoothness needs two differences: it is 1 for one.
-    """
-    tones = np.flatnonzero(np.isfinite(walk[:, 0]))
-    if len(tones) < 2:
+    """Change, path, smoothness and monotonicity of one traversal (S, C); steps of NaN are bridged, those before the
+    first and after the last known step are cut off. Smoothness needs two differences: it is 1 for one."""
+    known = np.flatnonzero(np.isfinite(walk[:, 0]))
+    if len(known) < 2:
         return 0.0, 0.0, 0.0, 0.0
-    steps = np.arange(tones[0], tones[-1] + 1)
-    bridged = np.stack([np.interp(steps, tones, column[tones]) for column in walk.T], axis=1)
-    weight = 0.5 if nominal else 1.0
-    apart = weight * np.abs(bridged[:, None] - bridged[None]).sum(axis=2)
-    moves = apart[np.arange(len(steps) - 1), np.arange(1, len(steps))]
+    steps = np.arange(known[0], known[-1] + 1)
+    bridged = np.stack([np.interp(steps, known, column[known]) for column in walk.T], axis=1)
+    apart = (0.5 if nominal else 1.0) * np.abs(bridged[:, None] - bridged[None]).sum(axis=2)
+    moves = np.diagonal(apart, offset=1)
     path, n_moves = moves.sum(), len(moves)
     if path == 0:
         return 0.0, 0.0, 0.0, 0.0
     smoothness = (1 - moves.max() / path) / (1 - 1 / n_moves) if n_moves > 1 else 1.0
-    return float(apart.max()), float(path), float(smoothness), float(apart[0, -1] / path)
+    return apart.max(), path, smoothness, apart[0, -1] / path
 
 
 def scores(normalised: np.ndarray) -> tuple[np.ndarray, float]:
@@ -250,3 +201,90 @@ def scores(normalised: np.ndarray) -> tuple[np.ndarray, float]:
     share = normalised.max(axis=0) / np.where(effect > 0, effect, np.nan)
     score_of = (n_factors * share - 1) / (n_factors - 1)
     return score_of, float((np.nan_to_num(score_of) * effect).sum() / effect.sum()) if effect.sum() > 0 else 0.0
+
+
+def templates_of(entry: Entry) -> Templates:
+    """All tones of the entry's dataset, by the factors that vary."""
+    dataset, labels = entry.dataset, entry.dataset.labels()
+    columns = [dataset.factor_names.index(name) for name in labels["factor_names"]]
+    units = {name: factor.unit for name, factor in FACTORS.items()}
+    patterns = loudness_patterns(entry.features, entry.front_end)
+    return make_templates(patterns, factor_values=dataset.factor_values[:, columns], units=units, **labels)
+
+
+def measure_control(entry: Entry, codes: Codes, templates: Templates, *, limit: float, seed: int) -> Control:
+    """What every active latent of one checkpoint moves; latents by mean KL, anchors out of the validation tones."""
+    rng = np.random.default_rng(seed)
+
+    def measure(z: np.ndarray) -> Match:
+        blocks = np.array_split(z, len(z) // DECODED_ROWS + 1)
+        decoded = (decode(entry.model, block, device=templates.patterns.device) for block in blocks)
+        return match(torch.cat([loudness_patterns(features, entry.front_end) for features in decoded]), templates)
+
+    return controllability(
+        measure,
+        codes=codes.codes,
+        latents=codes.order[codes.active[codes.order]],
+        anchors=choose_rows(entry.valid_rows, entry.dataset.y, n=N_ANCHORS, rng=rng),
+        templates=templates,
+        limit=limit,
+        generator=rng,
+    )
+
+
+def measure_controls(entries: list[Entry], codes_of: dict[Key, Codes], *, seed: int) -> dict[Key, Control]:
+    """What the latents of every checkpoint move; templates are made once for all that share features. A dataset with a
+    nominal factor of more than MAX_CLASSES classes, such as one class per recording, is left out."""
+    found, templates, limit, made_of = {}, None, 0.0, None
+    with tqdm(total=len(entries), desc=CONTROL, unit="checkpoint", delay=2, disable=None) as bar:
+        for entry in entries:
+            bar.update()
+            (model, seed_of), dataset = entry.key, entry.dataset
+            nominal = [column for column, kind in zip(dataset.factors.T, dataset.factor_kinds) if kind == "nominal"]
+            if any(len(np.unique(column)) > MAX_CLASSES for column in nominal):
+                bar.write(f"{CONTROL} of {model}, seed {seed_of}, is left out: a factor has over {MAX_CLASSES} classes")
+                continue
+            if made_of is not entry.features:  # checkpoints of one dataset mostly follow one another
+                templates, made_of = templates_of(entry), entry.features
+                limit = find_limit(templates, generator=np.random.default_rng(seed))
+            found[entry.key] = measure_control(entry, codes_of[entry.key], templates, limit=limit, seed=seed)
+    return found
+
+
+def control_rows(control: Control, *, model: str, seed: int) -> list[Row]:
+    """Score with floor and ceiling (with two factors or more to move), coverage, and share of off-manifold steps."""
+    lines = []
+    if np.isfinite(control.score) and control.floors:
+        floor, floor_std = float(np.mean(control.floors)), float(np.std(control.floors))
+        adjusted = (control.score - floor) / (1 - floor) if floor < 1 - MIN_RANGE else None
+        lines.append((CONTROL, "all", control.score, floor, 1.0, adjusted, floor_std))
+    elif np.isfinite(control.score):
+        lines.append((CONTROL, "all", control.score))
+    lines.append((COVERAGE, "all", float(control.coverage.mean())))
+    lines += [(COVERAGE, factor.name, float(share)) for factor, share in zip(control.factors, control.coverage)]
+    lines.append((OFF_MANIFOLD, "all", float(control.off_manifold.mean()) if len(control.latents) else 0.0))
+    return [Row(model, seed, metric, factor, *numbers) for metric, factor, *numbers in lines]
+
+
+def control_details(control: Control) -> dict:
+    """The matrices (K, J) and scores for the JSON, None where a number is not defined."""
+    names = ("latents", *MATRICES, "score_of_latents", "score", "mismatch_limit", "off_manifold", "coverage", "floors")
+    numbers = {name: np.asarray(getattr(control, name)) for name in names}
+    return {
+        "factors": [factor.name for factor in control.factors],
+        "units": [factor.unit for factor in control.factors],
+        "seen_by_the_front_end": [factor.seen for factor in control.factors],
+        **{name: np.where(np.isfinite(values), values, None).tolist() for name, values in numbers.items()},
+    }
+
+
+def control_table(controls: dict[Key, Control]) -> tuple[tuple[str, ...], list[list]]:
+    """Columns and rows of controllability.csv: a row for each checkpoint, factor and latent, NaN where not defined."""
+    rows = []
+    for key, control in controls.items():
+        matrices = [getattr(control, name) for name in MATRICES]
+        for k, factor in enumerate(control.factors):
+            for j, latent in enumerate(control.latents):
+                numbers = [*(matrix[k, j] for matrix in matrices), control.score_of_latents[j], control.off_manifold[j]]
+                rows.append([*key, factor.name, f"z{latent}", factor.unit, *map(float, numbers)])
+    return ("model", "seed", "factor", "latent", "unit", *MATRICES, "score", "off_manifold"), rows
