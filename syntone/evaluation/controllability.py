@@ -39,7 +39,7 @@ from syntone.evaluation.load import Entry
 from syntone.evaluation.matching import Factor, Match, Templates, loudness_patterns, make_templates, match
 from syntone.evaluation.scores import CONTROL, Row
 
-COVERAGE, OFF_MANIFOLD = f"{CONTROL}: coverage", f"{CONTROL}: steps that are no tone"
+COVERAGE, OFF_MANIFOLD = f"{CONTROL}: coverage", f"{CONTROL}: off-manifold steps"
 N_ANCHORS, N_STEPS, TAIL = 16, 15, 0.02
 N_FLOOR = 2  # draws of random directions
 N_PAIRS = 200  # averages of two tones, for the limit

@@ -164,7 +164,7 @@ def test_nothing_moves_without_active_latents_and_one_factor_has_no_score(sines)
     rows = control.control_rows(found, model="VAE", seed=0)
     assert [row.metric for row in rows if row.factor == "all"] == [
         "controllability: coverage",
-        "controllability: steps that are no tone",
+        "controllability: off-manifold steps",
     ]
 
 
@@ -253,7 +253,7 @@ def test_the_script_writes_rows_matrix_and_figure(evaluated, dataset, features):
         for seed in "01"
         for metric, factor in [
             ("", "all"),
-            (": steps that are no tone", "all"),
+            (": off-manifold steps", "all"),
             *[(": coverage", name) for name in ("all", *dataset.factor_names)],
         ]
     }
