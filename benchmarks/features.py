@@ -3,8 +3,9 @@
     python benchmarks/features.py
     python benchmarks/features.py --device cuda --tones 32000
 
-The same tones go through `syntone.features.front_end.compute_features` and, one by one, through librosa's mel spectrogram and decibels,
-in turns; medians over repeats. The features agree to float32's rounding, which is checked in the same run.
+The same tones go through `syntone.features.front_end.compute_features` and, one by one, through librosa's mel
+spectrogram and decibels, in turns; medians over repeats. The features agree to float32's rounding, which is checked in
+the same run.
 """
 
 import argparse
@@ -78,8 +79,8 @@ def main() -> None:
     )
     fast, slow = statistics.median(ours), statistics.median(theirs)
     print(
-        f"features of {len(waves):,} tones: {fast:,.0f} tones/s ({min(ours):,.0f} to {max(ours):,.0f}); librosa, tone by "
-        f"tone: {slow:,.0f} tones/s; {fast / slow:.1f} times; 32,000 tones once: {32000 / fast:.0f} s"
+        f"features of {len(waves):,} tones: {fast:,.0f} tones/s ({min(ours):,.0f} to {max(ours):,.0f}); librosa, tone "
+        f"by tone: {slow:,.0f} tones/s; {fast / slow:.1f} times; 32,000 tones once: {32000 / fast:.0f} s"
     )
     print(f"largest difference of a feature in [0, 1]: {apart:.1e}")
 

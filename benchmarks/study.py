@@ -4,11 +4,13 @@
     python benchmarks/study.py --parts clean gainshape --seeds 0 1 2 3 4 5 6 7 8 9
     python benchmarks/study.py --together --jobs 1               # on a GPU: all seeds of a model side by side
     python benchmarks/study.py --list | xargs -P 2 -I{} sh -c '{}'
-    python benchmarks/study.py --tables                          # from benchmarks/study/*.csv alone, into the README too
+    python benchmarks/study.py --tables                          # from benchmarks/study/*.csv alone, into the README
+    too
 
 Trains what is not trained yet (checkpoints/study/), scores what is not scored yet (results/study/), and writes
-benchmarks/study/: scores.csv and selection.csv with every number, the tables and the plots. Start it again after anything went
-wrong, or after --list has run elsewhere: what is finished is left alone. Give the options again that it was started with.
+benchmarks/study/: scores.csv and selection.csv with every number, the tables and the plots. Start it again after
+anything went wrong, or after --list has run elsewhere: what is finished is left alone. Give the options again that it
+was started with.
 """
 
 import argparse
@@ -39,8 +41,9 @@ DATASETS = {
 GRID, CLEAN, LARGE = DATASETS
 FOLDER = ROOT / "benchmarks" / "study"
 SELECTION_SEEDS = (100, 101, 102)
-# The published code sums the reconstruction over the batch of 64 and averages the KL: with sigma 1 / sqrt(2) every weight is
-# its nominal one over 64. Times 64, which moves no optimum, this is sigma 1 / (8 sqrt(2)) and the nominal weights.
+# The published code sums the reconstruction over the batch of 64 and averages the KL: with sigma 1 / sqrt(2) every
+# weight is its nominal one over 64. Times 64, which moves no optimum, this is sigma 1 / (8 sqrt(2)) and the nominal
+# weights.
 PUBLISHED = "--features paper --anneal_from 1 --sigma 0.08838834764831845"
 GAINSHAPE = "--features gainshape"
 FASTER = "--precision bfloat16"  # for FactorVAE, which takes as long as three others
@@ -76,8 +79,8 @@ class Setting:
 
 
 def strengths(flags: str) -> list[Setting]:
-    """The weight that each model has beside the VAE's, below and above its default. `flags`: those of the setting that it
-    varies."""
+    """The weight that each model has beside the VAE's, below and above its default. `flags`: those of the setting that
+    it varies."""
     values = {
         "BetaVAE": ("--beta {0:g}", (1, 16)),
         "BTCVAE": ("--beta {0:g}", (1, 24)),
@@ -198,7 +201,7 @@ def trainings(settings: list[Setting], args: argparse.Namespace) -> list[list[st
 
 
 def run_all(commands: list[list[str]], *, jobs: int, desc: str) -> None:
-    """Run commands, `jobs` at a time with a share of the cores each; the first that fails stops those that have not begun."""
+    """Run commands, `jobs` at a time, each with its share of the cores; no new one starts after a failure."""
     threads = max(1, (os.cpu_count() or 1) // jobs)
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
 
@@ -218,7 +221,7 @@ def run_all(commands: list[list[str]], *, jobs: int, desc: str) -> None:
 
 
 def evaluations(settings: list[Setting]) -> list[list[str]]:
-    """The commands of the evaluations that are not there yet, older than a checkpoint, or of other checkpoints or metrics."""
+    """Commands of evaluations that are missing, older than a checkpoint, or of other checkpoints or metrics."""
     commands = []
     for setting in settings:
         paths = [path.relative_to(ROOT) for path in setting.checkpoints()]
@@ -268,7 +271,7 @@ def write_csv(path: Path, rows: list[dict]) -> None:
 
 
 def curves(settings: list[Setting]) -> list[dict]:
-    """Loss terms by epoch of every training of the settings that are no sweep, from the histories beside the checkpoints."""
+    """Loss terms by epoch of all trainings outside sweeps, from the histories beside the checkpoints."""
     rows = []
     for setting in settings:
         for path in setting.checkpoints() if setting.part in study_tables.TITLES else []:
@@ -310,7 +313,7 @@ def main(argv: list[str] | None = None) -> int:
         study_tables.write_readme(ROOT / "README.md", FOLDER)
     except FileNotFoundError as missing:
         sys.exit(
-            f"study.py: the README asks for a table that is not there yet, {Path(missing.filename).name}; run its part first"
+            f"study.py: the README names a table that is missing, {Path(missing.filename).name}; run its part first"
         )
     print(f"tables and plots: {FOLDER.relative_to(ROOT)}; the tables in README.md are theirs")
     return 0

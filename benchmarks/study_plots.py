@@ -63,7 +63,7 @@ def by_strength(rows: list[dict], base: str = "gainshape") -> dict[str, dict[flo
 
 
 def strengths_figure(path: Path, rows: list[dict]) -> None:
-    """MIG and reconstruction error against strength: a dot a seed, the line and the band are mean and standard deviation."""
+    """MIG and reconstruction error against strength: dots are seeds, line and band are mean and standard deviation."""
     points = by_strength(rows)
     figure = Figure(figsize=(9, 0.6 + 2.6 * len(points)), layout="constrained")
     axes = figure.subplots(len(points), 2, squeeze=False)
@@ -120,8 +120,9 @@ def tradeoff_figure(path: Path, rows: list[dict], titles: dict[str, str]) -> Non
 
 
 def adjusted_columns(rows: list[dict], settings: Collection[str]) -> tuple[list[tuple], dict[str, np.ndarray]]:
-    """The checkpoints that were given all metrics, (setting, model, seed), and each metric's values over them: adjusted where
-    it has floor and ceiling, as they are otherwise. Metrics that some of them lack, or that are constant, are left out."""
+    """The checkpoints that were given all metrics, (setting, model, seed), and each metric's values over them: adjusted
+    where it has floor and ceiling, as they are otherwise. Metrics that some of them lack, or that are constant, are
+    left out."""
     rows = [
         row | {"value": row["value"] if row["adjusted"] is None else row["adjusted"]}
         for row in rows

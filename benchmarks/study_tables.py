@@ -1,7 +1,7 @@
 """The tables of the study, from the CSV files beside them: nothing here trains or scores.
 
-The README holds some of them between two comments, `<!-- study: NAME -->` and `<!-- end -->`; `write_readme` puts there what
-the CSV files say.
+The README holds some of them between two comments, `<!-- study: NAME -->` and `<!-- end -->`; `write_readme` puts there
+what the CSV files say.
 """
 
 import csv
@@ -133,8 +133,8 @@ def strengths_table(rows: list[dict]) -> str:
 
 
 def correlations_table(rows: list[dict], settings: list[str]) -> str:
-    """Rank correlation of every metric with MIG: over all checkpoints, over those of all settings but the published one, and
-    within each setting."""
+    """Rank correlation of every metric with MIG: over all checkpoints, over those of all settings but the published
+    one, and within each setting."""
     groups = {"all": settings, "without the published": [one for one in settings if one != "published"]}
     groups |= {TITLES[one]: [one] for one in settings}
     found = {name: study_plots.adjusted_columns(rows, chosen) for name, chosen in groups.items()}

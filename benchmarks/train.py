@@ -4,15 +4,16 @@
     python benchmarks/train.py --model BetaVAE --rounds 3 --threads 1
     python benchmarks/train.py --device cuda --steps 500
 
-Every contender lives in a process of its own and trains `--steps` steps a round, one contender after the other, so that all
-meet the same noise; what is printed is the median over the rounds. All start from the same weights on the same tones with
-one objective (sigma 1, the weights of the papers) and one Adam; after the last round the reconstruction error of each on
-tones it has not seen is printed: 0.5 sum (x - x_hat)^2 a tone, x_hat decoded from the posterior mean.
+Every contender lives in a process of its own and trains `--steps` steps a round, one contender after the other, so that
+all meet the same noise; what is printed is the median over the rounds. All start from the same weights on the same
+tones with one objective (sigma 1, the weights of the papers) and one Adam; after the last round the reconstruction
+error of each on tones it has not seen is printed: 0.5 sum (x - x_hat)^2 a tone, x_hat decoded from the posterior mean.
 
-pythae 0.1.2 (Chadebec et al. 2022) is the VAE library that is measured; its FactorVAE reconstructs one half of a batch and
-takes the other for the permutation, so it is given 64 and, to reconstruct as many tones a step, 128. Its network here is
-the one of the literature (Higgins et al. 2017: four convolutions of 32, 32, 64, 64 channels), and so is "same network".
-The loader of librosa computes every tone's features anew whenever it is drawn, as the paper's published trainer does.
+pythae 0.1.2 (Chadebec et al. 2022) is the VAE library that is measured; its FactorVAE reconstructs one half of a batch
+and takes the other for the permutation, so it is given 64 and, to reconstruct as many tones a step, 128. Its network
+here is the one of the literature (Higgins et al. 2017: four convolutions of 32, 32, 64, 64 channels), and so is "same
+network". The loader of librosa computes every tone's features anew whenever it is drawn, as the paper's published
+trainer does.
 """
 
 import argparse

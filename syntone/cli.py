@@ -1,7 +1,7 @@
 """How a script begins and ends: flag types, one-line errors, exit statuses.
 
-Exit statuses: 0 done; 1 a fault of the machine (disk full, out of memory) or a training that diverged; 2 a mistake of the
-user; 130 interrupted (SIGINT); 143 terminated (SIGTERM).
+Exit statuses: 0 done; 1 a fault of the machine (disk full, out of memory) or a training that diverged; 2 a mistake of
+the user; 130 interrupted (SIGINT); 143 terminated (SIGTERM).
 """
 
 import argparse
