@@ -11,18 +11,18 @@ Writes <output_dir>/<Model>_seed<S>.pt (last and best state), .csv (every loss t
 
 import argparse
 import contextlib
-import functools
 import sys
-from datetime import timedelta
+from collections.abc import Callable
 from pathlib import Path
 
-from tqdm import tqdm
+import torch
+from torch import Tensor, nn
 
 from metrics import METRICS, defined_metrics, evaluate
 from models import MODELS, PAPERS_MODELS
 from models.options import constructor_parameters
 from syntone.cli import Parser, choose_defined, command, nonnegative_float, nonnegative_int, positive_int
-from syntone.dataset.file import load_npz
+from syntone.dataset.file import Dataset, load_npz
 from syntone.device import select_device, tune
 from syntone.errors import InputError
 from syntone.evaluation.codes import encode
@@ -30,7 +30,7 @@ from syntone.features.front_end import DEFAULTS, FrontEnd
 from syntone.files import check_writable, lock
 from syntone.training import runs
 from syntone.training.checkpoint import checkpoint_path
-from syntone.training.loop import Settings, annealed_pressure
+from syntone.training.loop import Settings
 from syntone.training.options import add_flags, check_given, front_end_parameters, given_options, model_parameters
 from syntone.training.parallel import joined_processes
 
@@ -115,40 +115,28 @@ def check_flags(args: argparse.Namespace) -> None:
     check_writable(args.output_dir, flag="--output_dir", folder=True)
 
 
-def watch(model, epoch: int, *, features, device, labels: dict, metrics: list[str], every: int) -> dict[str, float]:
-    """Score the codes of this epoch if scores are due. Draws nothing from torch, so no weight depends on it."""
-    if epoch % every:
-        return {}
-    codes = encode(model, features, device=device)
-    report = evaluate(**labels, codes=codes.codes, active=codes.active, metrics=metrics, n_floor_draws=1)
-    found = {f"score_{name}": score.value for name, score in report.scores.items()}
-    return {"active_latents": float(report.n_active)} | found
+def choose_scores(args: argparse.Namespace, dataset: Dataset, n_latents: int) -> Callable[..., dict[str, float]] | None:
+    """Return a function that scores a model's codes in the epochs in which scores are due; None without --eval_every.
 
-
-def choose_watched(args: argparse.Namespace, labels: dict, n_latents: int) -> list[str]:
-    """Return the scores to add while training."""
+    It draws nothing from torch, so no weight depends on it.
+    """
+    if not args.eval_every:
+        return None
+    labels = dataset.labels()
     n_tones, n_factors = labels["factors"].shape
     defined = defined_metrics(factors=labels["factors"], n_latents=n_latents, factor_kinds=labels["factor_kinds"])
     data = f"{n_factors} varied factors, {n_latents} latents and {n_tones} tones"
-    return choose_defined(args.metrics, defined, default=WATCHED, flag="--metrics", data=data)
+    metrics = choose_defined(args.metrics, defined, default=WATCHED, flag="--metrics", data=data)
 
+    def score(model: nn.Module, epoch: int, *, features: Tensor, device: torch.device) -> dict[str, float]:
+        if epoch % args.eval_every:
+            return {}
+        codes = encode(model, features, device=device)
+        report = evaluate(**labels, codes=codes.codes, active=codes.active, metrics=metrics, n_floor_draws=1)
+        found = {f"score_{name}": score.value for name, score in report.scores.items()}
+        return {"active_latents": float(report.n_active)} | found
 
-def notes(run: runs.Run, n_tones: int) -> list[str]:
-    """Return what a user should know about the split and the annealing of a run."""
-    n_out, found = n_tones - len(run.split.train) - len(run.split.valid), []
-    if n_out:
-        found.append(f"{n_out:,} of {n_tones:,} tones are held out of training and validation by the dataset's recipe")
-    if run.split.weights is not None:
-        found.append("training tones are drawn from the correlated distribution of the dataset's recipe")
-    n_annealed = run.settings.anneal_epochs
-    factor = annealed_pressure(run.epochs, start=run.settings.anneal_from, epochs=n_annealed)
-    if factor > 2:
-        shorter = f"--anneal_epochs {run.epochs - 1} or " if run.epochs > 1 else ""
-        found.append(
-            f"--anneal_epochs {n_annealed}: the factor of the annealing is still {factor:.3g} in the last epoch, "
-            f"{run.epochs}, so the model uses few latents; for a run this short give {shorter}--anneal_from 1"
-        )
-    return found
+    return score
 
 
 @command
@@ -161,79 +149,33 @@ def main(argv: list[str] | None = None) -> int | None:
         for path in [checkpoint_path(args.output_dir, name, seed) for name in args.model for seed in args.seeds]:
             if processes.is_main:
                 held.enter_context(lock(path, flag="--output_dir"))
-        train_all(args, device=device, processes=processes)
-
-
-def train_all(args: argparse.Namespace, *, device, processes) -> None:
-    """Train the runs that are not finished, one after another."""
-    say = functools.partial(print, flush=True) if processes.is_main else (lambda *words: None)
-    bar_of = functools.partial(tqdm, unit="tone", delay=2, disable=None if processes.is_main else True)
-    dataset = load_npz(args.dataset)
-    front_end = FrontEnd(
-        args.features, sample_rate=dataset.sample_rate, n_samples=dataset.x.shape[1], **args.front_end_options
-    )
-    settings = given_options(args, SETTINGS)
-    planned = [
-        runs.plan(
-            name,
-            Settings(seed=seed, **settings),
-            dataset=dataset,
-            front_end=front_end,
-            given=args.model_options,
-            epochs=args.epochs,
-            output_dir=args.output_dir,
-            resume=args.resume,
-            overwrite=args.overwrite,
+        dataset = load_npz(args.dataset)
+        front_end = FrontEnd(
+            args.features, sample_rate=dataset.sample_rate, n_samples=dataset.x.shape[1], **args.front_end_options
         )
-        for seed in args.seeds
-        for name in args.model
-    ]
-    runs.check_processes(planned, processes)
-    todo = [run for run in planned if run.n_epochs_left]
-    for run in planned:
-        if not run.n_epochs_left:
-            say(f"{run.path} is finished with these options; left alone")
-    if not todo:
-        return
-    for note in notes(todo[0], len(dataset)):
-        say(note)
-    score = None
-    if args.eval_every:
-        labels = dataset.labels()
-        watched = choose_watched(args, labels, min(run.model_config.get("latent_dim", 2) for run in todo))
-    with bar_of(total=len(dataset), desc="features") as bar:
-        features = runs.dataset_features(dataset, front_end, device=device, progress=bar.update)
-    say(
-        f"{len(dataset):,} tones -> features {front_end.shape}, {features.nbytes / 1e9:.3g} GB in memory of "
-        f"{features.device}; training on {device}"
-    )
-    if args.eval_every and processes.is_main:
-        score = functools.partial(
-            watch, features=features, device=device, labels=labels, metrics=watched, every=args.eval_every
-        )
-    n_left = sum(run.n_epochs_left for run in todo)
-    for run in todo:
-
-        def say_time(epoch: int, seconds: float, run=run, n_left=n_left - 1) -> None:
-            if epoch == run.first_epoch:
-                rest = timedelta(seconds=round(seconds * n_left))
-                say(f"{run.path.stem}: {seconds:.1f} s per epoch, about {rest} for the remaining {n_left} epochs")
-
-        with bar_of(total=run.n_epochs_left * len(run.split.train), desc=run.path.stem) as bar:
-            progress = runs.train_run(
-                run,
-                features,
-                device=device,
-                processes=processes,
-                save_seconds=args.save_seconds,
-                score=score,
-                on_epoch=say_time,
-                on_step=bar.update,
+        planned = [
+            runs.plan(
+                name,
+                Settings(seed=seed, **given_options(args, SETTINGS)),
+                dataset=dataset,
+                front_end=front_end,
+                given=args.model_options,
+                epochs=args.epochs,
+                output_dir=args.output_dir,
+                resume=args.resume,
+                overwrite=args.overwrite,
             )
-        n_left -= run.n_epochs_left
-        say(
-            f"{run.path}: epoch {progress.epoch}, validation loss {progress.history['valid_loss'][-1]:.2f} nats, "
-            f"best in epoch {progress.best_epoch}"
+            for seed in args.seeds
+            for name in args.model
+        ]
+        n_latents = min(run.model_config.get("latent_dim", 2) for run in planned)  # a user's model may fix it
+        runs.train_all(
+            planned,
+            dataset,
+            device=device,
+            processes=processes,
+            save_seconds=args.save_seconds,
+            score=choose_scores(args, dataset, n_latents),
         )
 
 

@@ -20,7 +20,6 @@ from syntone.features.front_end import FrontEnd
 from syntone.files import write_files
 
 FORMAT_VERSION = 1
-STATES = ("last", "best")
 RETRAIN = "train it again with trainvae.py"
 # What zipfile raises for a damaged file, and torch.load with `weights_only` for the content of a foreign one.
 UNREADABLE = (zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, OSError)
@@ -169,26 +168,23 @@ def _misfit(fields: dict[str, Any]) -> str | None:
     for name, kind in wanted.items():
         if type(fields.get(name)) is not kind:
             return f"'{name}' is {type(fields.get(name)).__name__}, expected {kind.__name__}"
-    if set(fields) != set(wanted):
-        return f"{', '.join(map(repr, sorted(set(fields) - set(wanted), key=str)))} is not known"
-    for name in STATES:
-        if not all(isinstance(value, Tensor) for value in fields[name].values()):
-            return f"'{name}' is not a state of names and tensors"
-    options = fields["options"]
-    if not (type(options.get("seed")) is int and options["seed"] >= 0 and {"batch_size", "lr"} <= set(options)):
-        return "'options' has no seed, batch_size and lr"
-    epoch, history = fields["epoch"], fields["history"]
-    if not (1 <= fields["best_epoch"] <= epoch and "valid_loss" in history):
-        return f"epoch {epoch}, best epoch {fields['best_epoch']} and the history do not fit together"
-    for column in history.values():
-        if not (isinstance(column, list) and len(column) == epoch and {int, float} >= set(map(type, column))):
-            return f"a column of 'history' has not one number for each of {epoch} epochs"
+    options, history, epoch = fields["options"], fields["history"], fields["epoch"]
     rows = fields["train_rows"], fields["valid_rows"]
-    if not all(one.dtype == torch.int64 and one.dim() == 1 and len(one) >= 2 and int(one.min()) >= 0 for one in rows):
-        return "'train_rows' and 'valid_rows' are not lists of row numbers"
-    if len(torch.cat(rows).unique()) < len(rows[0]) + len(rows[1]):
-        return "'train_rows' and 'valid_rows' share a row"
-    return None
+    checks = {
+        f"it has other fields than {', '.join(wanted)}": set(fields) == set(wanted),
+        "'last' and 'best' are not states of tensors": all(
+            isinstance(value, Tensor) for state in (fields["last"], fields["best"]) for value in state.values()
+        ),
+        "'options' has no seed, batch_size and lr": {"seed", "batch_size", "lr"} <= set(options)
+        and type(options["seed"]) is int,
+        f"'history' and best epoch {fields['best_epoch']} do not fit {epoch} epochs": "valid_loss" in history
+        and 1 <= fields["best_epoch"] <= epoch
+        and all(isinstance(column, list) and len(column) == epoch for column in history.values()),
+        "'train_rows' and 'valid_rows' are not lists of row numbers": all(
+            one.dtype == torch.int64 and one.dim() == 1 and len(one) >= 2 and int(one.min()) >= 0 for one in rows
+        ),
+    }
+    return next((words for words, good in checks.items() if not good), None)
 
 
 def check_dataset(checkpoint: Checkpoint, dataset: Dataset) -> str | None:

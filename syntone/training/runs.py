@@ -1,13 +1,16 @@
 """The training runs of one command: what each is trained with, and the state of its checkpoint."""
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from models import MODELS, build_model
 from models.options import REQUIRED, constructor_parameters
@@ -19,7 +22,7 @@ from syntone.features.front_end import FrontEnd, compute_features
 from syntone.figures import png, training_curves
 from syntone.files import csv_text, write_files
 from syntone.training.checkpoint import Checkpoint, checkpoint_bytes, checkpoint_path, load_checkpoint
-from syntone.training.loop import Progress, Settings, Split, batch_sizes, train
+from syntone.training.loop import Progress, Settings, Split, annealed_pressure, batch_sizes, train
 from syntone.training.parallel import Processes, same_everywhere
 
 
@@ -177,18 +180,75 @@ def check_processes(runs: list[Run], processes: Processes) -> None:
         )
 
 
-def dataset_features(
-    dataset: Dataset, front_end: FrontEnd, *, device: torch.device, progress: Callable[[int], None]
-) -> Tensor:
-    """Return the features of every tone, (N, 1, M, L), on the device or, if they do not fit there, in main memory."""
+def notes(run: Run, n_tones: int) -> list[str]:
+    """Return what a user should know about the split and the annealing of a run."""
+    n_out, found = n_tones - len(run.split.train) - len(run.split.valid), []
+    if n_out:
+        found.append(f"{n_out:,} of {n_tones:,} tones are held out of training and validation by the dataset's recipe")
+    if run.split.weights is not None:
+        found.append("training tones are drawn from the correlated distribution of the dataset's recipe")
+    n_annealed = run.settings.anneal_epochs
+    factor = annealed_pressure(run.epochs, start=run.settings.anneal_from, epochs=n_annealed)
+    if factor > 2:
+        shorter = f"--anneal_epochs {run.epochs - 1} or " if run.epochs > 1 else ""
+        found.append(
+            f"--anneal_epochs {n_annealed}: the factor of the annealing is still {factor:.3g} in the last epoch, "
+            f"{run.epochs}, so the model uses few latents; for a run this short give {shorter}--anneal_from 1"
+        )
+    return found
+
+
+def train_all(
+    planned: list[Run],
+    dataset: Dataset,
+    *,
+    device: torch.device,
+    processes: Processes,
+    save_seconds: float,
+    score: Callable[..., dict[str, float]] | None = None,
+) -> None:
+    """Train the runs that are not finished, one after another; the main process prints and writes.
+
+    `score` is called after every epoch with the model, the epoch, features and device; its result joins the history.
+    """
+    check_processes(planned, processes)
+    say = functools.partial(print, flush=True) if processes.is_main else (lambda *words: None)
+    bar_of = functools.partial(tqdm, unit="tone", delay=2, disable=None if processes.is_main else True)
+    todo = [run for run in planned if run.n_epochs_left]
+    for run in planned:
+        if not run.n_epochs_left:
+            say(f"{run.path} is finished with these options; left alone")
+    if not todo:
+        return
+    for note in notes(todo[0], len(dataset)):
+        say(note)
+    front_end = todo[0].front_end
     n_bytes = 4 * len(dataset) * math.prod(front_end.shape)
     fits = device.type != "cuda" or n_bytes <= torch.cuda.mem_get_info(device)[0] * 2 / 3  # a third for the training
-    keep = device if fits else torch.device("cpu")
-    return compute_features(dataset.x, front_end, device=device, keep=keep, progress=progress)
+    with bar_of(total=len(dataset), desc="features") as bar:
+        keep = device if fits else torch.device("cpu")
+        features = compute_features(dataset.x, front_end, device=device, keep=keep, progress=bar.update)
+    say(f"{len(dataset):,} tones -> features {front_end.shape}, {n_bytes / 1e9:.3g} GB on {keep}; training on {device}")
+    if score is not None:
+        score = functools.partial(score, features=features, device=device) if processes.is_main else None
+    n_left = sum(run.n_epochs_left for run in todo)
+    for run in todo:
+
+        def on_epoch(epoch: int, seconds: float, run=run, n_left=n_left - 1) -> None:
+            if epoch == run.first_epoch:
+                rest = timedelta(seconds=round(seconds * n_left))
+                say(f"{run.path.stem}: {seconds:.1f} s per epoch, about {rest} for the remaining {n_left} epochs")
+
+        with bar_of(total=run.n_epochs_left * len(run.split.train), desc=run.path.stem) as bar:
+            how = {"save_seconds": save_seconds, "score": score, "on_epoch": on_epoch, "on_step": bar.update}
+            progress = train_run(run, features, device=device, processes=processes, **how)
+        n_left -= run.n_epochs_left
+        loss = progress.history["valid_loss"][-1]
+        say(f"{run.path}: epoch {progress.epoch}, validation loss {loss:.2f} nats, best in epoch {progress.best_epoch}")
 
 
 def train_run(run: Run, features: Tensor, *, processes: Processes, **how: Any) -> Progress:
-    """Train a run to its last epoch, with files written by the main process; `how` is passed to `loop.train`."""
+    """Train a run to its last epoch; `how` is passed to `loop.train`."""
     torch.manual_seed(run.settings.seed)  # of the weights
     return train(
         build_model(run.model_name, **run.model_config),
@@ -198,7 +258,7 @@ def train_run(run: Run, features: Tensor, *, processes: Processes, **how: Any) -
         epochs=run.epochs,
         resume=run.resume,
         processes=processes,
-        save=(lambda progress: save(run, progress)) if processes.is_main else (lambda progress: None),
+        save=functools.partial(save, run) if processes.is_main else (lambda progress: None),
         name=str(run.path),
         **how,
     )
