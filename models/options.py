@@ -1,11 +1,12 @@
-"""Options of constructors. A parameter's annotation states its meaning and range; the command line is made from it.
+"""Options of constructors: a parameter's annotation states its meaning and range, from which flags and checks are made.
 
-def __init__(self, *args, beta: Annotated[float, Option("weight of the KL divergence", least=0)] = 4.0, **kwargs):
+Example, in a subclass of VAE:
+
+    def __init__(self, *args, beta: Annotated[float, Option("weight of the KL", least=0)] = 4.0, **kwargs) -> None:
 """
 
 import inspect
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, get_args, get_origin
 
@@ -53,16 +54,16 @@ class Parameter:
         return f"{least}to {self.option.most:g}"
 
 
-def constructor_parameters(constructor: Callable) -> dict[str, Parameter]:
+def constructor_parameters(cls: type) -> dict[str, Parameter]:
     """Return the parameters of a class's constructor by name.
 
     If it passes on `**kwargs`, those of the class that it extends are included.
     """
     found: dict[str, inspect.Parameter] = {}
-    for cls in constructor.__mro__:
-        if "__init__" not in vars(cls):
+    for base in cls.__mro__:
+        if "__init__" not in vars(base):
             continue
-        parameters = list(inspect.signature(cls.__init__, eval_str=True).parameters.values())[1:]
+        parameters = list(inspect.signature(base.__init__, eval_str=True).parameters.values())[1:]
         for p in parameters:
             if p.name not in found and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
                 found[p.name] = p

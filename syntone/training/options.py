@@ -15,8 +15,12 @@ RUN = ("input_shape", "n_data", "anneal_from")  # arguments of a model that foll
 
 
 def model_parameters(name: str) -> dict[str, Parameter]:
-    """Return the parameters of a registered model that are options of its own."""
-    return {key: value for key, value in constructor_parameters(MODELS[name]).items() if key not in RUN}
+    """Return the parameters of a registered model that are options of its own, of types that a flag can have."""
+    return {
+        key: parameter
+        for key, parameter in constructor_parameters(MODELS[name]).items()
+        if key not in RUN and parameter.kind in (int, float, str, bool)
+    }
 
 
 def front_end_parameters(kind: str) -> dict[str, Parameter]:
@@ -43,15 +47,8 @@ def add_flags(group: argparse._ArgumentGroup, owners: Mapping[str, Mapping[str, 
 
 
 def _shown(default: Any) -> str:
-    if default is REQUIRED:
-        return "required"
-    return (
-        " ".join(map(str, default))
-        if isinstance(default, tuple)
-        else f"{default:g}"
-        if type(default) is float
-        else f"{default}"
-    )
+    items = default if isinstance(default, tuple) else (default,)
+    return "required" if default is REQUIRED else " ".join(f"{x:g}" if type(x) is float else f"{x}" for x in items)
 
 
 def _defaults(shown: dict[str, str], n_owners: int) -> str:
