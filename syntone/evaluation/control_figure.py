@@ -60,7 +60,7 @@ def _title(control: Control, model: str) -> list[str]:
     n_anchors, n_latents, n_steps, _ = control.measured[0].shape
     shown = f"; the {MAX_LATENTS} of {n_latents} with the largest KL" if n_latents > MAX_LATENTS else ""
     how = f"mean change over {n_anchors} anchor tones, each latent in {n_steps} steps between its 2 % and 98 % quantile"
-    left_out = f"left out as off the manifold: a mismatch above {100 * control.mismatch_limit:.0f} %"
+    left_out = f"steps with a mismatch above {100 * control.mismatch_limit:.0f} % are off the manifold and left out"
     return [f"{model}, what each latent changes: {score}", f"{how}; dark: the factor's whole range{shown}; {left_out}"]
 
 

@@ -53,36 +53,22 @@ Key = tuple[str, int]  # name of the model, seed
 
 @dataclass(frozen=True, eq=False)
 class Control:
-    """What J latents, or directions, move of K factors.
-
-    Attributes
-    ----------
-    latents : (J,) their indices
-    positions : (J, S) the values of the latent
-    measured : K arrays (B, J, S, C_k); NaN for off-manifold steps and factors that the features do not show
-    mismatch_limit : a step with a larger mismatch is off the manifold
-    off_manifold : (J,) share of such steps
-    change, normalised, smoothness, monotonicity : (K, J); the last two NaN where nothing moves
-    coverage : (K,) largest normalised change by one latent
-    score_of_latents : (J,), NaN without effect
-    score : of the model, in [0, 1]; NaN with fewer than two factors to tell apart
-    floors : scores of random directions
-    """
+    """What J latents, or directions, change of K factors."""
 
     factors: tuple[Factor, ...]
-    latents: np.ndarray
-    positions: np.ndarray
-    measured: tuple[np.ndarray, ...]
-    mismatch_limit: float
-    off_manifold: np.ndarray
-    change: np.ndarray
+    latents: np.ndarray  # (J,) their indices
+    positions: np.ndarray  # (J, S) the values of the latent
+    measured: tuple[np.ndarray, ...]  # K of (B, J, S, C_k); NaN for off-manifold steps and unseen factors
+    mismatch_limit: float  # a step with a larger mismatch is off the manifold
+    off_manifold: np.ndarray  # (J,) share of such steps
+    change: np.ndarray  # (K, J), as the next three
     normalised: np.ndarray
-    smoothness: np.ndarray
-    monotonicity: np.ndarray
-    coverage: np.ndarray
-    score_of_latents: np.ndarray
-    score: float
-    floors: tuple[float, ...] = ()
+    smoothness: np.ndarray  # NaN where nothing moves
+    monotonicity: np.ndarray  # NaN where nothing moves
+    coverage: np.ndarray  # (K,) largest normalised change by one latent
+    score_of_latents: np.ndarray  # (J,), NaN without effect
+    score: float  # of the model, in [0, 1]; NaN with fewer than two factors to tell apart
+    floors: tuple[float, ...] = ()  # scores of random directions
 
 
 def find_limit(templates: Templates, *, generator: np.random.Generator) -> float:
@@ -142,19 +128,11 @@ def controllability(
 def traverse(
     codes: np.ndarray, anchors: np.ndarray, directions: np.ndarray, *, n_steps: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Codes along directions through anchors, in units of each latent's standard deviation.
+    """Move anchors (B, D) along directions (J, D) of unit length, in units of each latent's standard deviation.
 
     An anchor's coordinate along a direction moves in equal steps between the 2 % and the 98 % quantile that this
     coordinate has over all codes (N, D); everything at right angles to it stays. Along an axis one latent moves alone.
-
-    Parameters
-    ----------
-    anchors, directions : (B, D), (J, D); directions have unit length
-
-    Returns
-    -------
-    walks : (B, J, S, D)
-    positions : (J, S) the coordinate, in the latent's own unit where the direction is an axis
+    Returns the codes (B, J, S, D) and the coordinate (J, S), in the latent's own unit where the direction is an axis.
     """
     scale = codes.std(axis=0)
     scale = np.where(scale > 0, scale, 1.0)

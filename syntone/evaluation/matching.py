@@ -42,26 +42,16 @@ SAME = 1e-5  # of the decoded tone's size: of blends that are equally close, tha
 
 
 class Factor(NamedTuple):
-    """One factor of the dataset's tones.
-
-    Attributes
-    ----------
-    name, unit : "cents", "dB", the factor's own unit, or "probability" for a nominal factor
-    n_classes : 0 for an ordered factor
-    seen : whether the patterns show the factor at all; those of `paper` features do not show amplitude
-    low, span : lowest value and range over the dataset, in the unit; 0 and 1 for a nominal factor
-    values : (N,), in the unit; the index of its class for a nominal factor
-    neighbours : (N, n) rows that differ from each row in this factor alone, the row itself where there is none
-    """
+    """One factor of the dataset's tones."""
 
     name: str
-    unit: str
-    n_classes: int
-    seen: bool
-    low: float
-    span: float
-    values: np.ndarray
-    neighbours: np.ndarray
+    unit: str  # "cents", "dB", the factor's own unit, or "probability" for a nominal factor
+    n_classes: int  # 0 for an ordered factor
+    seen: bool  # whether the patterns show the factor at all; those of `paper` features do not show amplitude
+    low: float  # lowest value over the dataset, in the unit; 0 for a nominal factor
+    span: float  # range of the values over the dataset; 1 for a nominal factor
+    values: np.ndarray  # (N,), in the unit; the index of its class for a nominal factor
+    neighbours: np.ndarray  # (N, n) rows that differ from each row in this factor alone; the row itself for none
 
     def points(self, rows: np.ndarray) -> np.ndarray:
         """The values of rows as (..., C_k)."""
@@ -77,16 +67,10 @@ class Templates(NamedTuple):
 
 
 class Match(NamedTuple):
-    """Measurements of Q decoded tones.
+    """Measurements of Q decoded tones."""
 
-    Attributes
-    ----------
-    measured : K arrays (Q, C_k), in the factor's unit or probabilities; NaN for a factor that the patterns do not show
-    mismatch : (Q,) root mean square difference between pattern and match as a share of the pattern's root mean square
-    """
-
-    measured: tuple[np.ndarray, ...]
-    mismatch: np.ndarray
+    measured: tuple[np.ndarray, ...]  # K of (Q, C_k), in the factor's unit or probabilities; NaN for an unseen factor
+    mismatch: np.ndarray  # (Q,) rms difference between pattern and match as a share of the pattern's rms
 
 
 def loudness_patterns(features: Tensor, front_end: FrontEnd) -> Tensor:
