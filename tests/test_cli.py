@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
+from sandbox import ROOT
 
 from syntone.cli import Parser, choose_defined, command, number, positive_int
 from syntone.errors import InputError, MachineError, Terminated, one_line

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from catalogue import GOOD, MAINS, check_refused, in_process
+from sandbox import GOOD, MAINS, check_refused, in_process
 
 from syntone.cli import Parser
 

@@ -9,8 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from catalogue import GOOD, contents
-from conftest import ROOT
+from sandbox import GOOD, ROOT, contents
 
 from syntone.training import load_checkpoint
 

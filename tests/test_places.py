@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from catalogue import GOOD, ROOT, as_process, check_refused, in_process
+from sandbox import GOOD, ROOT, as_process, check_refused, in_process
 
 
 def good(script: str, *more: str) -> list[str]:

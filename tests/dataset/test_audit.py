@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from conftest import GRID
+from sandbox import GRID
 
 import create
 from syntone.dataset import audit, load_npz, save_npz

@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import GRID, ROOT
+from sandbox import GRID, ROOT
 
 import create
 from syntone.dataset import load_npz

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import GRID
+from sandbox import GRID
 
 import create
 import eval as evaluate_script

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from catalogue import GOOD, check_refused, in_process
+from sandbox import GOOD, check_refused, in_process
 
 from syntone.errors import InputError
 from syntone.training.checkpoint import load_checkpoint, save_checkpoint

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from catalogue import GOOD, as_process, contents
+from sandbox import GOOD, as_process, contents
 
 import create
 import eval as evaluate_script

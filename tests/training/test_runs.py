@@ -11,7 +11,7 @@ from typing import Annotated
 
 import pytest
 import torch
-from catalogue import GOOD
+from sandbox import GOOD
 
 import eval as evaluate_script
 import models.vae

@@ -14,6 +14,9 @@ import eval as evaluate_script
 import trainvae
 
 ROOT = Path(__file__).resolve().parent.parent
+GRID = (
+    "--sample_rate 8000 --duration 0.5 --freq_start 500 --freq_end 3000 --num_freqs 6 --num_amps 3".split()
+)  # 72 tones
 MAINS = {"create.py": create.main, "trainvae.py": trainvae.main, "eval.py": evaluate_script.main}
 # Commands that succeed in the world as it is; a case adds what spoils them, and of a flag given twice the last counts.
 GOOD = {
