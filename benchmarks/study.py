@@ -2,7 +2,7 @@
 
     python benchmarks/study.py                                   # everything, two trainings at a time on two cores
     python benchmarks/study.py --parts clean gainshape --seeds 0 1 2 3 4 5 6 7 8 9
-    python benchmarks/study.py --together --jobs 1               # on a GPU: all seeds of a model side by side
+    python benchmarks/study.py --together --jobs 1               # on a GPU: all seeds of a model in one command
     python benchmarks/study.py --list | xargs -P 2 -I{} sh -c '{}'
     python benchmarks/study.py --tables                          # from benchmarks/study/*.csv alone, into the README
     too
@@ -161,7 +161,7 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--jobs", type=int, default=max(1, os.cpu_count() or 1), help="trainings at a time (default: one a core)"
     )
-    parser.add_argument("--together", action="store_true", help="one training for all seeds of a model, as suits a GPU")
+    parser.add_argument("--together", action="store_true", help="one command for all seeds of a model, as suits a GPU")
     parser.add_argument("--list", action="store_true", help="print the commands of the trainings and do nothing")
     parser.add_argument(
         "--tables", action="store_true", help="train and score nothing: tables and plots from the CSV files"
