@@ -64,10 +64,10 @@ class Run:
         )
 
 
-def model_config(name: str, *, given: dict[str, Any], **known: Any) -> dict[str, Any]:
+def model_config(name: str, *, given: dict[str, Any]) -> dict[str, Any]:
     """Return every argument of a model's constructor, defaults included, so that checkpoints keep their meaning.
 
-    `known` are arguments that follow from the run; each is passed on if the constructor has it.
+    Of `given`, the model takes the arguments that its constructor has.
 
     Raises
     ------
@@ -76,7 +76,7 @@ def model_config(name: str, *, given: dict[str, Any], **known: Any) -> dict[str,
     """
     parameters = constructor_parameters(MODELS[name])
     config = {key: parameter.default for key, parameter in parameters.items()}
-    config |= {key: value for key, value in (known | given).items() if key in parameters}
+    config |= {key: value for key, value in given.items() if key in parameters}
     missing = [key for key, value in config.items() if value is REQUIRED]
     if missing:
         raise InputError(f"--{missing[0]}: {name} has no default for it; give a value")
@@ -103,15 +103,13 @@ def plan(
         If a checkpoint exists that is unfinished or different, and neither `resume` nor `overwrite` was given, or that
         cannot be continued with these options.
     """
-    split = Split(
-        *(None if rows is None else torch.from_numpy(rows) for rows in training_split(dataset, seed=settings.seed))
-    )
+    parts = training_split(dataset, seed=settings.seed)
+    split = Split(*[None if part is None else torch.from_numpy(part) for part in parts])
+    known = {"input_shape": front_end.shape, "n_data": len(split.train), "anneal_from": settings.anneal_from}
     path = checkpoint_path(output_dir, name, settings.seed)
     run = Run(
         model_name=name,
-        model_config=model_config(
-            name, given=given, input_shape=front_end.shape, n_data=len(split.train), anneal_from=settings.anneal_from
-        ),
+        model_config=model_config(name, given=known | given),
         front_end=front_end,
         settings=settings,
         split=split,
@@ -126,7 +124,7 @@ def plan(
     different, problem = _differences(found, run), None
     if different:
         problem = (
-            f"was trained with other options ({different}); give --overwrite to start anew or another --output_dir"
+            f"was trained with other options ({different}); give --overwrite to replace it or another --output_dir"
         )
     elif found.epoch > epochs:
         problem = f"has {found.epoch} epochs, more than --epochs {epochs}; give more, or --overwrite to start anew"
@@ -159,18 +157,12 @@ def check_processes(runs: list[Run], processes: Processes) -> None:
     InputError
         In every process alike.
     """
+    weights = [run.resume.last.values() if run.resume else () for run in runs]
     states = [
-        (
-            str(run.path),
-            run.first_epoch,
-            sum(float(w.double().sum()) for w in run.resume.last.values()) if run.resume else 0,
-        )
-        for run in runs
+        (str(run.path), run.first_epoch, sum(float(w.double().sum()) for w in of)) for run, of in zip(runs, weights)
     ]
     if not same_everywhere(states, processes):
-        raise InputError(
-            "--output_dir: the processes do not see the same checkpoints in it; give a folder that all share"
-        )
+        raise InputError("--output_dir: the processes see different checkpoints in it; give a folder that all share")
     batch_size, split = runs[0].settings.batch_size, runs[0].split  # the numbers of rows are those of every run
     smallest = min(min(batch_sizes(len(rows), batch_size)) for rows in (split.train, split.valid))
     if processes.count > smallest:

@@ -111,7 +111,7 @@ def test_processes_that_see_other_checkpoints_are_refused(tmp_path, dataset_path
         f"sys.exit(trainvae.main([*sys.argv[1:], '--output_dir', {str(tmp_path)!r} + '/' + os.environ['RANK']]))"
     )
     done = torchrun(script, *flags, "--epochs", "3", "--resume")
-    assert done.returncode != 0 and "--output_dir: the processes do not see the same checkpoints" in done.stderr
+    assert done.returncode != 0 and "--output_dir: the processes see different checkpoints" in done.stderr
     assert (tmp_path / "0" / "VAE_seed0.pt").read_bytes() == before
 
 
