@@ -22,32 +22,7 @@ from ._sap import sap
 from ._udr import udr, udr_per_model
 from .self_test import Check, self_test
 
-__all__ = [
-    "DCI",
-    "METRICS",
-    "Check",
-    "InfoMEC",
-    "Information",
-    "Report",
-    "Score",
-    "beta_vae_score",
-    "dci",
-    "dci_completeness",
-    "dci_disentanglement",
-    "dcimig",
-    "defined_metrics",
-    "evaluate",
-    "explicitness",
-    "factor_vae_score",
-    "infomec",
-    "irs",
-    "jemmig",
-    "mig",
-    "mig_sup",
-    "modularity",
-    "mutual_information",
-    "sap",
-    "self_test",
-    "udr",
-    "udr_per_model",
-]
+__all__ = ["beta_vae_score", "dci", "dcimig", "explicitness", "factor_vae_score", "infomec", "irs", "jemmig", "mig"]
+__all__ += ["mig_sup", "modularity", "sap", "udr", "udr_per_model"]
+__all__ += ["dci_completeness", "dci_disentanglement", "defined_metrics", "evaluate", "mutual_information", "self_test"]
+__all__ += ["DCI", "METRICS", "Check", "InfoMEC", "Information", "Report", "Score"]

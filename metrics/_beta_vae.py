@@ -21,23 +21,18 @@ def _pair_differences(codes: np.ndarray, levels: Levels, generator: np.random.Ge
 def beta_vae_score(sample: Sample, *, seed: int = 0) -> Row:
     """BetaVAE score: can a linear classifier tell which factor was fixed from how much each latent varies?
 
-    Codes are not binned; inactive latents are pruned. A full grid of factors is not needed: rows that
-    share a level of the fixed factor are drawn.
+    Codes are not binned; inactive latents are pruned. A full grid of factors is not needed: rows that share a level of
+    the fixed factor are drawn, 64 pairs for each of 1,500 points per factor, 1,000 to fit and 500 held out.
 
     Returns
     -------
-    float in [0, 1], held-out accuracy, every factor equally often; the chance level is 1/K, which is also the score of
-    a code without active latents.
-
-    Other Parameters
-    ----------------
-    seed : int. Draws 1,500 points per factor, 1,000 to fit and 500 held out, each of 64 pairs.
+    float in [0, 1], held-out accuracy; the chance level is 1/K, which is also the score without active latents.
 
     Notes
     -----
     Higgins et al. 2017, "beta-VAE: Learning Basic Visual Concepts with a Constrained Variational Framework". Latents
-    are standardised first. The score can be 1 for codes that are far from disentangled (such as two factors in one
-    latent): see `self_test`.
+    are standardised first. Codes far from disentangled (such as two factors in one latent) can score 1: see
+    `self_test`.
     """
     from sklearn.linear_model import LogisticRegression
 

@@ -123,7 +123,7 @@ def fit_importance(sample: Sample, *, seed: int, predictor: str, max_rows: int) 
     return np.stack(importance), np.array(informativeness)
 
 
-@metric("DCI disentanglement", "DCI completeness", "DCI informativeness", factors=2, latents=2, n_rows=10, returns=DCI)
+@metric("DCI", factors=2, latents=2, n_rows=10, returns=DCI)
 def dci(
     sample: Sample, *, predictor: str = "gradient_boosting", max_rows: int = MAX_ROWS, seed: int = 0
 ) -> tuple[Row, Row, Row]:
@@ -139,8 +139,6 @@ def dci(
     Other Parameters
     ----------------
     predictor : "gradient_boosting" (scikit-learn's defaults, as in Locatello et al. 2019) or "random_forest".
-    max_rows : int, at least 10. Rows drawn for fit and test together, 4 of 5 to fit.
-    seed : int. Draws the rows, the split and the predictor's own randomness.
 
     Notes
     -----

@@ -1,7 +1,6 @@
 """All scores of one set of codes, each with its floor (chance level) and its ceiling (score of an oracle).
 
-A score alone is hard to read: noise does not score 0 in every metric, and a perfect code does not score 1 in every
-setting. Value, floor and ceiling use the same settings and the same drawn rows.
+A score alone is hard to read: noise does not score 0 in every metric, and a perfect code not 1 in every setting.
 """
 
 import inspect
@@ -21,7 +20,7 @@ from ._mig import dcimig, jemmig, mig, mig_sup
 from ._modularity import modularity
 from ._mutual_information import estimate_information
 from ._sap import sap
-from ._validation import Sample, bin_levels, check_inputs, check_integer, check_seed
+from ._validation import Sample, bin_levels, check_inputs, check_integer, check_kinds, check_seed
 
 MIN_RANGE = 0.02  # adjusted is left empty where ceiling - floor is smaller
 _INFORMATION = (mig, mig_sup, jemmig, dcimig, modularity)
@@ -34,46 +33,29 @@ METRICS = tuple(FUNCTIONS)
 class Score:
     """One row of the result of `evaluate`.
 
-    Attributes
-    ----------
-    value : the score.
-    floor : chance level: mean score of the same codes with their rows permuted, which keeps everything except their
-        relation to the factors.
-    floor_std : standard deviation over the draws of the floor (0 for one draw).
-    ceiling : best score of an oracle with as many latents (see `oracles`); None with fewer latents than factors.
-    adjusted : (value - floor) / (ceiling - floor): 0 at the chance level, 1 at the ceiling. None without a ceiling or
-        where ceiling - floor is below 0.02. Not clipped: a code can be worse than chance, and the draws of a fitted
-        score can put it slightly above its ceiling.
-    per_factor : the score of every factor, by name, where the score is a mean over factors; else None.
+    The floor is the chance level: the mean score of the same codes with their rows permuted, which keeps everything
+    except their relation to the factors. `adjusted` is (value - floor) / (ceiling - floor): 0 at the chance level, 1 at
+    the ceiling. It is not clipped: a code can be worse than chance, and the draws of a fitted score can put it slightly
+    above its ceiling.
     """
 
     value: float
     floor: float
-    floor_std: float
-    ceiling: float | None
-    adjusted: float | None
-    per_factor: dict[str, float] | None
+    floor_std: float  # standard deviation over the draws of the floor; 0 for one draw
+    ceiling: float | None  # best score of an oracle with as many latents; None with fewer latents than factors
+    adjusted: float | None  # None without a ceiling, or where ceiling - floor is below 0.02
+    per_factor: dict[str, float] | None  # score of every factor, by name, if the score is a mean over factors
 
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """All scores of one set of codes.
+    """All scores of one set of codes, and the information that they are based on (see `Information`)."""
 
-    Attributes
-    ----------
-    scores : printable name -> Score, in the order of METRICS.
-    n_active : number of active latents.
-    occupancy : (D,) share of samples in the fullest bin of each latent (1 for an inactive one).
-    mi : (K, D) mutual information in nats, after binning of factors and codes.
-    entropy : (K,) entropy of the factors as scored, nats.
-    factor_names : K names.
-    """
-
-    scores: dict[str, Score]
-    n_active: int
-    occupancy: np.ndarray
-    mi: np.ndarray
-    entropy: np.ndarray
+    scores: dict[str, Score]  # by printable name, in the order of METRICS
+    n_active: int  # number of active latents
+    occupancy: np.ndarray  # (D,) share of samples in the fullest bin of each latent
+    mi: np.ndarray  # (K, D) mutual information in nats, after binning of factors and codes
+    entropy: np.ndarray  # (K,) entropy of the factors after binning, in nats
     factor_names: tuple[str, ...]
 
 
@@ -85,17 +67,16 @@ def oracles(sample: Sample, *, seed: int) -> list[Sample]:
     again. All D latents may be active whatever the sample's mask: the ceiling belongs to the task, and a model with
     collapsed latents is compared with the same ceiling as others.
     """
-    n_factors, n_latents = sample.n_factors, sample.n_latents
-    if n_latents < n_factors:
+    n_rest = sample.n_latents - sample.n_factors
+    if n_rest < 0:
         return []
     levels = sample.levels.astype(np.float64)
-    n_rest = n_latents - n_factors
     if n_rest == 0:
         return [sample.with_codes(levels)]
     most = estimate_information(sample).share.max(axis=0)
     rest = sample.codes[:, np.argsort(most, kind="stable")[:n_rest]]
     rest = rest[np.random.default_rng([seed, n_rest]).permutation(len(rest))]
-    repeats = levels[:, np.arange(n_rest) % n_factors]
+    repeats = levels[:, np.arange(n_rest) % sample.n_factors]
     return [sample.with_codes(np.hstack([levels, filler])) for filler in (np.zeros_like(rest), rest, repeats)]
 
 
@@ -107,33 +88,28 @@ def defined_metrics(
     A metric needs a number of factors, latents and rows. Fitted metrics also need two levels of every factor with two
     rows each (one to fit, one to hold out), and metrics that fix a factor one such level.
     """
-    kinds = factor_kinds if factor_kinds is not None else ["ordered"] * factors.shape[1]
-    repeated = []  # number of levels with at least two rows, of each factor
-    for column, kind in zip(factors.T, kinds, strict=True):
-        levels = bin_levels(column, n_bins) if kind == "ordered" else column
-        repeated.append(int(np.sum(np.unique(levels, return_counts=True)[1] >= 2)))
+    kinds = check_kinds(factor_kinds, n_factors=factors.shape[1])
+    levels = [bin_levels(column, n_bins, kind) for column, kind in zip(factors.T, kinds)]
+    repeated = [np.count_nonzero(np.unique(column, return_counts=True)[1] >= 2) for column in levels]
     sizes = (factors.shape[1], n_latents, len(factors))
 
     def is_defined(function: Callable) -> bool:
         if any(size < least for size, least in zip(sizes, function.needs, strict=True)):
             return False
         if function is dci:  # its regressors split rows of any level
-            return all(n >= 2 for n, kind in zip(repeated, kinds, strict=True) if kind == "nominal")
+            return all(n >= 2 for n, kind in zip(repeated, kinds) if kind == "nominal")
         return min(repeated) >= function.repeated_levels
 
     return tuple(name for name, function in FUNCTIONS.items() if is_defined(function))
 
 
-def _check_metrics(metrics: Sequence[str] | None, sample: Sample) -> dict[str, Callable]:
-    if metrics is None:
-        metrics = METRICS
+def _check_metrics(metrics: Sequence[str], sample: Sample) -> dict[str, Callable]:
     if isinstance(metrics, str):
         raise ValueError(f"metrics: expected a list of names, found the string {metrics!r}; pass [{metrics!r}]")
     unknown = [name for name in metrics if name not in FUNCTIONS]
     if unknown or not metrics:
-        raise ValueError(
-            f"metrics: expected names among {', '.join(METRICS)}, found {', '.join(map(repr, unknown)) or 'none'}"
-        )
+        found = ", ".join(map(repr, unknown)) or "none"
+        raise ValueError(f"metrics: expected names among {', '.join(METRICS)}, found {found}")
     for name in metrics:
         check_needs(FUNCTIONS[name], sample)
     return {name: FUNCTIONS[name] for name in metrics}
@@ -176,7 +152,7 @@ def evaluate(
     codes : (N, D) float, one column per latent.
     n_bins : int, at least 2. Equal-width bins per latent; ordered factors with more levels are binned to as many, for
         every score alike (an oracle cannot exceed MIG 0.88 when frequency keeps 100 classes against 20 bins).
-    factor_names : K different strings; default "factor 0", ...
+    factor_names : K different strings; default "factor 0", "factor 1", ...
     factor_kinds : K of "nominal" or "ordered"; default all ordered. Nominal factors stay classes.
     active : (D,) bool; default every latent that is not constant. Inactive latents count as constant.
     metrics : names among METRICS; default all.
@@ -191,13 +167,12 @@ def evaluate(
     Raises
     ------
     TypeError, ValueError
-        As every metric; also for unknown metrics (the message lists the known ones) and for metrics that are not
-        defined for these data (see `defined_metrics`).
+        As every metric; also for unknown metrics and those that these data do not define (see `defined_metrics`).
 
     Notes
     -----
-    DCI, explicitness and InfoMEC's explicitness fit on at most 5,000 rows, drawn once by `seed`: value, floors and
-    ceilings use the same rows of the factors.
+    Value, floors and ceilings use the same settings and, where a predictor is fitted, the same at most 5,000 rows of
+    the factors.
 
     Examples
     --------
@@ -216,7 +191,7 @@ def evaluate(
     chance = [sample.permuted(np.random.default_rng([seed, draw])) for draw in range(n_floor_draws)]
     perfect = oracles(sample, seed=seed)
     scores = {}
-    for metric, function in _check_metrics(metrics, sample).items():
+    for metric, function in _check_metrics(METRICS if metrics is None else metrics, sample).items():
         if progress is not None:
             progress(metric)
         floors = [_rows(function, draw, seed) for draw in chance]
@@ -230,11 +205,8 @@ def evaluate(
 def _score(row: Row, floors: list[float], ceilings: list[float], names: tuple[str, ...]) -> Score:
     floor = float(np.mean(floors))
     floor_std = float(np.std(floors, ddof=1)) if len(floors) > 1 else 0.0
-    ceiling = max(ceilings) if ceilings else None
-    adjusted = None
-    if ceiling is not None and ceiling - floor >= MIN_RANGE:
-        adjusted = (row.value - floor) / (ceiling - floor)
-    per_factor = None
-    if row.per_factor is not None:
-        per_factor = dict(zip(names, map(float, row.per_factor), strict=True))
+    ceiling = max(ceilings, default=None)
+    has_range = ceiling is not None and ceiling - floor >= MIN_RANGE
+    adjusted = (row.value - floor) / (ceiling - floor) if has_range else None
+    per_factor = None if row.per_factor is None else dict(zip(names, row.per_factor.tolist(), strict=True))
     return Score(row.value, floor, floor_std, ceiling, adjusted, per_factor)

@@ -57,18 +57,13 @@ def _logistic_fit(codes: np.ndarray, classes: np.ndarray, *, factor: int) -> Log
 def explicitness(sample: Sample, *, max_rows: int = MAX_ROWS, seed: int = 0) -> Row:
     """Explicitness: can a linear classifier read the levels of a factor from all codes?
 
-    Codes are not binned. Every level is a class, so bin ordered factors with many levels
-    (`factor_bins`): 20 levels take a fraction of a second, 400 most of a minute.
+    Codes are not binned. Every level is a class, so bin ordered factors with many levels (`factor_bins`): 20 levels
+    take a fraction of a second, 400 most of a minute.
 
     Returns
     -------
     float in [0, 1], mean over factors of 2 AUC - 1 (at least 0), AUC the one-vs-rest area under the ROC curve on
     held-out rows, mean over levels.
-
-    Other Parameters
-    ----------------
-    max_rows : int, at least 10. Rows drawn for fit and test together, 4 of 5 to fit.
-    seed : int. Draws the rows and the split.
 
     Notes
     -----

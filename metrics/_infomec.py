@@ -29,27 +29,13 @@ def concentration(matrix: np.ndarray) -> np.ndarray:
     return (share - 1.0 / n_columns) / (1.0 - 1.0 / n_columns)
 
 
-def infomec_modularity_per_latent(information: Information) -> np.ndarray:
-    """(number of active latents,) concentration of a latent's normalised information on one factor."""
-    return concentration(information.share[:, information.active].T)
+def concentrations(information: Information) -> tuple[np.ndarray, np.ndarray]:
+    """Concentration of normalised information per active latent on one factor, and per factor on one active latent."""
+    share = information.share[:, information.active]
+    return concentration(share.T), concentration(share)
 
 
-def infomec_compactness_per_factor(information: Information) -> np.ndarray:
-    """(K,) concentration of the normalised information about a factor on one active latent."""
-    return concentration(information.share[:, information.active])
-
-
-@metric(
-    "InfoMEC modularity",
-    "InfoMEC explicitness",
-    "InfoMEC compactness",
-    factors=2,
-    latents=2,
-    n_rows=10,
-    repeated_levels=2,
-    bins_codes=True,
-    returns=InfoMEC,
-)
+@metric("InfoMEC", factors=2, latents=2, n_rows=10, repeated_levels=2, bins_codes=True, returns=InfoMEC)
 def infomec(sample: Sample, *, max_rows: int = MAX_ROWS, seed: int = 0) -> tuple[Row, Row, Row]:
     """InfoMEC: modularity, explicitness and compactness from one normalised information matrix.
 
@@ -61,20 +47,13 @@ def infomec(sample: Sample, *, max_rows: int = MAX_ROWS, seed: int = 0) -> tuple
     mean over factors. A latent or factor without information adds 0 to its mean; compactness is 0 for fewer than two
     active latents, where it is not defined.
 
-    Other Parameters
-    ----------------
-    max_rows : int, at least 10. Rows drawn to fit and test the explicitness; the other two use every row.
-    seed : int. Draws the rows and the split.
-
     Notes
     -----
     Hsu et al. 2023, "Disentanglement via Latent Quantization", with binned instead of nearest-neighbour mutual
-    information, as for every other metric here.
+    information, as for every other metric here. Only the explicitness draws rows; the other two use every row.
     """
     information = estimate_information(sample)
+    modularity, compactness = concentrations(information)
     cross_entropy = np.array([fit.cross_entropy for fit in logistic_fits(sample, seed=seed, max_rows=max_rows)])
-    return (
-        mean_over_latents(infomec_modularity_per_latent(information)),
-        mean_over_factors(np.clip(1.0 - cross_entropy / information.entropy, 0.0, 1.0)),
-        mean_over_factors(infomec_compactness_per_factor(information)),
-    )
+    explicitness = np.clip(1.0 - cross_entropy / information.entropy, 0.0, 1.0)
+    return mean_over_latents(modularity), mean_over_factors(explicitness), mean_over_factors(compactness)

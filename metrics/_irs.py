@@ -17,14 +17,11 @@ def irs_per_latent(sample: Sample) -> np.ndarray:
     largest = np.abs(codes).max(axis=0)
     robustness = np.empty((sample.n_factors, codes.shape[1]))
     for k, levels in enumerate(levels_to_fix(sample)):
-        groups = np.split(codes[levels.order], np.unique(levels.start)[1:])
+        groups = [group for group in np.split(codes[levels.order], np.unique(levels.start)[1:]) if len(group) >= 2]
+        deviations = [np.abs(group - group.mean(axis=0)) for group in groups]
         # The inverted distribution function, unlike interpolation, does not change when every row is doubled.
-        deviations = [
-            np.quantile(np.abs(group - group.mean(axis=0)), QUANTILE, axis=0, method="inverted_cdf")
-            for group in groups
-            if len(group) >= 2
-        ]
-        robustness[k] = 1.0 - np.mean(deviations, axis=0) / largest
+        quantiles = [np.quantile(deviation, QUANTILE, axis=0, method="inverted_cdf") for deviation in deviations]
+        robustness[k] = 1.0 - np.mean(quantiles, axis=0) / largest
     return np.clip(robustness.max(axis=0), 0.0, 1.0)
 
 

@@ -17,15 +17,16 @@ import numpy as np
 
 from ._validation import Sample, check_inputs, check_integer, check_seed
 
-N_BINS = "n_bins : int, at least 2. Equal-width bins per latent, between its minimum and maximum.\n"
-PARAMETERS = """Parameters
-----------
-factors : (N, K) int, level of every factor, at least 2 levels each. K >= {0}, N >= {2}.
-codes : (N, D) float, one column per latent. D >= {1}.
-{n_bins}factor_bins : int or None. Bin every ordered factor with more levels than this; None uses levels as classes.
-factor_kinds : K of "nominal" or "ordered"; default all ordered. A nominal factor is never binned.
-active : (D,) bool; default every latent that is not constant. Inactive latents count as constant.
-"""
+PARAMETERS = {  # of several metrics, described once
+    "factors": "(N, K) int, level of every factor, at least 2 levels each. K >= {0}, N >= {2}.",
+    "codes": "(N, D) float, one column per latent. D >= {1}.",
+    "n_bins": "int, at least 2. Equal-width bins per latent, between its minimum and maximum.",
+    "factor_bins": "int or None. Bin every ordered factor with more levels than this; None uses levels as classes.",
+    "factor_kinds": 'K of "nominal" or "ordered"; default all ordered. A nominal factor is never binned.',
+    "active": "(D,) bool; default every latent that is not constant. Inactive latents count as constant.",
+    "max_rows": "int, at least 10. Rows drawn to fit and test a predictor, 4 of 5 to fit.",
+    "seed": "int. Seed of everything that is drawn: rows, splits, a predictor's own randomness.",
+}
 RAISES = """Raises
 ------
 TypeError
@@ -53,7 +54,8 @@ def mean_over_latents(per_latent: np.ndarray) -> Row:
 
 
 def metric(
-    *rows: str,
+    title: str,
+    *,
     factors: int = 1,
     latents: int = 1,
     n_rows: int = 2,
@@ -63,18 +65,15 @@ def metric(
 ) -> Callable[[Callable], Callable]:
     """Make a public metric of plain arrays from `compute(sample, **options)`.
 
+    The public function has the keyword-only parameters of `check_inputs`, without `n_bins` unless `bins_codes`, and the
+    options of `compute`. Its docstring describes them.
+
     Parameters
     ----------
-    rows : names of the metric's rows in a report.
+    title : name in a report, followed by the field where the result has several.
     factors, latents, n_rows : least numbers for which the metric is defined.
     repeated_levels : number of levels of every factor that need at least two rows.
-    bins_codes : whether the metric has the parameter `n_bins`.
-    returns : type of the result. `compute` returns a Row for float, a tuple of Rows for a tuple.
-
-    Returns
-    -------
-    Decorator. The public function has the keyword-only parameters of `check_inputs` followed by the options of
-    `compute`, documents them, and carries `compute`, `rows`, `needs` and `repeated_levels` for `evaluate`.
+    returns : type of the result. `compute` returns a Row for float, a tuple of Rows for a named tuple of floats.
     """
 
     def decorate(compute: Callable) -> Callable:
@@ -101,23 +100,26 @@ def metric(
                 return result.value
             return returns(*(row.value for row in result)) if isinstance(result, tuple) else result
 
-        public.compute, public.rows, public.needs = compute, rows, (factors, latents, n_rows)
+        public.compute, public.title, public.needs = compute, title, (factors, latents, n_rows)
+        public.rows = tuple(f"{title} {field}" for field in getattr(returns, "_fields", ())) or (title,)
         public.repeated_levels = repeated_levels
         public.__signature__ = signature
-        public.__doc__ = public.__doc__ and _complete(public, bins_codes=bins_codes)  # None under python -OO
+        public.__doc__ = public.__doc__ and _complete(public)  # None under python -OO
         return public
 
     return decorate
 
 
-def _complete(function: Callable, *, bins_codes: bool) -> str:
+def _complete(function: Callable) -> str:
     """Add to a docstring the sections that all metrics share: Parameters before Returns, Raises before Notes."""
     n = function.repeated_levels
     repeated = f", or fewer than {n} levels of a factor have two rows" if n else ""
     start, notes, rest = inspect.cleandoc(function.__doc__).partition("Notes\n-----\n")
     start, returns, result = start.partition("Returns\n-------\n")
-    parameters = PARAMETERS.format(*function.needs, n_bins=N_BINS if bins_codes else "")
+    shared = [name for name in inspect.signature(function).parameters if name in PARAMETERS]
+    described = "\n".join(f"{name} : {PARAMETERS[name]}" for name in shared).format(*function.needs)
     raises = RAISES.format(repeated=repeated)
+    parameters = f"Parameters\n----------\n{described}\n"
     return f"{start}{parameters}\n{returns}{result.rstrip()}\n\n{raises}\n{notes}{rest}".rstrip()
 
 

@@ -14,23 +14,15 @@ ZERO_MI = 1e-12  # nats; rounding leaves about 1e-15 where the truth is 0
 class Information:
     """Entropies and mutual information of factors and binned codes, in nats.
 
-    Attributes
-    ----------
-    mi : (K, D) mutual information I(v_k; z_j), at least 0; inactive columns are 0.
-    entropy : (K,) entropy of every factor.
-    joint_entropy : (K, D) entropy of the pair (v_k, z_j).
-    active : (D,) bool.
-    occupancy : (D,) share of samples in the fullest bin, 1 for an inactive latent. It is near 1 where an outlier leaves
-        all other samples in one of the equal-width bins.
-    n_bins : int.
+    Occupancy is near 1 where an outlier leaves all other samples in one of the equal-width bins.
     """
 
-    mi: np.ndarray
-    entropy: np.ndarray
-    joint_entropy: np.ndarray
-    active: np.ndarray
-    occupancy: np.ndarray
-    n_bins: int
+    mi: np.ndarray  # (K, D) mutual information I(v_k; z_j), at least 0; inactive columns are 0
+    entropy: np.ndarray  # (K,) entropy of every factor
+    joint_entropy: np.ndarray  # (K, D) entropy of the pair (v_k, z_j)
+    active: np.ndarray  # (D,) bool
+    occupancy: np.ndarray  # (D,) share of samples in the fullest bin, 1 for an inactive latent
+    n_bins: int  # per latent
 
     @property
     def share(self) -> np.ndarray:
@@ -76,12 +68,12 @@ def top_two_gap(matrix: np.ndarray) -> np.ndarray:
     return ordered[:, -1] - ordered[:, -2]
 
 
-@metric(bins_codes=True, returns=Information)
+@metric("mutual information", bins_codes=True, returns=Information)
 def mutual_information(sample: Sample) -> Information:
     """Mutual information between every factor and every binned latent, on which MIG and its relatives are based.
 
     Returns
     -------
-    Information, in nats. The heat map of a report is `mi / entropy[:, None]`.
+    Information, in nats. The heat map of a report is its `share`.
     """
     return estimate_information(sample)

@@ -31,13 +31,7 @@ def sort_levels(classes: np.ndarray) -> Levels:
 
 
 def levels_to_fix(sample: Sample) -> Iterator[Levels]:
-    """The sorted levels of every factor, of which one at least has two rows: a single row shows no variation.
-
-    Raises
-    ------
-    ValueError
-        If every level of a factor has a single row.
-    """
+    """The sorted levels of every factor; refuse one whose levels all have a single row, which shows no variation."""
     for k, classes in enumerate(sample.classes.T):
         levels = sort_levels(classes)
         if levels.count.max() < 2:
@@ -51,8 +45,7 @@ def levels_to_fix(sample: Sample) -> Iterator[Levels]:
 def draw_points(sample: Sample, draw: Callable, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Draw the points of the BetaVAE or FactorVAE score: (K, N_TRAIN, ...) to fit and (K, N_TEST, ...) held out.
 
-    `draw(codes, levels, generator)` returns N_TRAIN + N_TEST points, each of rows that share a level of one factor;
-    `codes` are the standardised active latents.
+    `draw(codes, levels, generator)` computes the points of one factor from the standardised active latents.
     """
     codes = sample.standardised[:, sample.active]
     points = [draw(codes, levels, np.random.default_rng([seed, k])) for k, levels in enumerate(levels_to_fix(sample))]
@@ -71,21 +64,17 @@ def fitted_rows(n_rows: int, *, seed: int, max_rows: int) -> np.ndarray:
 
 
 def stratified_split(classes: np.ndarray, *, factor: int) -> tuple[np.ndarray, np.ndarray]:
-    """Split rows in random order into positions fitted and held out.
+    """Split rows in random order into positions fitted and held out: a fifth of every level, at least one of two rows.
 
-    A fifth of every level, and at least one row of a level with two, is held out.
-
-    Raises
-    ------
-    ValueError
-        If fewer than two levels have two rows: none could be both fitted and held out.
+    A level of a single row cannot be both fitted and held out.
     """
     counts = np.bincount(classes)
     n_held_out = np.where(counts >= 2, np.maximum(counts // 5, 1), 0)
-    if np.count_nonzero(n_held_out) < 2:
+    n_levels = np.count_nonzero(n_held_out)
+    if n_levels < 2:
         raise ValueError(
-            f"factors: expected at least two levels with two rows each in column {factor}, found "
-            f"{np.count_nonzero(n_held_out)} among {len(classes)} rows; bin it with factor_bins"
+            f"factors: expected at least two levels with two rows each in column {factor}, found {n_levels} among "
+            f"{len(classes)} rows; bin it with factor_bins"
         )
     held_out = sort_levels(classes).rank < n_held_out[classes]
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)

@@ -47,10 +47,8 @@ def udr_per_model(
     if similarity not in SIMILARITIES:
         raise ValueError(f"similarity: expected one of {SIMILARITIES}, found {similarity!r}")
     if isinstance(codes, np.ndarray) or len(codes) < 2:
-        raise ValueError(
-            "codes: expected a list of at least 2 arrays (N, D), one per trained model, found "
-            f"{'one array' if isinstance(codes, np.ndarray) else len(codes)}"
-        )
+        found = "one array" if isinstance(codes, np.ndarray) else len(codes)
+        raise ValueError(f"codes: expected a list of at least 2 arrays (N, D), one per trained model, found {found}")
     if active is None:
         active = [None] * len(codes)
     if len(active) != len(codes):

@@ -1,9 +1,7 @@
 """Checks of all inputs, and the binning of factors and codes.
 
-factors : (N, K) integer levels, one column per generative factor. Floats are refused: they mean that factors and codes
-    were swapped, which changes every score and raises no other error.
-codes : (N, D) real numbers, one column per latent (usually posterior means).
-An inactive latent counts as constant; a constant latent is never active.
+Float factors are refused: they mean that factors and codes were swapped, which changes every score and raises no other
+error. An inactive latent counts as constant; a constant latent is never active.
 """
 
 import functools
@@ -22,23 +20,16 @@ EDGE = 1e-9  # in bin widths or standard deviations: closer values count as equa
 class Sample:
     """Checked input of a metric.
 
-    Attributes
-    ----------
-    levels : (N, K) int64, levels after binning; the target of a regression.
-    classes : (N, K) int64, the same relabelled 0, 1, ... without gaps.
-    kinds : K strings, "nominal" or "ordered".
-    codes : (N, D) float64, every active latent divided by a power of two so that its largest magnitude is at most 1
-        (exact, and nothing computed from it can overflow); inactive columns are 0.
-    active : (D,) bool.
-    n_bins : bins per latent.
+    Active latents are divided by a power of two so that their largest magnitude is at most 1: exact, and nothing
+    computed from them can overflow.
     """
 
-    levels: np.ndarray
-    classes: np.ndarray
-    kinds: tuple[str, ...]
-    codes: np.ndarray
-    active: np.ndarray
-    n_bins: int
+    levels: np.ndarray  # (N, K) int64, after binning; the target of a regression
+    classes: np.ndarray  # (N, K) int64, the same relabelled 0, 1, ... without gaps
+    kinds: tuple[str, ...]  # K of KINDS
+    codes: np.ndarray  # (N, D) float64; inactive columns are 0
+    active: np.ndarray  # (D,) bool
+    n_bins: int  # per latent
     results: dict = field(init=False, default_factory=dict)  # see once_per_sample
 
     @property
@@ -97,13 +88,10 @@ def check_inputs(
     codes, active = check_codes(codes, active)
     if len(levels) != len(codes):
         raise ValueError(f"factors has {len(levels)} rows, codes has {len(codes)}; pass one row of each per sample")
-    kinds = _check_kinds(factor_kinds, n_factors=levels.shape[1])
+    kinds = check_kinds(factor_kinds, n_factors=levels.shape[1])
     if factor_bins is not None:
         factor_bins = check_integer("factor_bins", factor_bins, least=2)
-        columns = [
-            bin_levels(column, factor_bins) if kind == "ordered" else column
-            for column, kind in zip(levels.T, kinds, strict=True)
-        ]
+        columns = [bin_levels(column, factor_bins, kind) for column, kind in zip(levels.T, kinds)]
         levels = np.stack(columns, axis=1)
     classes = np.stack([np.unique(column, return_inverse=True)[1] for column in levels.T], axis=1)
     return Sample(levels, classes, kinds, codes, active, n_bins)
@@ -116,9 +104,8 @@ def check_integer(name: str, value: int, *, least: int, most: int | None = None)
     except TypeError:
         raise TypeError(f"{name}: expected an integer, found {value!r}") from None
     if value < least or (most is not None and value > most):
-        raise ValueError(
-            f"{name}: expected {f'at least {least}' if most is None else f'{least} to {most}'}, found {value}"
-        )
+        expected = f"at least {least}" if most is None else f"{least} to {most}"
+        raise ValueError(f"{name}: expected {expected}, found {value}")
     return value
 
 
@@ -184,7 +171,8 @@ def check_codes(codes: np.ndarray, active: np.ndarray | None) -> tuple[np.ndarra
     return np.where(active, codes, 0.0), active
 
 
-def _check_kinds(kinds: Sequence[str] | None, *, n_factors: int) -> tuple[str, ...]:
+def check_kinds(kinds: Sequence[str] | None, *, n_factors: int) -> tuple[str, ...]:
+    """Return the kinds of all factors, by default ordered."""
     if kinds is None:
         return ("ordered",) * n_factors
     if isinstance(kinds, str) or len(kinds) != n_factors or any(kind not in KINDS for kind in kinds):
@@ -192,31 +180,19 @@ def _check_kinds(kinds: Sequence[str] | None, *, n_factors: int) -> tuple[str, .
     return tuple(str(kind) for kind in kinds)
 
 
-def bin_levels(levels: np.ndarray, n_bins: int) -> np.ndarray:
-    """Bin one column of levels, (N,) integers, if it has more than `n_bins` of them."""
-    if len(np.unique(levels)) <= n_bins:
+def bin_levels(levels: np.ndarray, n_bins: int, kind: str = "ordered") -> np.ndarray:
+    """Bin the levels of one factor, (N,) integers, if it is ordered and has more than `n_bins` of them."""
+    if kind == "nominal" or len(np.unique(levels)) <= n_bins:
         return levels
     low, high = levels.min(), levels.max()
     return np.minimum((levels - low) * n_bins // (high - low), n_bins - 1)
 
 
 def discretise(codes: np.ndarray, n_bins: int) -> np.ndarray:
-    """Bin every latent into equal-width bins between its own minimum and maximum.
-
-    Parameters
-    ----------
-    codes : (N, D) float, magnitudes at most 1 (as in `Sample`).
-
-    Returns
-    -------
-    (N, D) int64 in 0 .. n_bins - 1; a constant latent is all 0.
-
-    Notes
-    -----
-    A value less than 1e-9 bin widths below an edge counts as lying on it. Codes on a lattice (levels, quantised
-    latents) lie on edges exactly; without this rule the rounding of z * scale + shift would decide their bin.
-    """
+    """Bin every latent of `Sample.codes` into equal-width bins 0 .. n_bins - 1 between its own minimum and maximum."""
     low = codes.min(axis=0)
     width = codes.max(axis=0) - low
     position = (codes - low) / np.where(width > 0.0, width, 1.0) * n_bins
+    # Codes on a lattice (levels, quantised latents) lie exactly on edges; without EDGE, the rounding of
+    # z * scale + shift would decide their bin.
     return np.minimum(np.floor(position + EDGE).astype(np.int64), n_bins - 1)

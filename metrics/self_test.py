@@ -6,6 +6,7 @@ full grids, so they are exactly independent, and have at most 20 levels, so that
 
 import inspect
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -21,21 +22,13 @@ KINDS = ("nominal", "ordered", "ordered")
 
 
 class Check(NamedTuple):
-    """One comparison of the self test.
+    """One comparison of the self test."""
 
-    Attributes
-    ----------
-    case, score : name of the codes, and row of the report.
-    expected : (low, high), or "refused".
-    obtained : the score, or "refused".
-    ok : whether `obtained` is as expected.
-    """
-
-    case: str
-    score: str
-    expected: Interval | str
+    case: str  # name of the codes
+    score: str  # row of a report
+    expected: Interval | str  # (low, high), or "refused"
     obtained: float | str
-    ok: bool
+    ok: bool  # whether `obtained` is as expected
 
     def cells(self) -> tuple[str, str, str, str, str]:
         """Return the five fields as text, for a table."""
@@ -65,10 +58,6 @@ def _grid(*n_levels: int, repeats: int) -> np.ndarray:
     return np.tile(np.indices(n_levels).reshape(len(n_levels), -1).T, (repeats, 1))
 
 
-def _all(value: float, *rows: str) -> dict[str, float]:
-    return dict.fromkeys(rows, value)
-
-
 # Each latent is one factor, so every gap is a whole entropy, every share 1, and every R^2 is 1 or exactly 0.
 # Trees: a target that is a function of one latent leaves the others only what the drawn rows leave unexplained, and
 # boosting shrinks that by at least 0.9 per stage, 100 times: above 0.98 (importance) and 0.95 (R^2, accuracy).
@@ -77,7 +66,7 @@ def _all(value: float, *rows: str) -> dict[str, float]:
 # optimum is better than s = 20, 8, 3 for 4, 10, 20 levels, hence explains at least 0.99, 0.96, 0.79 of H, 0.91 on
 # average; these fits rank the held-out rows of each level first. A margin is left for the held-out rows.
 # BetaVAE and FactorVAE score: the fixed factor's latent is constant; the others vary, in every batch of 64.
-PERFECT = _all(1.0, "MIG", "MIG-sup", "JEMMIG", "DCIMIG", "Modularity", "SAP", "IRS") | {
+PERFECT = dict.fromkeys(("MIG", "MIG-sup", "JEMMIG", "DCIMIG", "Modularity", "SAP", "IRS"), 1.0) | {
     "DCI disentanglement": (0.98, 1.0),
     "DCI completeness": (0.98, 1.0),
     "DCI informativeness": (0.95, 1.0),
@@ -103,17 +92,14 @@ def _perfect_cases(factors: np.ndarray) -> Iterator[_Case]:
     # a factor; unless masked, each factor is then encoded in a second latent as well as in the first.
     collapsed = np.hstack([1e-4 * levels[:, [0, 1, 2, 0, 1]], levels])
     yield _Case("perfect and 5 collapsed latents, masked", factors, collapsed, KINDS, with_dead, np.arange(8) >= 5)
-    yield _Case("perfect and 5 collapsed latents, not masked", factors, collapsed, KINDS, _all(0.0, "MIG", "SAP"))
+    yield _Case("perfect and 5 collapsed latents, not masked", factors, collapsed, KINDS, {"MIG": 0.0, "SAP": 0.0})
     entropy = np.log(LEVELS)
     twice = PERFECT | {
         "MIG": 0.0,
         "SAP": 0.0,
-        # H(v, z) - I(1) + I(2) = H
-        "JEMMIG": float(np.mean(1.0 - entropy / (entropy + np.log(N_BINS)))),
-        # Between all importance on one copy and half on each: 1 - ln 2 / ln 6 = 0.613
-        "DCI completeness": (0.60, 1.0),
-        # (1/2 - 1/6) / (1 - 1/6)
-        "InfoMEC compactness": 0.4,
+        "JEMMIG": float(np.mean(1.0 - entropy / (entropy + np.log(N_BINS)))),  # H(v, z) - I(1) + I(2) = H
+        "DCI completeness": (0.60, 1.0),  # half the importance on each copy: 1 - ln 2 / ln 6 = 0.613; all on one: 1
+        "InfoMEC compactness": 0.4,  # (1/2 - 1/6) / (1 - 1/6)
     }
     yield _Case("every latent twice", factors, np.hstack([levels, levels]), KINDS, twice)
 
@@ -132,17 +118,13 @@ def _noise_case(factors: np.ndarray, generator: np.random.Generator) -> _Case:
         "DCIMIG": (0.0, float(most.sum() / entropy.sum())),
         # Information in the ratio 3 : 9 : 19 gives 1 - (9 + 81) / (2 * 361) = 0.875, each with about 8 % of spread
         "Modularity": (0.80, 0.95),
-        # R^2 below 25 / N (5 deviations); balanced accuracy within 0.04 of 1/4
-        "SAP": (0.0, 0.02),
-        # Shares of importance within a third of even
-        "DCI disentanglement": (0.0, 0.1),
+        "SAP": (0.0, 0.02),  # R^2 below 25 / N (5 deviations); balanced accuracy within 0.04 of 1/4
+        "DCI disentanglement": (0.0, 0.1),  # shares of importance within a third of even
         "DCI completeness": (0.0, 0.1),
         # Accuracy 1/4 within 5 deviations of 1,000 rows, R^2 at most a hundredth, mean over three factors
         "DCI informativeness": (0.06, 0.115),
-        # 2 AUC - 1 has deviations of 0.025 for 4 levels, less for more, and is cut at 0
-        "Explicitness": (0.0, 0.06),
-        # 0.99 quantile of |z| 2.45 to 2.65, maximum 3.4 to 5
-        "IRS": (1.0 - 2.65 / 3.4, 1.0 - 2.45 / 5.0),
+        "Explicitness": (0.0, 0.06),  # 2 AUC - 1 has deviations of 0.025 for 4 levels, less for more, and is cut at 0
+        "IRS": (1.0 - 2.65 / 3.4, 1.0 - 2.45 / 5.0),  # 0.99 quantile of |z| 2.45 to 2.65, maximum 3.4 to 5
         # Chance is 1/3, within 5 deviations of 1,500 points and the levels' own sample variances
         "BetaVAE score": (1 / 3 - 0.08, 1 / 3 + 0.08),
         "FactorVAE score": (1 / 3 - 0.08, 1 / 3 + 0.08),
@@ -160,20 +142,17 @@ def _rotated_case() -> _Case:
     factors = _grid(20, 20, repeats=20)
     codes = np.stack([factors.sum(axis=1), factors[:, 0] - factors[:, 1]], axis=1) / np.sqrt(2.0)
     two_h = 2.0 * np.log(20.0)
-    gaps = _all(0.0, "MIG", "MIG-sup", "DCIMIG", "SAP", "InfoMEC modularity", "InfoMEC compactness")
-    expected = gaps | {
+    gaps = ("MIG", "MIG-sup", "DCIMIG", "SAP", "InfoMEC modularity", "InfoMEC compactness")
+    expected = dict.fromkeys(gaps, 0.0) | {
         # Given a, the latent takes 20 neighbouring values of 39, two at most in each of the 10 or 11 bins they reach:
         # H(z | a) lies between ln 10 and ln 11.
         "JEMMIG": (1.0 - (np.log(20.0) + np.log(11.0)) / two_h, 1.0 - (np.log(20.0) + np.log(10.0)) / two_h),
-        # 1 - I^2 / (I^2 (K - 1)) with K = 2
-        "Modularity": 0.0,
+        "Modularity": 0.0,  # 1 - I^2 / (I^2 (K - 1)) with K = 2
         # Shares of importance between 0.37 and 0.63, 1/2 by symmetry: 1 - entropy below 0.05
         "DCI disentanglement": (0.0, 0.05),
         "DCI completeness": (0.0, 0.05),
-        # a = (z1 + z2) / sqrt(2): a sum of steps, which trees of depth 3 fit
-        "DCI informativeness": (0.9, 1.0),
-        # A rotation changes neither what is linear in the codes nor the penalty
-        "Explicitness": PERFECT["Explicitness"],
+        "DCI informativeness": (0.9, 1.0),  # a = (z1 + z2) / sqrt(2): a sum of steps, which trees of depth 3 fit
+        "Explicitness": PERFECT["Explicitness"],  # a rotation changes neither what is linear nor the penalty
         "InfoMEC explicitness": (0.75, 1.0),
         # With a fixed the latent moves by |f - mean|, at most 9.5, of 19 at most; a tenth of the rows are that far out
         "IRS": 0.5,
@@ -197,8 +176,7 @@ def _merged_case() -> _Case:
         # MIG measures whether a factor has one latent, not whether a latent has one factor: merging does not lower it
         "MIG": 1.0,
         "MIG-sup": 0.5,
-        # H(a, z) = ln 20, I(1) = H_a, I(2) = 0
-        "JEMMIG": 1.0 - (excess_a + excess_b) / 3.0,
+        "JEMMIG": 1.0 - (excess_a + excess_b) / 3.0,  # H(a, z) = ln 20, I(1) = H_a, I(2) = 0
         "DCIMIG": (h_b - h_a + h_c) / (h_a + h_b + h_c),
         "Modularity": (1.0 - h_a**2 / (2.0 * h_b**2) + 1.0 + 0.0) / 3.0,
         # R^2 of 5 a + b: var(5 a) / (var(5 a) + var(b)) for a, the rest for b; their sum is 1, and c has 1
@@ -206,14 +184,11 @@ def _merged_case() -> _Case:
         # Each row of importance sums to 1: (1, 0), (1, 0), (0, 1), up to 0.02 as in PERFECT
         "DCI disentanglement": (disentanglement - 0.02, disentanglement + 0.02),
         "DCI completeness": (0.98, 1.0),
-        # With a fixed, b moves the latent by at most 2 of 9.5; c's latent does not move
-        "IRS": (1.0 - 2.0 / 9.5 + 1.0) / 2.0,
-        # |z1 - z1'| is 1.6 with a fixed, 6.25 with b fixed, and c is known from its own latent
-        "BetaVAE score": (0.99, 1.0),
+        "IRS": (1.0 - 2.0 / 9.5 + 1.0) / 2.0,  # with a fixed, b moves the latent by at most 2 of 9.5; c's does not move
+        "BetaVAE score": (0.99, 1.0),  # |z1 - z1'| is 1.6 with a fixed, 6.25 with b fixed; c has its own latent
         # Two latents identify two factors: a (variance ratio 0.06) and c (0) always, b never
         "FactorVAE score": 2.0 / 3.0,
-        # ((1/2 + 1) / 2 - 1/3) / (1 - 1/3)
-        "InfoMEC modularity": 0.625,
+        "InfoMEC modularity": 0.625,  # ((1/2 + 1) / 2 - 1/3) / (1 - 1/3)
         "InfoMEC compactness": 1.0,
     }
     return _Case("one latent for two factors", factors, codes, ("ordered",) * 3, expected)
@@ -264,10 +239,9 @@ def _refusal_checks(generator: np.random.Generator) -> Iterator[Check]:
     factors = _grid(4, 5, repeats=5)
     codes = factors + 0.1 * generator.standard_normal(factors.shape)
     for function in FUNCTIONS.values():
-        name = function.rows[0].split(" ")[0] if len(function.rows) > 1 else function.rows[0]
-        swapped = lambda function=function: function(factors=codes, codes=factors)
-        yield _refusal("arguments swapped", name, swapped, word="swapped")
-        yield _refusal("arguments by position", name, lambda function=function: function(factors, codes), "positional")
+        swapped, positional = partial(function, factors=codes, codes=factors), partial(function, factors, codes)
+        yield _refusal("arguments swapped", function.title, swapped, word="swapped")
+        yield _refusal("arguments by position", function.title, positional, word="positional")
 
 
 def _refusal(case: str, score: str, call: Callable[[], object], word: str) -> Check:

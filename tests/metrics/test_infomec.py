@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from metrics_cases import CLOSE, MATRICES, information
 
-from metrics._infomec import concentration, infomec_compactness_per_factor, infomec_modularity_per_latent
+from metrics._infomec import concentration, concentrations
 
 
 @pytest.mark.parametrize(
@@ -21,16 +21,16 @@ from metrics._infomec import concentration, infomec_compactness_per_factor, info
     ],
 )
 def test_matrices(name, modularity, compactness):
-    record = information(MATRICES[name])
-    np.testing.assert_allclose(infomec_modularity_per_latent(record), modularity, atol=CLOSE)
-    np.testing.assert_allclose(infomec_compactness_per_factor(record), compactness, atol=CLOSE)
+    per_latent, per_factor = concentrations(information(MATRICES[name]))
+    np.testing.assert_allclose(per_latent, modularity, atol=CLOSE)
+    np.testing.assert_allclose(per_factor, compactness, atol=CLOSE)
 
 
 def test_active_latents_without_information_count():
     """3 of 4 latents are modular; 1/J does not change a one-hot row."""
-    record = information(MATRICES["empty code"], active=[True] * 4)
-    np.testing.assert_allclose(infomec_modularity_per_latent(record), [1, 1, 1, 0], atol=CLOSE)
-    np.testing.assert_allclose(infomec_compactness_per_factor(record), [1, 1, 1], atol=CLOSE)
+    per_latent, per_factor = concentrations(information(MATRICES["empty code"], active=[True] * 4))
+    np.testing.assert_allclose(per_latent, [1, 1, 1, 0], atol=CLOSE)
+    np.testing.assert_allclose(per_factor, [1, 1, 1], atol=CLOSE)
 
 
 def test_concentration_of_one_column_is_zero():

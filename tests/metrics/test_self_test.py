@@ -41,7 +41,7 @@ def always_one(**_):
 
 
 def replace_mig(wrong, monkeypatch):
-    wrong.rows = ("MIG",)
+    wrong.title, wrong.rows = "MIG", ("MIG",)
     monkeypatch.setattr(module, "FUNCTIONS", {"mig": wrong})
 
 
