@@ -2,14 +2,8 @@
 
 from models.vae import BTCVAE, DIPVAE, VAE, BetaVAE, CapacityVAE, FactorVAE
 
-MODELS: dict[str, type[VAE]] = {
-    "VAE": VAE,
-    "BetaVAE": BetaVAE,
-    "FactorVAE": FactorVAE,
-    "BTCVAE": BTCVAE,
-    "DIPVAE": DIPVAE,
-    "CapacityVAE": CapacityVAE,
-}
+KNOWN = (VAE, BetaVAE, FactorVAE, BTCVAE, DIPVAE, CapacityVAE)
+MODELS: dict[str, type[VAE]] = {model.__name__: model for model in KNOWN}
 PAPERS_MODELS = ("VAE", "BetaVAE", "FactorVAE", "BTCVAE")  # of SynTone's paper: what is trained unless names are given
 
 
