@@ -132,12 +132,14 @@ def _check_factors(factors: np.ndarray) -> np.ndarray:
             "exchange them, else pass level indices (np.unique(column, return_inverse=True)[1])"
         )
     for k, column in enumerate(factors.T):
-        if column.min() == column.max():
+        low, high = int(column.min()), int(column.max())
+        if not 0 < high - low < 2**31:  # far above any level index, far below an overflow of the binning
             raise ValueError(
-                f"factors: expected at least 2 levels in every column, found the single level {column[0]} in "
-                f"column {k}; leave this factor out"
+                f"factors: expected at least 2 level indices in every column, found {low} to {high} in column {k}; "
+                "leave a factor of one level out, relabel others with np.unique(column, return_inverse=True)[1]"
             )
-    return factors.astype(np.int64)
+    lowest = factors.min(axis=0) if factors.dtype.kind == "u" else 0  # uint64 above 2**63 would wrap around
+    return (factors - lowest).astype(np.int64)
 
 
 def check_codes(codes: np.ndarray, active: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:

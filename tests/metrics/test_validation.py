@@ -17,7 +17,8 @@ CODES = np.random.default_rng(0).standard_normal((len(FACTORS), 3))
         ({"factors": FACTORS.astype(str)}, TypeError, r"factors: expected integer levels, found <U"),
         ({"factors": FACTORS[:, 0]}, ValueError, r"factors: expected shape \(N, K\) .* found \(60,\); .*\[:, None\]"),
         ({"factors": FACTORS[:50]}, ValueError, r"factors has 50 rows, codes has 60"),
-        ({"factors": FACTORS * [1, 0]}, ValueError, r"at least 2 levels .* single level 0 in column 1"),
+        ({"factors": FACTORS * [1, 0]}, ValueError, r"at least 2 level indices .* found 0 to 0 in column 1; leave"),
+        ({"factors": FACTORS * [1, 2**56]}, ValueError, r"found 0 to 216172782113783808 in column 1; .* np.unique"),
         ({"codes": CODES[:, 0]}, ValueError, r"codes: expected shape \(N, D\) .* found \(60,\)"),
         ({"codes": CODES.astype(complex)}, TypeError, r"codes: expected real numbers, found complex128"),
         (
@@ -43,6 +44,18 @@ CODES = np.random.default_rng(0).standard_normal((len(FACTORS), 3))
 def test_guard(changes, error, message):
     with pytest.raises(error, match=message):
         metrics.mig(**({"factors": FACTORS, "codes": CODES} | changes))
+
+
+def test_unsigned_levels_do_not_wrap():
+    """The same levels, from 0 and from just below and above 2**63, where int64 ends."""
+    levels = np.random.default_rng(1).integers(0, 50, size=(600, 1))
+    codes = np.concatenate([levels, levels % 7], axis=1) + 0.1
+    for start in (2**63 - 20, 2**63 + 5):
+        high = levels.astype(np.uint64) + np.uint64(start)
+        for function in (metrics.mig, metrics.sap):
+            assert function(factors=high, codes=codes, factor_bins=10) == function(
+                factors=levels, codes=codes, factor_bins=10
+            )
 
 
 @pytest.mark.parametrize(

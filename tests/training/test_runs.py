@@ -11,8 +11,9 @@ from typing import Annotated
 
 import pytest
 import torch
-from sandbox import GOOD
+from sandbox import GOOD, GRID
 
+import create
 import eval as evaluate_script
 import models.vae
 import trainvae
@@ -67,6 +68,16 @@ def test_two_epochs_and_two_more_are_four_bit_for_bit(flags, tmp_path):
     assert trainvae.main(flags("parts", "--epochs", 4, *every, "--resume")) == 0
     for path in (tmp_path / "whole").iterdir():
         assert (tmp_path / "parts" / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_a_training_draws_from_the_correlated_distribution(flags, tmp_path):
+    """The same tones, in a file with a correlation: all else being equal, the histories must differ."""
+    path = tmp_path / "correlated.npz"
+    assert create.main([*GRID, "--correlate", "amplitude", "frequency", "0.1", "--file_path", str(path)]) == 0
+    assert trainvae.main(flags("plain", "--model", "VAE", "--epochs", 1)) == 0
+    assert trainvae.main(flags("correlated", "--model", "VAE", "--epochs", 1, "--dataset", path)) == 0
+    one, other = ((tmp_path / folder / "VAE_seed0.csv").read_text() for folder in ("plain", "correlated"))
+    assert one != other
 
 
 def test_seeds_differ_and_the_order_of_models_does_not_matter(flags, tmp_path):
