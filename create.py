@@ -23,10 +23,9 @@ from tqdm import tqdm
 
 from syntone.cli import Parser, command
 from syntone.dataset import load_npz
-from syntone.dataset.file import Plan, write_plan
 from syntone.dataset.grid import plan_tones
 from syntone.dataset.options import DEFAULTS, FOR_RECORDINGS, add_options, build_grid, check_options, parse_options
-from syntone.dataset.recipe import recipe_of, recipe_text, same_recipe
+from syntone.dataset.recipe import Plan, same_recipe, write_plan
 from syntone.dataset.splits import check_study
 from syntone.errors import InputError, MachineError
 from syntone.files import check_writable, lock
@@ -38,23 +37,15 @@ def build_parser() -> Parser:
     recordings = parser.add_argument_group("recordings instead of tones")
     recordings.add_argument("--from_wav", type=Path, metavar="DIR", help="folder of WAV files of one sample rate")
     recordings.add_argument("--labels", type=Path, metavar="CSV", help="a column of file names, then one per factor")
-    recordings.add_argument(
-        "--fit",
-        choices=["cut", "pad"],
-        default="cut",
-        help="cut all to the shortest (or --duration), or pad with zeros to the longest (or it)",
-    )
+    lengths = "cut all to the shortest (or --duration), or pad with zeros to the longest (or it)"
+    recordings.add_argument("--fit", choices=["cut", "pad"], default="cut", help=lengths)
     output = parser.add_argument_group("output")
     output.add_argument("--file_path", type=Path, default=Path("Dataset/syntone.npz"), help="dataset file to write")
     output.add_argument("--overwrite", action="store_true", help="replace an existing file made with other options")
     reports = parser.add_argument_group("reports on the new file, or on FILE without making one")
     optional_file = dict(nargs="?", type=Path, const=True, metavar="FILE")
-    reports.add_argument(
-        "--audit",
-        **optional_file,
-        help="tones that the front end cannot tell apart, and the ceiling of MIG that follows: a paragraph, "
-        "<name>.audit.json beside the dataset, Dataset_Audit.png",
-    )
+    audit = "indistinguishable tones and the ceiling of MIG: a paragraph, <name>.audit.json, Dataset_Audit.png"
+    reports.add_argument("--audit", **optional_file, help=audit)
     reports.add_argument("--samples", **optional_file, help="three tones of each timbre: Samples.png, and WAVs")
     reports.add_argument("--figures_dir", type=Path, default=Path("Dataset/Figures"), help="folder for figures")
     reports.add_argument("--audio_dir", type=Path, default=Path("Dataset/audio"), help="folder for WAVs")
@@ -78,8 +69,11 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
     if args.from_wav is None:
         check_options(args)
         grid = build_grid(args)
-        levels = dict(zip(grid.factor_names, zip(grid.factor_kinds, grid.values)))
-        check_study(args.hold_out, args.correlate, levels=levels, level_names={"timbre": grid.waveforms})
+        if grid.n_tones < 2:
+            raise InputError("--num_freqs, --num_amps, --waveforms: the grid is a single tone; give 2 levels of one")
+        level_names = (grid.waveforms, *(None for _ in grid.factor_names[1:]))
+        levels = dict(zip(grid.factor_names, zip(grid.factor_kinds, grid.values, level_names)))
+        check_study(args.hold_out, args.correlate, levels)
         return args
     for flag in sorted(given - FOR_RECORDINGS):
         raise InputError(f"--{flag}: is for synthesized tones and means nothing with --from_wav; leave it out")
@@ -94,7 +88,7 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
 
 def plan(args: argparse.Namespace) -> Plan:
     if args.from_wav is None:
-        return plan_tones(build_grid(args), recipe_of({name: getattr(args, name) for name in DEFAULTS}))
+        return plan_tones(build_grid(args), {name: getattr(args, name) for name in DEFAULTS})
     from syntone.dataset.recordings import plan_recordings  # scipy.io takes a while
 
     options = {name: getattr(args, name) for name in ("fit", "duration", "hold_out", "correlate")}
@@ -108,18 +102,17 @@ def create(path: Path, planned: Plan, *, overwrite: bool) -> None:
             found = load_npz(path).recipe
         except InputError:
             found = None
-        if found is not None and same_recipe(found, recipe_text(planned.recipe)):
+        if found is not None and same_recipe(found, str(planned.members["recipe"])):
             print(f"{path} was made with these options already; left alone")
             return
         what = "is not a readable dataset" if found is None else "was made with other options"
         raise InputError(f"--file_path: {path} exists and {what}; give --overwrite to replace it or another path")
     free, (n_tones, n_samples) = shutil.disk_usage(path.parent).free, planned.members["x"].shape
-    if planned.n_bytes > free:
-        raise MachineError(
-            f"--file_path: {path} would take {planned.n_bytes:,} bytes, {free:,} are free; make a smaller grid"
-        )
-    size = f"{n_tones:,} tones ({planned.words}) of {n_samples:,} samples, {planned.n_bytes / 1e9:.3g} GB"
-    print(f"{path}: {size}", flush=True)
+    size = planned.n_bytes
+    if size > free:
+        raise MachineError(f"--file_path: {path} would take {size:,} bytes, {free:,} are free; make a smaller grid")
+    tones = f"{n_tones:,} tones ({planned.words}) of {n_samples:,} samples"
+    print(f"{path}: {tones}, {size / 1e9:.3g} GB", flush=True)
     warn(planned.warnings)
     with tqdm(total=n_tones, unit="tone", delay=2, disable=None) as bar:
         late = write_plan(path, planned, progress=bar.update)

@@ -25,10 +25,9 @@ from metrics._validation import bin_levels
 from syntone.dataset.file import Dataset
 from syntone.features.front_end import FrontEnd, compute_features
 
-RESOLUTION_DB = 0.5
-SHARES = (0.1, 0.2, 0.5, 1.0)  # of the resolution, at which the report repeats its counts
+RESOLUTIONS_DB = (0.05, 0.1, 0.25, 0.5)  # the last is that of the report; its counts are repeated at the others
 EDGE_FRAMES, BAND_GROUPS = 2, 8  # edge frames see the tone's beginning or end; bands are grouped for the coarse means
-BLOCK_ROWS, FEATURE_ROWS = 512, 64  # a spectrogram is computed fastest where a block of it fits into the cache
+BLOCK_ROWS = 512
 N_BINS = 20  # levels that eval.py scores of an ordered factor at most
 
 
@@ -62,13 +61,13 @@ def spectrograms(
     first, seen = np.arange(n), {}
     counts = dict.fromkeys(("silent", "clipped", "saturated"), 0)
     for start in range(0, n, BLOCK_ROWS):
-        rows = slice(start, min(start + BLOCK_ROWS, n))
+        rows = slice(start, start + BLOCK_ROWS)
         wave = np.array(dataset.x[rows])
-        features = compute_features(wave, front_end, device=torch.device("cpu"), rows=FEATURE_ROWS)
+        features = compute_features(wave, front_end, device=torch.device("cpu"))
         block = front_end.to_db(features)[:, 0]
         db[rows] = block.flatten(1).numpy()
         coarse[rows] = torch.stack([block[:, group, part].mean(dim=(1, 2)) for part in parts for group in bands], dim=1)
-        for row in range(rows.start, rows.stop):
+        for row in range(start, start + len(wave)):
             first[row] = seen.setdefault(hashlib.blake2b(db[row], digest_size=16).digest(), row)
         pixels = features.flatten(1)
         counts["silent"] += int((pixels <= 0).all(dim=1).sum())
@@ -153,9 +152,8 @@ def mig_ceilings(factors: np.ndarray, kinds: Sequence[str], classes: np.ndarray)
     for levels, kind in zip(factors.T, kinds, strict=True):
         scored = bin_levels(levels.astype(np.int64), N_BINS) if kind == "ordered" else levels
         own = entropy(scored)
-        shared = own + entropy(classes) - entropy(np.stack([scored, classes], axis=1))
-        found.append(min(max(shared / own, 0.0), 1.0))
-    return np.array(found)
+        found.append((own + entropy(classes) - entropy(np.stack([scored, classes], axis=1))) / own)
+    return np.clip(found, 0.0, 1.0)
 
 
 def step_pairs(factors: np.ndarray, factor: int, *, kind: str) -> np.ndarray:
@@ -163,24 +161,21 @@ def step_pairs(factors: np.ndarray, factor: int, *, kind: str) -> np.ndarray:
 
     Of rows with the same labels, such as takes of one sound, the first stands for all.
     """
-    others = np.delete(factors, factor, axis=1)
-    group = np.zeros(len(factors), int)
-    if others.shape[1]:
-        group = np.unique(others, axis=0, return_inverse=True)[1].reshape(-1)
-    level = np.unique(factors[:, factor], return_inverse=True)[1].reshape(-1)
+    others = factors.copy()
+    others[:, factor] = 0
+    group = np.unique(others, axis=0, return_inverse=True)[1].reshape(-1)
+    level = np.unique(factors[:, factor], return_inverse=True)[1]
     order = np.unique(np.stack([group, level], axis=1), axis=0, return_index=True)[1]  # sorted by group, then level
-    pairs = []
-    for reach in range(1, 2 if kind == "ordered" else level.max() + 1):
+    pairs, farthest = [], 1 if kind == "ordered" else level.max()
+    for reach in range(1, farthest + 1):
         one, other = order[:-reach], order[reach:]
         apart = level[other] - level[one]
-        kept = (group[one] == group[other]) & ((apart == 1) if kind == "ordered" else (apart > 0))
+        kept = (group[one] == group[other]) & (apart <= farthest)
         pairs.append(np.stack([one[kept], other[kept]], axis=1))
     return np.concatenate(pairs)
 
 
-def audit_steps(
-    dataset: Dataset, labels: dict, db: np.ndarray, *, front_end: FrontEnd, resolution_db: float
-) -> list[dict]:
+def audit_steps(dataset: Dataset, labels: dict, db: np.ndarray, *, front_end: FrontEnd) -> list[dict]:
     """Return the steps of every factor: from and to which value, how many pairs of tones make it, the share of them
     that can be told apart, and the smallest and the median distance, dB. For frequency also how many steps are narrower
     than the distance between the mel bands there."""
@@ -189,17 +184,18 @@ def audit_steps(
         values = dataset.factor_values[:, dataset.factor_names.index(name)]
         pairs = step_pairs(labels["factors"], k, kind=kind)
         found = distances(db, pairs)
+        told_apart = found > RESOLUTIONS_DB[-1]
         steps, ends = [], values[pairs]
         for low, high in np.unique(ends, axis=0):
-            here = found[(ends == (low, high)).all(axis=1)]
-            step = {"from": float(low), "to": float(high), "pairs": len(here)}
-            step["told_apart"] = float((here > resolution_db).mean())
-            step |= {"smallest_db": float(here.min()), "median_db": float(np.median(here))}
+            here = (ends == (low, high)).all(axis=1)
+            step = {"from": float(low), "to": float(high), "pairs": int(here.sum())}
+            step["told_apart"] = float(told_apart[here].mean())
+            step |= {"smallest_db": float(found[here].min()), "median_db": float(np.median(found[here]))}
             if kind == "nominal":
                 step["names"] = [dataset.level_name(name, low), dataset.level_name(name, high)]
             steps.append(step)
         factor = {"factor": name, "kind": kind, "levels": len(np.unique(labels["factors"][:, k]))}
-        factor["told_apart"] = float((found > resolution_db).mean()) if len(found) else None
+        factor["told_apart"] = float(told_apart.mean()) if len(found) else None
         if name == "frequency" and kind == "ordered":
             low = np.unique(values)
             width = np.interp(low[:-1], front_end.band_hz[:-1], np.diff(front_end.band_hz))
@@ -208,33 +204,25 @@ def audit_steps(
     return report
 
 
-def audit(
-    dataset: Dataset, *, resolution_db: float = RESOLUTION_DB, progress: Callable[[int], object] | None = None
-) -> tuple[dict, np.ndarray]:
+def audit(dataset: Dataset, *, progress: Callable[[int], object] | None = None) -> tuple[dict, np.ndarray]:
     """Return the report as plain types, and which tones are indistinguishable from one with other labels, bool (N,)."""
     front_end = FrontEnd("logmel", sample_rate=dataset.sample_rate, n_samples=dataset.x.shape[1], smoothing=0.0)
     spectra = spectrograms(dataset, front_end, progress=progress)
     labels = dataset.labels()
     factors, kinds, names = labels["factors"], labels["factor_kinds"], labels["factor_names"]
-    pairs, found = close_pairs(spectra, radius=resolution_db)
+    pairs, found = close_pairs(spectra, radius=RESOLUTIONS_DB[-1])
     at = []
-    for share in SHARES:
-        near = found <= share * resolution_db
-        differs = confusions(factors, pairs[near], spectra.first)
-        classes = equivalence_classes(len(dataset), pairs[near])
+    for resolution in RESOLUTIONS_DB:
+        near = pairs[found <= resolution]
+        differs = confusions(factors, near, spectra.first)
+        classes = equivalence_classes(len(dataset), near)
         ceilings = mig_ceilings(factors, kinds, classes)
-        at.append(
-            {
-                "resolution_db": share * resolution_db,
-                "indistinguishable": int(differs.any(axis=1).sum()),
-                "classes": int(classes.max()) + 1,
-                "mig_ceiling": float(ceilings.mean()),
-                "mig_ceiling_of": dict(zip(names, ceilings.tolist())),
-            }
-        )
+        counts = {"indistinguishable": int(differs.any(axis=1).sum()), "classes": int(classes.max()) + 1}
+        bounds = {"mig_ceiling": float(ceilings.mean()), "mig_ceiling_of": dict(zip(names, ceilings.tolist()))}
+        at.append({"resolution_db": resolution} | counts | bounds)
     report = {"dataset": dataset.path.name, "tones": len(dataset), "front_end": front_end.config()}
     report |= spectra.counts | at[-1]
     report["indistinguishable_in"] = dict(zip(names, differs.sum(axis=0).tolist()))
     report["at_resolutions"] = at
-    report["steps"] = audit_steps(dataset, labels, spectra.db, front_end=front_end, resolution_db=resolution_db)
+    report["steps"] = audit_steps(dataset, labels, spectra.db, front_end=front_end)
     return report, differs.any(axis=1)

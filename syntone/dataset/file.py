@@ -4,20 +4,21 @@ Members are stored, not compressed, with a fixed time stamp: the same options gi
 be mapped into memory instead of being read. Nothing is ever unpickled.
 """
 
+import errno
 import json
 import math
 import struct
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from tokenize import TokenError
 from typing import BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy
 
-from syntone.dataset.recipe import FORMAT_VERSION, recipe_text
 from syntone.errors import InputError, one_line
 from syntone.files import atomic_write
 
@@ -36,13 +37,16 @@ KEYS = {
     "amps": (np.float64, "N"),
     "x": (np.float32, "NT"),
 }
+FORMAT_VERSION = 1
 OPTIONAL = {"y", "classes", "freqs", "amps"}
 BLOCK_BYTES = 4 * 2**20  # samples that are computed or checked at a time
 # Full scale is 1. A tone levelled to an RMS of 1 with noise as loud as itself peaks at 7 in a billion samples; 16-bit
 # PCM that was not divided by 32768 is far above 16 unless it is next to silence.
 LARGEST_SAVED = 16.0
 LARGEST_SAMPLE = 1e9  # that a file may hold: from 1e16 on, the power of a tone leaves the range of float32
-RECREATE = "re-create the file with create.py or syntone.dataset.save_npz"
+# What zipfile and numpy's header parser raise on damage, besides OSError: on a wrong checksum or magic number, an early
+# end, a bit that announces encryption or another method, a place beyond 2^63.
+DAMAGE = (zipfile.BadZipFile, struct.error, TokenError, EOFError, ValueError, OverflowError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -56,29 +60,6 @@ class Blocks:
     @property
     def nbytes(self) -> int:
         return math.prod(self.shape) * self.dtype.itemsize
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A dataset to be written.
-
-    recipe : every option
-    members : of the file, `x` as blocks that are computed while they are written
-    words : what the tones are, for a person
-    warnings : lines for the user before anything is written
-    may_clip : whether a sample may exceed full scale
-    """
-
-    recipe: dict
-    members: dict[str, np.ndarray | Blocks]
-    words: str
-    warnings: list[str]
-    may_clip: bool
-
-    @property
-    def n_bytes(self) -> int:
-        """Size of the file, to within the zip's directory."""
-        return sum(256 + array.nbytes for array in self.members.values())
 
 
 @dataclass(frozen=True)
@@ -150,11 +131,11 @@ class Dataset:
 
 def dataset_members(*, recipe: dict, **arrays: np.ndarray | Blocks | None) -> dict[str, np.ndarray | Blocks]:
     """Return the members of a dataset file in their order, cast to the dtypes of the format."""
-    arrays["recipe"] = recipe_text(recipe)
-    given = {key: (arrays[key], dtype) for key, (dtype, _) in KEYS.items() if arrays.get(key) is not None}
+    arrays["recipe"] = json.dumps({"format_version": FORMAT_VERSION} | recipe, sort_keys=True, allow_nan=False)
     return {
-        key: array if isinstance(array, Blocks) else np.asarray(array, dtype=dtype, order="C")
-        for key, (array, dtype) in given.items()
+        key: arrays[key] if isinstance(arrays[key], Blocks) else np.asarray(arrays[key], dtype=dtype, order="C")
+        for key, (dtype, _) in KEYS.items()
+        if arrays.get(key) is not None
     }
 
 
@@ -170,34 +151,6 @@ def write_members(path: str | Path, members: dict[str, np.ndarray | Blocks]) -> 
                 member.write(buffer.getvalue())
                 for rows in array.rows if isinstance(array, Blocks) else [array]:
                     member.write(np.ascontiguousarray(rows, dtype=array.dtype).reshape(-1).view(np.uint8).data)
-
-
-def write_plan(path: str | Path, plan: Plan, *, progress: Callable[[int], object]) -> list[str]:
-    """Write a planned dataset; return the warnings that need every sample.
-
-    Parameters
-    ----------
-    progress : called with the number of tones in every block
-    """
-    x, n_clipped, peak = plan.members["x"], 0, 0.0
-
-    def watched() -> Iterator[np.ndarray]:
-        nonlocal n_clipped, peak
-        for block in x.rows:
-            progress(len(block))
-            if plan.may_clip:
-                peaks = np.maximum(block.max(axis=1), -block.min(axis=1))
-                n_clipped += int((peaks > 1 + 1e-6).sum())
-                peak = max(peak, float(peaks.max()))
-            yield block
-
-    write_members(path, plan.members | {"x": Blocks(x.shape, x.dtype, watched())})
-    if not n_clipped:
-        return []
-    return [
-        f"{n_clipped:,} tones exceed full scale, the loudest with a peak of {peak:.3f}: they are stored as they are, "
-        f"but clip where samples end at 1; smaller amplitudes avoid it"
-    ]
 
 
 def save_npz(
@@ -276,11 +229,14 @@ def load_npz(path: str | Path) -> Dataset:
     with open(path, "rb") as handle:
         try:
             members = _read_members(handle)
-            wrong = _misfit(members)
-        except Exception as damage:  # zipfile and numpy raise a dozen types on damaged headers
+        except (*DAMAGE, OSError) as damage:
+            if isinstance(damage, OSError) and damage.errno != errno.EINVAL:  # EINVAL: a place before the file's start
+                raise
             wrong = f"cannot be read as a dataset ({one_line(damage)[:200]})"
+        else:
+            wrong = _misfit(members)
     if wrong:
-        raise InputError(f"{path}: {wrong}; {RECREATE}")
+        raise InputError(f"{path}: {wrong}; re-create the file with create.py or syntone.dataset.save_npz")
     fields = {
         key: array.item() if not array.ndim else tuple(array.tolist()) if array.dtype.kind == "U" else array
         for key, array in members.items()
@@ -291,28 +247,29 @@ def load_npz(path: str | Path) -> Dataset:
 def _read_members(handle: BinaryIO) -> dict[str, np.ndarray]:
     """Return the members of the format, after every byte of the file was compared with its checksum."""
     with zipfile.ZipFile(handle) as archive:
-        packed = [info.filename for info in archive.infolist() if info.compress_type != zipfile.ZIP_STORED]
-        if packed:
-            raise ValueError(f"'{packed[0]}' is compressed, expected stored members")
+        infos = {info.filename: info for info in archive.infolist()}
+        for name, info in infos.items():
+            if info.compress_type != zipfile.ZIP_STORED:
+                raise ValueError(f"'{name}' is compressed, expected stored members")
         if (damaged := archive.testzip()) is not None:
             raise ValueError(f"the checksum of '{damaged}' is wrong")
-        infos = {key: archive.getinfo(f"{key}.npy") for key in KEYS if f"{key}.npy" in archive.namelist()}
-        members = {}
-        for key, info in infos.items():
-            with archive.open(info) as member:
-                members[key] = _map(handle, member, info) if key == "x" else npy.read_array(member, allow_pickle=False)
-    return members
+        found = {key: _map(handle, archive, infos[f"{key}.npy"]) for key in KEYS if f"{key}.npy" in infos}
+    return {key: array if key == "x" else np.array(array) for key, array in found.items()}
 
 
-def _map(handle: BinaryIO, member: zipfile.ZipExtFile, info: zipfile.ZipInfo) -> np.ndarray:
+def _map(handle: BinaryIO, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
     """Map an array that is stored in a zip file into memory."""
-    if npy.read_magic(member) != (1, 0):
-        raise ValueError(f"'{info.filename}' is not an array of version 1.0")
-    shape, fortran, dtype = npy.read_array_header_1_0(member)
-    if dtype.hasobject or member.tell() + math.prod(shape) * dtype.itemsize != info.file_size:
-        raise ValueError(f"'{info.filename}' of shape {shape} and type {dtype} does not fill its place")
+    with archive.open(info) as member:
+        if npy.read_magic(member) != (1, 0):
+            raise ValueError(f"'{info.filename}' is not an array of version 1.0")
+        shape, fortran, dtype = npy.read_array_header_1_0(member)
+        if dtype.hasobject:
+            raise ValueError(f"'{info.filename}' holds pickled objects, which are never loaded")
+        if member.tell() + math.prod(shape) * dtype.itemsize != info.file_size:
+            raise ValueError(f"'{info.filename}' of shape {shape} and type {dtype} does not fill its place")
+        start = member.tell()
     handle.seek(info.header_offset + 26)  # the lengths of name and extra field, which follow the header's 30 bytes
-    start = info.header_offset + 30 + sum(struct.unpack("<HH", handle.read(4))) + member.tell()
+    start += info.header_offset + 30 + sum(struct.unpack("<HH", handle.read(4)))
     return np.memmap(handle, dtype=dtype, mode="r", offset=start, shape=shape, order="F" if fortran else "C")
 
 
@@ -326,10 +283,10 @@ def _misfit(members: dict[str, np.ndarray]) -> str | None:
         kinds = "iu" if dtype.kind == "i" else dtype.kind
         if array.dtype.kind not in kinds or array.ndim != len(dims) or (key == "x" and array.dtype != dtype):
             return f"'{key}' is {array.dtype} with {array.ndim} dimensions, expected {dtype.name} with {len(dims)}"
-    sizes = {"N": len(members["x"]), "T": members["x"].shape[1], "K": len(members["factor_names"])}
-    sizes["W"] = len(members.get("classes", ()))
-    if sizes["N"] < 2 or sizes["T"] < 1 or sizes["K"] < 1:
-        return f"'x' has shape {members['x'].shape} and there are {sizes['K']} factors, expected 2 tones and 1 factor"
+    n_factors, (n_tones, n_samples) = len(members["factor_names"]), members["x"].shape
+    if n_tones < 2 or n_samples < 1 or n_factors < 1:
+        return f"'x' has shape {members['x'].shape} and there are {n_factors} factors, expected 2 tones and 1 factor"
+    sizes = {"N": n_tones, "T": n_samples, "K": n_factors, "W": len(members.get("classes", ()))}
     for key, array in members.items():
         shape = tuple(sizes[dim] for dim in KEYS[key][1])
         if array.shape != shape:

@@ -6,19 +6,19 @@ creating a dataset starts at once.
 
 import functools
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
-from syntone.dataset.file import BLOCK_BYTES, Blocks, Plan, dataset_members
+from syntone.dataset.file import BLOCK_BYTES, Blocks, dataset_members
 from syntone.dataset.nuisances import add_noise, draw_nuisance, envelope, tone_generator
 from syntone.dataset.oscillators import n_partials, unit_tone
+from syntone.dataset.recipe import Plan
 
+GENERATOR_VERSION = 1  # of the tones that the options of a recipe stand for
 CACHE_BYTES = 16 * 2**20  # unit tones kept while only the amplitude changes
-FACTOR_NAMES = ("timbre", "amplitude", "frequency")
-FACTOR_KINDS = ("nominal", "ordered", "ordered")
 
 
 @dataclass(frozen=True)
@@ -62,25 +62,21 @@ class Grid:
 
     @property
     def n_tones(self) -> int:
-        return int(np.prod(self.shape, dtype=object))
+        return math.prod(self.shape)
 
     @property
     def factor_names(self) -> tuple[str, ...]:
-        return *FACTOR_NAMES, *(name for name, _ in self.extra)
+        return "timbre", "amplitude", "frequency", *(name for name, _ in self.extra)
 
     @property
     def factor_kinds(self) -> tuple[str, ...]:
-        return *FACTOR_KINDS, *("ordered" for _ in self.extra)
+        return "nominal", *("ordered" for _ in self.factor_names[1:])
 
-    @cached_property
+    @functools.cached_property
     def values(self) -> tuple[np.ndarray, ...]:
         """The levels of every factor in physical units (timbre: class index), in the order of `factor_names`."""
-        return (
-            np.arange(len(self.waveforms), dtype=float),
-            np.array(self.amps),
-            np.array(self.freqs),
-            *(np.array(levels) for _, levels in self.extra),
-        )
+        extra = [np.array(levels) for _, levels in self.extra]
+        return np.arange(len(self.waveforms), dtype=float), np.array(self.amps), np.array(self.freqs), *extra
 
     def levels(self, rows: np.ndarray) -> np.ndarray:
         """Level index of every factor for the given rows: int32 (len(rows), K), in the order of `factor_names`."""
@@ -89,57 +85,42 @@ class Grid:
 
     def physical(self, rows: np.ndarray) -> np.ndarray:
         """The same in physical units: float64 (len(rows), K)."""
-        levels = self.levels(rows)
-        return np.stack([values[levels[:, k]] for k, values in enumerate(self.values)], axis=1)
+        return np.stack([values[level] for values, level in zip(self.values, self.levels(rows).T)], axis=1)
 
     @property
     def draws(self) -> bool:
         """Whether a tone holds anything random, so that no two tones share a unit tone."""
-        return (
-            self.random_phase
-            or self.onset_jitter > 0
-            or self.detune_cents > 0
-            or self.snr_db is not None
-            or "noise" in self.factor_names
-        )
+        noisy = self.snr_db is not None or "noise" in self.factor_names
+        return noisy or self.random_phase or self.onset_jitter > 0 or self.detune_cents > 0
 
-    @property
-    def may_clip(self) -> bool:
-        """Whether a sample may exceed 1: a naive oscillator of peak level cannot, up to amplitude 1."""
-        return self.amps[-1] > 1 or self.level == "rms" or self.oscillator != "naive" or self.draws
+    @functools.cached_property
+    def unit(self) -> Callable[..., np.ndarray]:
+        """`unit_tone` with the options that all tones share."""
+        shared = dict(sample_rate=self.sample_rate, n_samples=self.n_samples, oscillator=self.oscillator)
+        return functools.partial(unit_tone, **shared, level=self.level)
 
 
-def render_tone(grid: Grid, row: int, *, unit=unit_tone) -> np.ndarray:
-    """Return one row of a grid, float32 (n_samples,): unit tone times amplitude, then the envelope, then noise."""
-    timbre, amplitude, frequency, *_ = grid.levels(np.array([row]))[0]
-    extra = dict(zip(grid.factor_names[3:], grid.physical(np.array([row]))[0, 3:].tolist()))
-    generator = tone_generator(grid.seed, row) if grid.draws else None
-    phase, onset, detune = extra.get("phase", 0.0), 0.0, 0.0
-    if generator is not None:
-        drawn = draw_nuisance(
-            random_phase=grid.random_phase,
-            onset_jitter=grid.onset_jitter,
-            detune_cents=grid.detune_cents,
-            generator=generator,
-        )
-        phase, onset, detune = phase + drawn.phase, drawn.onset, drawn.detune
-    tone = unit(
-        grid.waveforms[timbre],
-        grid.freqs[frequency] * 2 ** (detune / 1200),
-        sample_rate=grid.sample_rate,
-        n_samples=grid.n_samples,
-        oscillator=grid.oscillator,
-        level=grid.level,
-        phase=phase,
-        onset=onset,
-        vibrato=extra.get("vibrato", 0.0),
-        brightness=extra.get("brightness", 0.0),
-    )
-    tone = np.float32(grid.amps[amplitude]) * tone
-    attack = extra.get("attack", 0.0)
+def render_tone(grid: Grid, row: int, *, unit: Callable[..., np.ndarray]) -> np.ndarray:
+    """Return one row of a grid, float32 (n_samples,): unit tone times amplitude, then the envelope, then noise.
+
+    `unit` is the grid's, or a cache of it.
+    """
+    frequency, amplitude, timbre, *places = np.unravel_index(row, grid.shape)
+    extra = {"phase": 0.0, "attack": 0.0, "vibrato": 0.0, "brightness": 0.0, "noise": None}
+    extra |= {name: levels[place] for (name, levels), place in zip(grid.extra, places)}
+    phase, onset, detune, generator = extra["phase"], 0.0, 0.0, None
+    if grid.draws:
+        generator = tone_generator(grid.seed, row)
+        options = dict(random_phase=grid.random_phase, onset_jitter=grid.onset_jitter, detune_cents=grid.detune_cents)
+        turn, onset, detune = draw_nuisance(**options, generator=generator)
+        phase += turn
+    freq = grid.freqs[frequency] * 2 ** (detune / 1200)
+    moved = dict(phase=phase, onset=onset, vibrato=extra["vibrato"], brightness=extra["brightness"])
+    tone = np.float32(grid.amps[amplitude]) * unit(grid.waveforms[timbre], freq, **moved)
+    attack = extra["attack"]
     if onset or attack:
         tone = tone * envelope(n_samples=grid.n_samples, sample_rate=grid.sample_rate, onset=onset, attack=attack)
-    for noise_db in (-grid.snr_db if grid.snr_db is not None else None, extra.get("noise")):
+    for noise_db in (None if grid.snr_db is None else -grid.snr_db, extra["noise"]):
         if noise_db is not None:
             tone = add_noise(tone, noise_db=noise_db, generator=generator)
     return tone
@@ -151,31 +132,23 @@ def render(grid: Grid, *, block_bytes: int = BLOCK_BYTES) -> Iterator[np.ndarray
     Where nothing but timbre, amplitude and frequency varies, each waveform is computed once per frequency and scaled;
     a block then holds one amplitude of one frequency at least.
     """
+    tones_per_block = max(1, block_bytes // (4 * grid.n_samples))
     if grid.extra or grid.draws:
-        yield from _render_by_row(grid, block_bytes=block_bytes)
+        n_cached = 0 if grid.draws else max(1, CACHE_BYTES // (4 * grid.n_samples))
+        unit = functools.lru_cache(n_cached)(grid.unit)
+        for start in range(0, grid.n_tones, tones_per_block):
+            rows = range(start, min(start + tones_per_block, grid.n_tones))
+            yield np.stack([render_tone(grid, row, unit=unit) for row in rows])
         return
-    amps = np.array(grid.amps, dtype=np.float32)
-    tone = functools.partial(
-        unit_tone, sample_rate=grid.sample_rate, n_samples=grid.n_samples, oscillator=grid.oscillator, level=grid.level
-    )
-    amps_per_block = max(1, block_bytes // (4 * len(grid.waveforms) * grid.n_samples))
+    amps, amps_per_block = np.array(grid.amps, dtype=np.float32), max(1, tones_per_block // len(grid.waveforms))
     for freq in grid.freqs:
-        units = np.stack([tone(waveform, freq) for waveform in grid.waveforms])
+        units = np.stack([grid.unit(waveform, freq) for waveform in grid.waveforms])
         for start in range(0, len(amps), amps_per_block):
             block = amps[start : start + amps_per_block, None, None] * units
             yield block.reshape(-1, grid.n_samples)
 
 
-def _render_by_row(grid: Grid, *, block_bytes: int) -> Iterator[np.ndarray]:
-    n_cached = 0 if grid.draws else max(1, CACHE_BYTES // (4 * grid.n_samples))
-    unit = functools.lru_cache(maxsize=n_cached)(unit_tone) if n_cached else unit_tone
-    rows_per_block = min(grid.n_tones, max(1, block_bytes // (4 * grid.n_samples)))
-    for start in range(0, grid.n_tones, rows_per_block):
-        rows = range(start, min(start + rows_per_block, grid.n_tones))
-        yield np.stack([render_tone(grid, row, unit=unit) for row in rows])
-
-
-def plan_tones(grid: Grid, recipe: dict) -> Plan:
+def plan_tones(grid: Grid, options: dict) -> Plan:
     """Return the plan of a grid's file. Labels and waves come as blocks, so no grid is too large for memory."""
     n, k = grid.n_tones, len(grid.factor_names)
 
@@ -192,13 +165,13 @@ def plan_tones(grid: Grid, recipe: dict) -> Plan:
         factor_names=grid.factor_names,
         factor_kinds=grid.factor_kinds,
         sample_rate=grid.sample_rate,
-        recipe=recipe,
+        recipe={"generator": "create.py", "generator_version": GENERATOR_VERSION} | options,
         y=per_row(np.int64, (n,), lambda rows: grid.levels(rows)[:, 0]),
         classes=grid.waveforms,
         freqs=per_row(np.float64, (n,), lambda rows: grid.physical(rows)[:, 2]),
         amps=per_row(np.float64, (n,), lambda rows: grid.physical(rows)[:, 1]),
     )
-    return Plan(recipe, members, " x ".join(sizes), warnings_for(grid), grid.may_clip)
+    return Plan(members, " x ".join(sizes), warnings_for(grid))
 
 
 def twins(grid: Grid) -> list[tuple[str, str, float]]:
@@ -208,34 +181,28 @@ def twins(grid: Grid) -> list[tuple[str, str, float]]:
     """
     found = []
     for freq in grid.freqs:
-        if grid.sample_rate / freq not in (2, 3, 4):
+        period = grid.sample_rate / freq
+        if period not in (2, 3, 4):
             continue
-        period = round(grid.sample_rate / freq)
-        spectra = {
-            waveform: np.abs(np.fft.rfft(unit_tone(waveform, freq, sample_rate=grid.sample_rate, n_samples=period)))
-            for waveform in grid.waveforms
-        }
-        found += [
-            (one, other, freq)
-            for one, other in itertools.combinations(grid.waveforms, 2)
-            if np.allclose(spectra[one], spectra[other], atol=1e-5)
-        ]
+        one_period = dict(sample_rate=grid.sample_rate, n_samples=int(period))
+        spectra = [np.abs(np.fft.rfft(unit_tone(waveform, freq, **one_period))) for waveform in grid.waveforms]
+        for (one, spectrum), (other, another) in itertools.combinations(zip(grid.waveforms, spectra), 2):
+            if np.allclose(spectrum, another, atol=1e-5):
+                found.append((one, other, freq))
     return found
 
 
 def warnings_for(grid: Grid) -> list[str]:
     """Return one line each for silent tones, tones at the Nyquist limit, and waveforms that coincide."""
     messages = []
-    nyquist = grid.sample_rate / 2
-    shape = dict(sample_rate=grid.sample_rate, n_samples=grid.n_samples, oscillator=grid.oscillator)
     # Only a tone whose every sample falls on a zero of its waveform is silent; that needs few samples per period or
     # very few samples at all, so the ends of the grid are enough to look at.
     varied = grid.random_phase or grid.detune_cents or {"phase", "vibrato"} & set(grid.factor_names)
     count = grid.n_tones // (len(grid.freqs) * len(grid.waveforms))
     for freq, waveform in itertools.product(sorted({grid.freqs[0], grid.freqs[-1]}), grid.waveforms):
-        if not varied and np.abs(unit_tone(waveform, freq, **shape)).max() < 1e-6:
+        if not varied and np.abs(grid.unit(waveform, freq)).max() < 1e-6:
             messages.append(f"{count} {waveform} tones at {freq:g} Hz are silent: every sample falls on a zero")
-    if grid.freqs[-1] >= nyquist:
+    if grid.freqs[-1] >= grid.sample_rate / 2:
         messages.append(
             f"frequency {grid.freqs[-1]:g} Hz is half the sample rate, where a tone has no partial but its "
             f"fundamental; a lower highest frequency avoids it"
@@ -243,12 +210,11 @@ def warnings_for(grid: Grid) -> list[str]:
     for one, other, freq in twins(grid) if grid.oscillator == "naive" and not varied else []:
         messages.append(f"{one} and {other} tones at {freq:g} Hz have the same spectrum and cannot be told apart")
     for waveform in grid.waveforms if grid.oscillator == "bandlimited" else ():
-        alone = [freq for freq in grid.freqs if n_partials(waveform, freq, sample_rate=grid.sample_rate) == 1]
+        alone = sum(n_partials(waveform, freq, sample_rate=grid.sample_rate) == 1 for freq in grid.freqs)
         if alone and waveform != "sine":
             messages.append(
-                f"band-limited {waveform} tones keep no partial but the fundamental at {len(alone)} of "
-                f"{len(grid.freqs)} frequencies, where they differ from sines in level alone; a lower highest "
-                f"frequency avoids it"
+                f"band-limited {waveform} tones keep no partial but the fundamental at {alone} of {len(grid.freqs)} "
+                f"frequencies, where they differ from sines in level alone; a lower highest frequency avoids it"
             )
     if "brightness" in grid.factor_names and "sine" in grid.waveforms:
         messages.append("a sine has one partial, so brightness changes nothing in it; leave sines out")

@@ -31,15 +31,6 @@ FACTORS: dict[str, Factor] = {
 }
 
 
-@dataclass(frozen=True)
-class Nuisance:
-    """What is drawn for one tone: phase in cycles, onset in seconds, detuning in cents."""
-
-    phase: float
-    onset: float
-    detune: float
-
-
 def tone_generator(seed: int, row: int) -> np.random.Generator:
     """The generator of one tone: a tone depends on the seed and its own row, not on the block it is rendered in."""
     return np.random.default_rng([seed, row])
@@ -47,13 +38,13 @@ def tone_generator(seed: int, row: int) -> np.random.Generator:
 
 def draw_nuisance(
     *, random_phase: bool, onset_jitter: float, detune_cents: float, generator: np.random.Generator
-) -> Nuisance:
-    """Uniform draws: phase from a whole turn, onset from [0, onset_jitter] s, detuning from +- detune_cents.
+) -> tuple[float, float, float]:
+    """Draw uniformly: phase from a whole turn, onset from [0, onset_jitter] s, detuning from +- detune_cents.
 
     Three numbers are drawn whatever is asked for, so that one nuisance does not move another.
     """
     turn, late, off = generator.random(3).tolist()
-    return Nuisance(phase=turn if random_phase else 0.0, onset=late * onset_jitter, detune=(2 * off - 1) * detune_cents)
+    return turn if random_phase else 0.0, late * onset_jitter, (2 * off - 1) * detune_cents
 
 
 def envelope(*, n_samples: int, sample_rate: int, onset: float, attack: float) -> np.ndarray:

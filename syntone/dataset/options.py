@@ -1,7 +1,4 @@
-"""Options of synthesized tones: one table with type, default and help of each, the presets, and the checks across them.
-
-The options of this table are the recipe of a dataset file.
-"""
+"""Options of synthesized tones, which are the recipe of a dataset file: type, default and help, presets, checks."""
 
 import argparse
 
@@ -99,9 +96,8 @@ PRESETS = {
 
 def add_options(parser: Parser) -> None:
     """Add a flag for each option, and --preset."""
-    parser.add_argument(
-        "--preset", choices=list(PRESETS), default="paper", help="other defaults: published or clean grid"
-    )
+    presets = dict(choices=list(PRESETS), default="paper", help="other defaults: published or clean grid")
+    parser.add_argument("--preset", **presets)
     for title, options in TABLE.items():
         group = parser.add_argument_group(title)
         for name, how in options.items():
@@ -132,16 +128,12 @@ def _parse_factor(name: str, *words: str) -> list:
     except argparse.ArgumentTypeError as mistake:
         raise InputError(f"--factor {name}: {mistake}; give for example --factor {name} 0 0.5 6") from None
     if not known.lowest <= start <= end <= known.highest:
-        raise InputError(
-            f"--factor {name}: from {start:g} to {end:g}; give START <= END between {known.lowest:g} and "
-            f"{known.highest:g} {known.unit}"
-        )
+        wanted = f"START <= END between {known.lowest:g} and {known.highest:g} {known.unit}"
+        raise InputError(f"--factor {name}: from {start:g} to {end:g}; give {wanted}")
     _check_distinct(f"factor {name}", start, end, num)
     if name == "phase" and end - start >= 1:
-        raise InputError(
-            f"--factor phase: {start:g} and {end:g} cycles are the same phase; give an END below {start + 1:g}, for "
-            f"example {start + 1 - 1 / num:g}"
-        )
+        wanted = f"an END below {start + 1:g}, for example {start + 1 - 1 / num:g}"
+        raise InputError(f"--factor phase: {start:g} and {end:g} cycles are the same phase; give {wanted}")
     return [name, start, end, num]
 
 
@@ -170,10 +162,8 @@ def check_options(args: argparse.Namespace) -> None:
             raise InputError(f"--{flag}: a {flag.removesuffix('s')} is named twice; name each once")
     n_samples = args.sample_rate * args.duration
     if not 2 <= round(n_samples) <= MAX_SAMPLES:
-        raise InputError(
-            f"--duration: {args.duration:g} s at {args.sample_rate} Hz is {n_samples:.6g} samples; "
-            f"give 2 to {MAX_SAMPLES}"
-        )
+        found = f"{args.duration:g} s at {args.sample_rate} Hz is {n_samples:.6g} samples"
+        raise InputError(f"--duration: {found}; give 2 to {MAX_SAMPLES}")
     ends = {name: end for name, _, end, _ in args.factor}
     if "phase" in ends and args.phase == "random":
         raise InputError("--phase, --factor phase: a phase cannot be drawn and be a factor; leave one of them out")
@@ -197,23 +187,18 @@ def check_options(args: argparse.Namespace) -> None:
         )
 
 
-def _spaced(start: float, end: float, num: int, *, even_ratios: bool = False) -> tuple[float, ...]:
-    return tuple((np.geomspace if even_ratios else np.linspace)(start, end, num).tolist())
+def _spaced(scale: str, start: float, end: float, num: int) -> tuple[float, ...]:
+    return tuple((np.linspace if scale == "linear" else np.geomspace)(start, end, num).tolist())
 
 
 def build_grid(args: argparse.Namespace) -> Grid:
+    same = ("sample_rate", "oscillator", "level", "onset_jitter", "detune_cents", "snr_db", "seed")
     return Grid(
-        sample_rate=args.sample_rate,
+        **{name: getattr(args, name) for name in same},
         n_samples=round(args.sample_rate * args.duration),
-        freqs=_spaced(args.freq_start, args.freq_end, args.num_freqs, even_ratios=args.freq_scale == "log"),
-        amps=_spaced(args.amp_start, args.amp_end, args.num_amps, even_ratios=args.amp_scale == "db"),
+        freqs=_spaced(args.freq_scale, args.freq_start, args.freq_end, args.num_freqs),
+        amps=_spaced(args.amp_scale, args.amp_start, args.amp_end, args.num_amps),
         waveforms=tuple(args.waveforms),
-        oscillator=args.oscillator,
-        level=args.level,
         random_phase=args.phase == "random",
-        onset_jitter=args.onset_jitter,
-        detune_cents=args.detune_cents,
-        snr_db=args.snr_db,
-        seed=args.seed,
-        extra=tuple((name, _spaced(start, end, num)) for name, start, end, num in args.factor),
+        extra=tuple((name, _spaced("linear", *ends)) for name, *ends in args.factor),
     )

@@ -50,19 +50,12 @@ def phase_cycles(
     onset : seconds; samples before it have a phase too, but are not part of the tone
     vibrato : cents from `freq` to the highest frequency
     """
-    cycles = np.arange(n_samples, dtype=np.float64)
-    if onset:
-        cycles -= onset * sample_rate
-    seconds = cycles / sample_rate if vibrato else None
-    cycles *= freq
-    cycles /= sample_rate  # freq * n is exact for whole frequencies, so whole cycles stay whole
-    if seconds is not None:
-        cycles += (
-            freq * vibrato_depth(vibrato) * (1 - np.cos(2 * np.pi * VIBRATO_HZ * seconds)) / (2 * np.pi * VIBRATO_HZ)
-        )
-    if phase:
-        cycles += phase
-    return cycles
+    since = np.arange(n_samples) - onset * sample_rate  # in samples
+    cycles = since * freq / sample_rate  # freq * n is exact for whole frequencies, so whole cycles stay whole
+    if vibrato:
+        rate = 2 * np.pi * VIBRATO_HZ
+        cycles += freq * vibrato_depth(vibrato) * (1 - np.cos(rate * (since / sample_rate))) / rate
+    return cycles + phase
 
 
 def n_partials(waveform: str, highest: float, *, sample_rate: int) -> int:

@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 from scipy.io import wavfile
 
-from syntone.dataset.file import Blocks, Plan, dataset_members
-from syntone.dataset.splits import check_study
+from syntone.dataset.file import Blocks, dataset_members
+from syntone.dataset.recipe import Plan
+from syntone.dataset.splits import Levels, check_study
 from syntone.errors import InputError
 
 MAX_NAMED = 5  # files that an error names
@@ -42,15 +43,16 @@ class Labels:
     values: np.ndarray
     level_names: dict[str, list[str]]
 
-    def levels(self) -> dict[str, tuple[str, np.ndarray]]:
-        """Return the kind and the distinct values of every factor."""
+    @property
+    def levels(self) -> Levels:
+        """Kind, distinct values and names of the levels of every factor."""
         columns = zip(self.names, self.kinds, self.values.T)
-        return {name: (kind, np.unique(column)) for name, kind, column in columns}
+        return {name: (kind, np.unique(column), self.level_names.get(name)) for name, kind, column in columns}
 
 
 def _named(files: Sequence[str]) -> str:
-    more = len(files) - MAX_NAMED
-    return ", ".join(files[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
+    more = f" and {len(files) - MAX_NAMED} more" if len(files) > MAX_NAMED else ""
+    return ", ".join(files[:MAX_NAMED]) + more
 
 
 def read_labels(path: Path) -> Labels:
@@ -118,26 +120,18 @@ def read_wav(path: Path) -> tuple[int, np.ndarray]:
             rate, samples = wavfile.read(path)
     except (ValueError, EOFError, KeyError, TypeError, IndexError, OverflowError) as damage:
         raise InputError(f"{path}: not a readable WAV file ({damage}); convert it to PCM or float WAV") from damage
-    kind, bits = samples.dtype.kind, samples.dtype.itemsize * 8
-    wave = samples.astype(np.float32 if bits <= 16 else np.float64)
-    if kind == "u":
-        wave = (wave - 2 ** (bits - 1)) / 2 ** (bits - 1)
-    elif kind == "i":
-        wave = wave / 2 ** (bits - 1)
+    kind, full = samples.dtype.kind, 2 ** (samples.dtype.itemsize * 8 - 1)
+    wave = samples.astype(np.float32 if samples.dtype.itemsize <= 2 else np.float64)
+    if kind in "iu":
+        wave = (wave - (full if kind == "u" else 0)) / full
     wave = wave.reshape(len(wave), -1).mean(axis=1).astype(np.float32)
     if not len(wave) or not np.isfinite(wave).all():
         raise InputError(f"{path}: has {'samples that are not finite' if len(wave) else 'no samples'}; leave it out")
     return rate, wave
 
 
-def common_length(lengths: dict[str, int], *, fit: str, duration: float | None, sample_rate: int) -> int:
-    """Return the samples of every tone: the shortest recording's (`cut`), the longest's (`pad`), or the duration's.
-
-    Raises
-    ------
-    InputError
-        If recordings are shorter than a duration that `cut` is to reach.
-    """
+def _common_length(lengths: dict[str, int], *, fit: str, duration: float | None, sample_rate: int) -> int:
+    """Return the samples of every tone: the shortest recording's (`cut`), the longest's (`pad`), or the duration's."""
     if duration is None:
         return min(lengths.values()) if fit == "cut" else max(lengths.values())
     wanted = round(duration * sample_rate)
@@ -165,9 +159,9 @@ def plan_recordings(
         If table, files and options do not fit together; mixed sample rates are named with their files.
     """
     labels = read_labels(labels_path)
-    check_study(hold_out, correlate, levels=labels.levels(), level_names=labels.level_names)
+    check_study(hold_out, correlate, labels.levels)
     sample_rate, lengths, digest = _survey(folder, labels.files)
-    n, n_samples = len(labels.files), common_length(lengths, fit=fit, duration=duration, sample_rate=sample_rate)
+    n, n_samples = len(labels.files), _common_length(lengths, fit=fit, duration=duration, sample_rate=sample_rate)
     recipe = {
         "generator": "create.py --from_wav",
         "generator_version": 1,
@@ -196,9 +190,8 @@ def plan_recordings(
         sample_rate=sample_rate,
         recipe=recipe,
     )
-    words = [f"{name}: {len(values)} {kind} levels" for name, (kind, values) in labels.levels().items()]
-    notes = _warnings(labels, lengths, n_samples)
-    return Plan(recipe, members, f"recordings; {', '.join(words)}", notes, may_clip=True)
+    words = [f"{name}: {len(values)} {kind} levels" for name, (kind, values, _) in labels.levels.items()]
+    return Plan(members, f"recordings; {', '.join(words)}", _warnings(labels, lengths, n_samples))
 
 
 def _survey(folder: Path, files: Sequence[str]) -> tuple[int, dict[str, int], str]:
@@ -211,24 +204,19 @@ def _survey(folder: Path, files: Sequence[str]) -> tuple[int, dict[str, int], st
         lengths[name] = len(wave)
         sounds.update(len(wave).to_bytes(8, "little") + wave.tobytes())
     if len(rates) > 1:
-        by_count = sorted(rates.items(), key=lambda item: len(item[1]))
-        found = "; ".join(f"{rate} Hz: {_named(names)}" for rate, names in by_count)
+        rarest_first = sorted(rates.items(), key=lambda item: len(item[1]))
+        found = "; ".join(f"{rate} Hz: {_named(names)}" for rate, names in rarest_first)
         raise InputError(f"{folder}: the files have {len(rates)} sample rates ({found}); resample them to one")
-    return next(iter(rates)), lengths, sounds.hexdigest()
+    return rate, lengths, sounds.hexdigest()
 
 
 def _warnings(labels: Labels, lengths: dict[str, int], n_samples: int) -> list[str]:
     """Lines about factors of one level, and about how much was cut or padded."""
-    found = [
-        f"factor {name} has one level, so nothing can be scored about it"
-        for name, column in zip(labels.names, labels.factors.T)
-        if column.max() == 0
-    ]
+    constant = [name for name, (_, values, _) in labels.levels.items() if len(values) == 1]
+    found = [f"factor {name} has one level, so nothing can be scored about it" for name in constant]
     cut = sum(length > n_samples for length in lengths.values())
     padded = sum(length < n_samples for length in lengths.values())
     if cut or padded:
-        found.append(
-            f"{cut} recordings are cut and {padded} padded with zeros to {n_samples} samples; fit and duration change "
-            f"that"
-        )
+        done = f"{cut} recordings are cut and {padded} padded with zeros to {n_samples} samples"
+        found.append(f"{done}; fit and duration change that")
     return found

@@ -38,7 +38,7 @@ def write_audit(dataset: Dataset, *, figures_dir: Path) -> str:
 
 def audit_text(report: dict) -> str:
     """Return the audit as one paragraph."""
-    n, confused = report["tones"], report["indistinguishable"]
+    n, confused, ceiling = report["tones"], report["indistinguishable"], report["mig_ceiling"]
     words = [
         f"{report['dataset']}, {n:,} tones, as their log-mel spectrograms show them: "
         f"{report['silent'] or 'none'} silent, {report['clipped'] or 'none'} beyond full scale, "
@@ -52,11 +52,8 @@ def audit_text(report: dict) -> str:
     else:
         words.append("every tone can be told from every other.")
     words += [_steps_text(factor) for factor in report["steps"]]
-    ceilings = ", ".join(f"{name} {value:.3f}" for name, value in report["mig_ceiling_of"].items())
-    words.append(
-        f"A code that takes indistinguishable tones for one can reach a MIG of {report['mig_ceiling']:.3f} "
-        f"({ceilings})."
-    )
+    of_factors = ", ".join(f"{name} {value:.3f}" for name, value in report["mig_ceiling_of"].items())
+    words.append(f"A code that takes indistinguishable tones for one can reach a MIG of {ceiling:.3f} ({of_factors}).")
     if confused:
         finer = [
             f"{at['resolution_db']:g} dB, {at['indistinguishable']:,} tones, MIG {at['mig_ceiling']:.3f}"
@@ -89,19 +86,19 @@ def confused_shares(dataset: Dataset, confused: np.ndarray) -> tuple[str, dict[s
 
     There is one line per level of the first nominal factor: an x label, and for each line its name, values and shares.
     """
-    kinds, counts = dataset.factor_kinds, [len(np.unique(column)) for column in dataset.factors.T]
+    names, kinds = dataset.factor_names, dataset.factor_kinds
+    counts = [len(np.unique(column)) for column in dataset.factors.T]
     ordered = [k for k, kind in enumerate(kinds) if kind == "ordered"]
     axis = max(ordered or range(len(kinds)), key=lambda k: counts[k])
     nominal = [k for k, kind in enumerate(kinds) if kind == "nominal" and k != axis and counts[k] <= MAX_LINES]
-    groups = {"all tones": np.ones(len(dataset), bool)}
-    if nominal:
-        name, column = dataset.factor_names[nominal[0]], dataset.factor_values[:, nominal[0]]
-        groups = {dataset.level_name(name, value): column == value for value in np.unique(column)}
+    column = dataset.factor_values[:, nominal[0]] if nominal else np.zeros(len(dataset))
     lines = {}
-    for name, rows in groups.items():
+    for value in np.unique(column):
+        rows = column == value
         levels, level = np.unique(dataset.factor_values[rows, axis], return_inverse=True)
-        lines[name] = levels, np.bincount(level, confused[rows]) / np.bincount(level)
-    return axis_label(dataset.factor_names[axis]), lines
+        line = dataset.level_name(names[nominal[0]], value) if nominal else "all tones"
+        lines[line] = levels, np.bincount(level, confused[rows]) / np.bincount(level)
+    return axis_label(names[axis]), lines
 
 
 def axis_label(name: str) -> str:
@@ -132,25 +129,21 @@ def sample_rows(dataset: Dataset) -> np.ndarray:
     Its columns are the tones nearest to the lowest, the middle and the highest level of frequency (without it, of the
     ordered factor of most levels) and to the middle of all other factors.
     """
-    counts = np.array([len(np.unique(column)) for column in dataset.factors.T])
+    levels = np.stack([np.unique(column, return_inverse=True)[1] for column in dataset.factors.T], axis=1)
+    highest = levels.max(axis=0)
     nominal = [k for k, kind in enumerate(dataset.factor_kinds) if kind == "nominal"][:1]
-    ordered = [k for k, kind in enumerate(dataset.factor_kinds) if kind == "ordered" and counts[k] > 1]
+    ordered = [k for k, kind in enumerate(dataset.factor_kinds) if kind == "ordered" and highest[k]]
     named = [k for k in ordered if dataset.factor_names[k] == "frequency"]
-    axis = (named or sorted(ordered, key=lambda k: -counts[k]))[:1]
-    indices = [np.unique(column, return_inverse=True)[1].reshape(-1) for column in dataset.factors.T]
-    levels = np.stack(indices, axis=1) / np.maximum(counts - 1, 1)
-    everything = np.arange(len(dataset))
-    groups = [everything]
-    if nominal:
-        column = dataset.factors[:, nominal[0]]
-        groups = [everything[column == level] for level in np.unique(column)[:MAX_LINES]]
+    axis = (named or sorted(ordered, key=lambda k: -highest[k]))[:1]
+    places = levels / np.maximum(highest, 1)
+    groups = levels[:, nominal[0]] if nominal else np.zeros(len(dataset))
     found = []
-    for members in groups:
-        line = []
+    for group in np.unique(groups)[:MAX_LINES]:
+        members, line = np.flatnonzero(groups == group), []
         for place in (0.0, 0.5, 1.0) if axis else (0.5,):
-            wanted = np.full(levels.shape[1], 0.5)
+            wanted = np.full(places.shape[1], 0.5)
             wanted[axis] = place
-            off = np.abs(levels[members] - wanted)
+            off = np.abs(places[members] - wanted)
             off[:, nominal] = 0
             off[:, axis] *= len(wanted)  # the place on this axis comes first
             line.append(members[off.sum(axis=1).argmin()])

@@ -4,7 +4,7 @@ Both are named in the recipe; the file itself always holds every tone. A hold-ou
 meet them all are kept out of training. Several hold-outs are joined by or. A correlation [one, other, sigma] makes
 training tones occur in proportion to exp(-(a - b)^2 / (2 sigma^2)), where a and b are the two ordered factors' levels
 scaled to [0, 1] (Träuble et al. 2021, "On Disentangled Representations Learned from Correlated Data", Eq. 1, whose
-sigma is in these units); several multiply. Imports numpy alone.
+sigma is in these units); several multiply.
 """
 
 import json
@@ -15,24 +15,18 @@ import numpy as np
 from syntone.dataset.file import Dataset
 from syntone.errors import InputError
 
-Levels = Mapping[str, tuple[str, np.ndarray]]  # factor -> its kind, and its values or class indices
-Names = Mapping[str, Sequence[str]]  # nominal factor -> names of its levels
+# Factor -> its kind, its values or class indices, and for a nominal factor the names of its levels.
+Levels = Mapping[str, tuple[str, np.ndarray, Sequence[str] | None]]
 
 
-def parse_condition(condition: str, *, levels: Levels, level_names: Names) -> tuple[str, np.ndarray]:
-    """Return the factor of `NAME=VALUE[,VALUE...]` or `NAME=LOW:HIGH` (both included), and which levels meet it, bool.
-
-    Raises
-    ------
-    InputError
-        If the factor is unknown or no level meets the condition.
-    """
+def _parse_condition(condition: str, levels: Levels) -> tuple[str, np.ndarray]:
+    """Return the factor of `NAME=VALUE[,VALUE...]` or `NAME=LOW:HIGH` (both included), and which levels meet it."""
     name, equals, wanted = condition.partition("=")
     if not equals or not wanted:
         raise InputError(f"hold_out: {condition!r} is not a condition; write NAME=VALUE or NAME=LOW:HIGH")
     if name not in levels:
         raise InputError(f"hold_out: {name!r} is not a factor here; choose from {', '.join(levels)}")
-    values, names = levels[name][1], level_names.get(name)
+    _, values, names = levels[name]
     met = np.zeros(len(values), bool)
     for word in wanted.split(","):
         if names is not None:
@@ -44,10 +38,8 @@ def parse_condition(condition: str, *, levels: Levels, level_names: Names) -> tu
         try:
             low, high = float(low), float(high if colon else low)
         except ValueError:
-            raise InputError(
-                f"hold_out: {condition!r}: {word!r} is not a number; write {name}=VALUE or {name}=LOW:HIGH in the "
-                f"factor's unit"
-            ) from None
+            form = f"{name}=VALUE or {name}=LOW:HIGH in the factor's unit"
+            raise InputError(f"hold_out: {condition!r}: {word!r} is not a number; write {form}") from None
         slack = 1e-9 * np.abs(values)  # a value is typed with fewer digits than it has
         met |= (values >= low - slack) & (values <= high + slack)
     if not met.any():
@@ -58,23 +50,18 @@ def parse_condition(condition: str, *, levels: Levels, level_names: Names) -> tu
 
 
 def check_study(
-    hold_outs: Sequence[Sequence[str]],
-    correlations: Sequence[tuple[str, str, float]],
-    *,
-    levels: Levels,
-    level_names: Names,
+    hold_outs: Sequence[Sequence[str]], correlations: Sequence[tuple[str, str, float]], levels: Levels
 ) -> None:
     """Refuse hold-outs that name unknown factors or levels or keep out every tone, and correlations of other factors
     than two different ordered ones of two levels or more."""
     for conditions in hold_outs:
-        met = [parse_condition(condition, levels=levels, level_names=level_names)[1] for condition in conditions]
-        if all(mask.all() for mask in met):
+        if all(_parse_condition(condition, levels)[1].all() for condition in conditions):
             raise InputError(f"hold_out: every tone meets {' '.join(conditions)}; hold out less")
     for one, other, _ in correlations:
         for name in (one, other):
             if name not in levels:
                 raise InputError(f"correlate: {name!r} is not a factor here; choose from {', '.join(levels)}")
-            kind, values = levels[name]
+            kind, values, _ = levels[name]
             if kind != "ordered" or len(values) < 2:
                 raise InputError(
                     f"correlate: {name} is {kind} with {len(values)} levels; choose ordered factors of two or more"
@@ -99,19 +86,14 @@ def held_out(dataset: Dataset) -> np.ndarray:
     hold_outs = _options(dataset, "hold_out")
     if not hold_outs:
         return found
-    columns = {
-        name: np.unique(column, return_inverse=True)
-        for name, column in zip(dataset.factor_names, dataset.factor_values.T)
-    }
-    levels = {name: (kind, columns[name][0]) for name, kind in zip(dataset.factor_names, dataset.factor_kinds)}
-    level_names = {
-        name: [dataset.level_name(name, value) for value in values]
-        for name, (kind, values) in levels.items()
-        if kind == "nominal"
-    }
+    levels, places = {}, {}
+    for name, kind, column in zip(dataset.factor_names, dataset.factor_kinds, dataset.factor_values.T):
+        values, places[name] = np.unique(column, return_inverse=True)
+        names = [dataset.level_name(name, value) for value in values] if kind == "nominal" else None
+        levels[name] = kind, values, names
     for conditions in hold_outs:
-        parsed = [parse_condition(condition, levels=levels, level_names=level_names) for condition in conditions]
-        found |= np.all([met[columns[name][1]] for name, met in parsed], axis=0)
+        parsed = [_parse_condition(condition, levels) for condition in conditions]
+        found |= np.all([met[places[name]] for name, met in parsed], axis=0)
     return found
 
 
@@ -122,8 +104,7 @@ def correlation_weights(dataset: Dataset) -> np.ndarray | None:
         return None
     exponent = np.zeros(len(dataset))
     for one, other, sigma in correlations:
-        a, b = (_scaled_levels(dataset, name) for name in (one, other))
-        exponent -= np.square(a - b) / (2 * sigma**2)
+        exponent -= np.square(_scaled_levels(dataset, one) - _scaled_levels(dataset, other)) / (2 * sigma**2)
     return np.exp(exponent)
 
 
@@ -182,9 +163,9 @@ def sections(dataset: Dataset, *, generator: np.random.Generator) -> dict[str, n
     since repeated rows inflate plug-in information and leak from fitting into testing.
     """
     out, weights = held_out(dataset), correlation_weights(dataset)
-    found = {"held out": np.flatnonzero(out)} if out.any() else {}
     if not out.any() and weights is None:
         return {}
+    found = {"held out": np.flatnonzero(out)} if out.any() else {}
     kept = ~out
     if weights is not None:
         kept &= generator.random(len(dataset)) < weights / weights[~out].max()

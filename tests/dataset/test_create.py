@@ -1,6 +1,7 @@
 """create.py by its command line."""
 
 import hashlib
+import json
 import os
 import re
 import subprocess
@@ -67,6 +68,11 @@ def test_wrong_places_are_refused(tmp_path, refused):
     assert (tmp_path / "file").read_text() == (tmp_path / "file.npz").read_text() == "text"
 
 
+def test_a_single_tone_is_refused(tmp_path, refused):
+    flags = "--num_freqs 1 --freq_end 500 --num_amps 1 --amp_end 0.1 --waveforms sine".split()
+    refused(create.main, [*GRID, *flags, "--file_path", tmp_path / "tones.npz"], "the grid is a single tone")
+
+
 def test_a_grid_larger_than_the_disk_is_refused_before_any_work(tmp_path, refused):
     flags = f"--num_freqs 1000000 --num_amps 1000000 --file_path {tmp_path / 'tones.npz'}".split()
     refused(create.main, flags, "would take .* bytes", status=1)
@@ -111,7 +117,7 @@ def test_presets_set_defaults_only():
     assert (mixed.num_freqs, mixed.oscillator, mixed.freq_end, mixed.level) == (7, "naive", 2000.0, "rms")
     # a flag takes precedence, also with its default
     assert create.parse_flags(["--num_freqs", "400", "--preset", "clean"]).num_freqs == 400
-    assert "preset" not in create.plan(clean).recipe
+    assert "preset" not in json.loads(str(create.plan(clean).members["recipe"]))
 
 
 def test_scales_are_even_in_ratios():
