@@ -11,8 +11,7 @@ from torch import Tensor
 def mel_points(sample_rate: int, n_mels: int) -> np.ndarray:
     """Edges and centres of the bands in Hz, float64 (n_mels + 2,): equal steps of Slaney's mel scale from 0 Hz to half
     the sample rate (Slaney 1998, Auditory Toolbox: 3 mels per 200 Hz up to 1 kHz, 27 mels per factor of 6.4 above)."""
-    log_step = math.log(6.4) / 27
-    top = sample_rate / 2
+    log_step, top = math.log(6.4) / 27, sample_rate / 2
     top_mel = top * 3 / 200 if top < 1000 else 15 + math.log(top / 1000) / log_step
     mels = np.linspace(0.0, top_mel, n_mels + 2)
     return np.where(mels < 15, mels * 200 / 3, 1000 * np.exp(log_step * (mels - 15)))
@@ -50,7 +49,7 @@ def filter_tensor(
 
 
 @functools.lru_cache(maxsize=16)
-def full_scale_power(sample_rate: int, n_fft: int, n_mels: int, smoothing: float = 0.0) -> float:
+def full_scale_power(sample_rate: int, n_fft: int, n_mels: int, smoothing: float) -> float:
     """The largest mel value over all bands and all sine frequencies of a sine of amplitude 1.
 
     A sine at frequency f shows the window's transform, shifted to f and halved. It is sampled at 1/16 of a bin; between
@@ -59,9 +58,8 @@ def full_scale_power(sample_rate: int, n_fft: int, n_mels: int, smoothing: float
     fine, reach = 16, 3
     window = np.hanning(n_fft + 1)[:-1]
     response = np.abs(np.fft.fft(window, fine * n_fft)) ** 2 / 4
+    kernel = response[np.arange(-reach * fine, reach * fine + 1)]  # power at distances of 1 / fine bins
     bank = smoothed_filters(sample_rate, n_fft, n_mels, smoothing)
-    offsets = np.arange(-reach * fine, reach * fine + 1)
-    kernel = response[offsets]  # power at a distance of offset / fine bins
     dense = np.zeros((n_mels, fine * (bank.shape[1] - 1) + 1))
     dense[:, ::fine] = bank
     return max(float(np.convolve(row, kernel, mode="same").max()) for row in dense)

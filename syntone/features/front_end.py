@@ -28,7 +28,7 @@ DEFAULTS = {  # of the options that a kind has
 }
 UNUSED = {"db_min": -80.0, "db_max": 6.0, "smoothing": 0.0, "range_db": 30.0, "level_rows": 16}  # of those it lacks
 PAPER_AMPLITUDE = 0.25  # of full scale
-SKIRT_ITERATIONS = 400  # of the unfolding that also takes skirts away
+PLAIN_ITERATIONS, SKIRT_ITERATIONS = 100, 400  # of the unfolding, which also takes skirts away
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,7 @@ class FrontEnd:
     n_mels: Annotated[int, Option("mel bands", least=1, most=2048)] = None
     db_min: Annotated[float, Option("dB that become 0", least=-1000, most=1000)] = None
     db_max: Annotated[float, Option("dB that become 1", least=-1000, most=1000)] = None
-    smoothing: Annotated[
-        float, Option("bands over which a filter's skirts fall by 10 dB; 0: no skirts", least=0, most=1000)
-    ] = None
+    smoothing: Annotated[float, Option("bands in which skirts fall by 10 dB; 0: no skirts", least=0, most=1000)] = None
     range_db: Annotated[float, Option("dB below the level that a frame's shape keeps", above=0, most=1000)] = None
     level_rows: Annotated[int, Option("rows that hold the level", least=1, most=2048)] = None
 
@@ -81,13 +79,11 @@ class FrontEnd:
                 raise InputError(f"{name} of the front end is {getattr(self, name)}; give {parameters[name].wanted()}")
         if not self.db_min < self.db_max:
             raise InputError(f"db_min {self.db_min:g} is not below db_max {self.db_max:g}")
-        if not (
-            self.sample_rate >= 1 and self.n_samples >= 1 and 16 <= self.n_fft <= 2**20 and 1 <= self.hop <= self.n_fft
-        ):
+        if min(self.sample_rate, self.n_samples, self.hop) < 1 or not max(16, self.hop) <= self.n_fft <= 2**20:
             raise InputError(f"the front end {self} cannot be computed; n_fft is 16 to 2^20, hop 1 to n_fft")
 
     def config(self) -> dict:
-        """The fields as plain types, from which `FrontEnd(**config)` is rebuilt."""
+        """Return the fields as plain types, from which `FrontEnd(**config)` is rebuilt."""
         return asdict(self)
 
     @property
@@ -114,11 +110,11 @@ class FrontEnd:
         return filter_tensor(self.sample_rate, self.n_fft, self.n_mels, self.smoothing, like.device, like.dtype)
 
     def mel(self, wave: Tensor) -> Tensor:
-        """Mel power spectrogram of waves (B, T): (B, 1, M, L)."""
+        """Compute the mel power spectrogram of waves (B, T): (B, 1, M, L)."""
         return (self.bank(wave) @ power_spectrogram(wave, n_fft=self.n_fft, hop=self.hop)).unsqueeze(1)
 
     def features(self, wave: Tensor) -> Tensor:
-        """Features of waves (B, T): (B, 1, M, L), in [0, 1]."""
+        """Compute the features of waves (B, T): (B, 1, rows, L), in [0, 1]."""
         mel = self.mel(wave)
         if self.kind == "paper":
             peak = mel.amax(dim=2, keepdim=True)
@@ -135,8 +131,8 @@ class FrontEnd:
         return 10 * torch.log10(mel.clamp_min(self.reference * 10 ** (floor / 10)) / self.reference)
 
     def to_db(self, features: Tensor) -> Tensor:
-        """Features as dB in [db_min, db_max], (B, 1, M, L): against the reference, for `paper` against each frame's own
-        maximum, which is all that is left."""
+        """Return features as dB in [db_min, db_max], (B, 1, M, L): against the reference, for `paper` against each
+        frame's own maximum, which is all that is left."""
         if self.kind == "paper":
             return (10 * torch.log10(features.clamp_min(10 ** (self.db_min / 10)))).clamp_max(self.db_max)
         span = self.db_max - self.db_min
@@ -151,7 +147,7 @@ class FrontEnd:
         return (shape - 1) * self.range_db, level.mean(dim=2, keepdim=True) * (self.db_max - self.db_min) + self.db_min
 
     def to_mel(self, features: Tensor) -> Tensor:
-        """Features back to mel power, (B, 1, M, L).
+        """Return features as mel power, (B, 1, M, L).
 
         The floor of the range counts as silence. For `gainshape` the floor of the shape is subtracted from the power,
         so that a pixel just above it is nearly silent. `paper` has erased the level: every frame gets a full-scale
@@ -166,20 +162,16 @@ class FrontEnd:
         db = self.to_db(features)
         return torch.where(db > self.db_min, 10 ** (db / 10) * self.reference, 0.0)
 
-    def invert(self, features: Tensor, *, n_iter: int = 32) -> Tensor:
-        """Waves (B, T) whose features come close to the given ones, at their level.
+    def invert(self, features: Tensor) -> Tensor:
+        """Return waves (B, T) whose features come close to the given ones, (B, 1, rows, L) in [0, 1], at their level.
 
         The mel spectrogram is unfolded to a linear one (this removes the skirts), Griffin-Lim finds phases, and the
         energy is set to the spectrogram's by Parseval's theorem; peaks are never normalised. `paper` has erased the
         level: its waves get the RMS of a sine of amplitude PAPER_AMPLITUDE.
-
-        Parameters
-        ----------
-        features : (B, 1, rows, L), in [0, 1]
         """
         mel = self.to_mel(features).squeeze(1).to(torch.float32)
-        power = unfold_mel(mel, self.bank(mel), n_iter=SKIRT_ITERATIONS if self.smoothing else 100)
-        wave = griffin_lim(power.sqrt(), n_fft=self.n_fft, hop=self.hop, n_samples=self.n_samples, n_iter=n_iter)
+        power = unfold_mel(mel, self.bank(mel), n_iter=SKIRT_ITERATIONS if self.smoothing else PLAIN_ITERATIONS)
+        wave = griffin_lim(power.sqrt(), n_fft=self.n_fft, hop=self.hop, n_samples=self.n_samples)
         if self.kind == "paper":
             rms = wave.square().mean(dim=1, keepdim=True).sqrt()
             return wave * torch.where(rms > 0, PAPER_AMPLITUDE / math.sqrt(2) / rms.clamp_min(1e-30), 0.0)
@@ -196,25 +188,23 @@ def compute_features(
     *,
     device: torch.device,
     keep: torch.device | None = None,
-    rows: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Tensor:
-    """Features of a whole dataset, (N, 1, M, L) float32, computed in blocks of rows.
+    """Compute the features of a whole dataset in blocks of rows: (N, 1, rows, L) float32.
 
     Parameters
     ----------
     wave : (N, T), may be mapped from a file
     device : where they are computed
     keep : where they are kept; default: the same device
-    rows : in a block; default: 64 on a CPU, in whose cache they stay, else 1024
-    progress : called with the number of rows done after each block
+    progress : called with the number of rows of each block
 
     Raises
     ------
     InputError
         If a sample is not finite.
     """
-    rows = rows or (64 if device.type == "cpu" else 1024)
+    rows = 64 if device.type == "cpu" else 1024  # 64 stay in a CPU's cache
     features = torch.empty((len(wave), *front_end.shape), device=keep or device)
     for start in range(0, len(wave), rows):
         block = torch.from_numpy(np.array(wave[start : start + rows], dtype=np.float32))

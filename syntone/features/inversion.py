@@ -1,6 +1,5 @@
 """Mel spectrograms back to waveforms: unfolding to a linear spectrogram, phases, Griffin-Lim."""
 
-import functools
 import math
 
 import torch
@@ -21,7 +20,7 @@ def mel_energy(mel: Tensor, *, sample_rate: int, n_fft: int) -> Tensor:
     return 2 * (mel * area[:, None]).sum(dim=(1, 2)) / n_fft
 
 
-def unfold_mel(mel: Tensor, bank: Tensor, *, n_iter: int = 100) -> Tensor:
+def unfold_mel(mel: Tensor, bank: Tensor, *, n_iter: int) -> Tensor:
     """A non-negative linear power spectrogram (B, F, L) whose mel spectrogram is close to `mel` (B, M, L).
 
     Richardson-Lucy iterations (Richardson 1972, Lucy 1974): they keep power non-negative and gather it in peaks, as the
@@ -59,20 +58,17 @@ def advancing_phases(power: Tensor, *, n_fft: int, hop: int, reach: int = 4, n_s
     return torch.cumsum(frequency * (2 * math.pi * hop / n_fft), dim=2) - math.pi * bins
 
 
-def griffin_lim(magnitude: Tensor, *, n_fft: int, hop: int, n_samples: int, n_iter: int) -> Tensor:
+def griffin_lim(magnitude: Tensor, *, n_fft: int, hop: int, n_samples: int, n_iter: int = 32) -> Tensor:
     """Waves (B, n_samples) whose spectrogram comes close to `magnitude` (B, F, L).
 
     Griffin and Lim 1984, started from the phases of steady partials instead of random ones: nothing is drawn, and the
     pitch of a decoded tone is that of its spectral peaks from the start.
     """
     window = torch.hann_window(n_fft, device=magnitude.device, dtype=magnitude.dtype)
-    stft = functools.partial(
-        torch.stft, n_fft=n_fft, hop_length=hop, window=window, center=True, pad_mode="constant", return_complex=True
-    )
-    istft = functools.partial(torch.istft, n_fft=n_fft, hop_length=hop, window=window, center=True, length=n_samples)
+    frames = dict(n_fft=n_fft, hop_length=hop, window=window, center=True)
     phases = advancing_phases(magnitude.square(), n_fft=n_fft, hop=hop)
-    wave = istft(torch.polar(magnitude, phases))
+    wave = torch.istft(torch.polar(magnitude, phases), **frames, length=n_samples)
     for _ in range(n_iter):
-        rebuilt = stft(wave)
-        wave = istft(magnitude * rebuilt / rebuilt.abs().clamp_min(1e-16))
+        rebuilt = torch.stft(wave, **frames, pad_mode="constant", return_complex=True)
+        wave = torch.istft(magnitude * rebuilt / rebuilt.abs().clamp_min(1e-16), **frames, length=n_samples)
     return wave

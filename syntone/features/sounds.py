@@ -25,12 +25,7 @@ def scale_of(front_end: FrontEnd) -> Scale:
 
 
 def sounds_of(
-    features: Tensor,
-    *,
-    front_end: FrontEnd,
-    labels: Sequence[str],
-    kind: str = "",
-    waves: np.ndarray | None = None,
+    features: Tensor, *, front_end: FrontEnd, labels: Sequence[str], kind: str = "", waves: np.ndarray | None = None
 ) -> list[Sound]:
     """Return features (B, 1, M, L) as sounds named `<kind>_1` and so on; inverted unless `waves` (B, T) are given."""
     if waves is None:

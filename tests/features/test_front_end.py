@@ -78,11 +78,11 @@ def test_silence_is_zero_in_both():
 
 
 def test_features_are_a_function_of_each_tone_alone():
-    waves = tones(8000, 0.5).astype(np.float32)
+    waves = tones(8000, 0.5, freqs=np.linspace(440, 3700, 18)).astype(np.float32)
     front_end = FrontEnd("logmel", sample_rate=8000, n_samples=4000, smoothing=0.0)
     seen = []
-    whole = compute_features(waves, front_end, device=torch.device("cpu"), rows=5, progress=seen.append)
-    assert sum(seen) == len(waves)
+    whole = compute_features(waves, front_end, device=torch.device("cpu"), progress=seen.append)
+    assert seen == [64, 8]
     for row in range(len(waves)):
         torch.testing.assert_close(
             whole[row : row + 1], front_end.features(torch.from_numpy(waves[row : row + 1])), atol=1e-6, rtol=0
@@ -90,15 +90,11 @@ def test_features_are_a_function_of_each_tone_alone():
 
 
 def test_samples_that_are_not_finite_are_refused():
-    waves = tones(8000, 0.5).astype(np.float32)
-    waves[7, 5] = np.nan
-    with pytest.raises(InputError, match="not finite in tone 7"):
-        compute_features(
-            waves,
-            FrontEnd("logmel", sample_rate=8000, n_samples=4000, smoothing=0.0),
-            device=torch.device("cpu"),
-            rows=4,
-        )
+    waves = np.zeros((72, 4000), np.float32)
+    waves[70, 5] = np.nan
+    front_end = FrontEnd("logmel", sample_rate=8000, n_samples=4000, smoothing=0.0)
+    with pytest.raises(InputError, match="not finite in tone 70"):
+        compute_features(waves, front_end, device=torch.device("cpu"))
 
 
 def test_unknown_kind_is_refused():
@@ -119,7 +115,7 @@ def test_unfolding_mel_puts_the_power_back_at_the_tone():
     wave = torch.from_numpy(tones(16000, 1.0, freqs=(1000.0,)))[:1]
     bank = torch.tensor(mel_filters(16000, 2048, 128), dtype=torch.float32)
     power = power_spectrogram(wave.float(), n_fft=2048, hop=512)
-    rebuilt = unfold_mel(bank @ power, bank)
+    rebuilt = unfold_mel(bank @ power, bank, n_iter=100)
     torch.testing.assert_close(bank @ rebuilt, bank @ power, rtol=0.05, atol=1e-4 * float((bank @ power).max()))
     assert (rebuilt[0, :, 5:-5].argmax(dim=0) == 128).all()  # 1000 Hz is bin 128
 
