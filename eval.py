@@ -10,8 +10,8 @@ moves (controllability.csv), Figures/, audio/, and report.html, one page with al
 Several seeds of one model are aggregated; figures and sounds are of the first.
 """
 
-import argparse
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 from metrics import METRICS, self_test
@@ -19,26 +19,16 @@ from models import MODELS
 from syntone.cli import Parser, command, nonnegative_int
 from syntone.device import select_device
 from syntone.errors import InputError
-from syntone.evaluation import controllability, report, tables
-from syntone.evaluation.codes import Codes, encode
+from syntone.evaluation import controllability, report, scores, tables
 from syntone.evaluation.control_figure import controllability_figure
 from syntone.evaluation.load import Entry, load_entries, warnings_for
 from syntone.evaluation.media import make_media
-from syntone.evaluation.scores import (
-    CONTROL,
-    Row,
-    agreement_rows,
-    choose_metrics,
-    information_details,
-    score_codes,
-    section_rows,
-)
 from syntone.files import check_writable, csv_text, lock, write_files
 
 
-def parse_flags(argv: list[str] | None) -> argparse.Namespace:
+def parse_flags(argv: list[str] | None) -> Namespace:
     parser = Parser(prog="eval.py", description=__doc__)
-    known = [*METRICS, CONTROL]
+    known = [*METRICS, scores.CONTROL]
     what = parser.add_argument_group("what to evaluate")
     what.add_argument("--model", nargs="+", type=Path, help="checkpoints of trainvae.py")
     what.add_argument(
@@ -66,9 +56,6 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
         check_writable(getattr(args, flag), flag=f"--{flag}", folder=True)
     if not args.model and not args.self_test:
         raise InputError("--model: no checkpoint is given; give one or more .pt that trainvae.py wrote, or --self_test")
-    for path in args.model or []:
-        if not path.is_file():
-            raise InputError(f"--model: {path} is not a file; give a .pt that trainvae.py wrote")
     return args
 
 
@@ -81,40 +68,25 @@ def run_self_test(seed: int) -> int:
     return 1 if wrong else 0
 
 
-def encode_all(entries: list[Entry], paths: list[Path]) -> dict[tuple[str, int], Codes]:
-    """Return the codes of every checkpoint, by model and seed."""
-    codes_of = {}
-    for entry, path in zip(entries, paths):
-        try:
-            codes_of[entry.key] = encode(entry.model, entry.features)
-        except InputError as mistake:
-            raise InputError(f"{path}: {mistake}") from mistake
-    return codes_of
-
-
-def evaluate_entries(entries: list[Entry], args: argparse.Namespace) -> tuple[list[Row], dict[Path, bytes | str]]:
+def evaluate_entries(entries: list[Entry], args: Namespace) -> tuple[list[scores.Row], dict[Path, bytes | str]]:
     """Score every checkpoint; make figures and sounds of the first of each model. Return the rows, and all files."""
-    codes_of = encode_all(entries, args.model)
-    metrics_of = {  # refuses what is not defined before any work
-        entry.key: choose_metrics(codes_of[entry.key], entry.dataset.labels(), args.metrics) for entry in entries
-    }
-    controls = {}
-    if args.metrics is None or CONTROL in args.metrics:
-        controls = controllability.measure_controls(entries, codes_of, seed=args.seed)
+    metrics_of = [scores.choose_metrics(entry, args.metrics) for entry in entries]  # refuses before any work
+    wanted = args.metrics is None or scores.CONTROL in args.metrics
+    controls = controllability.measure_controls(entries, seed=args.seed) if wanted else {}
     rows, latents, media = [], [], {}
-    for entry in entries:
-        codes, control, (name, seed) = codes_of[entry.key], controls.get(entry.key), entry.key
-        result, found = score_codes(entry, codes, metrics_of[entry.key], seed=args.seed)
-        latents.append(information_details(entry, codes, result))
+    for entry, metrics in zip(entries, metrics_of):
+        result, found = scores.score_codes(entry, metrics, seed=args.seed)
         rows += found
+        latents.append(scores.information_details(entry, result))
+        control = controls.get(entry.key)
         if control:
-            rows += controllability.control_rows(control, model=name, seed=seed)
-            latents[-1][CONTROL] = controllability.control_details(control)
-        rows += section_rows(entry, codes, args.metrics, seed=args.seed)
-        if not args.no_figures and name not in media:
-            figure = control and controllability_figure(control, codes, dataset=entry.dataset, model=name)
-            media[name] = make_media(entry, codes, result, control=figure, seed=args.seed, animate=not media)
-    rows += agreement_rows(codes_of)
+            rows += controllability.control_rows(control, entry.key)
+            latents[-1][scores.CONTROL] = controllability.control_details(control)
+        rows += scores.section_rows(entry, args.metrics, seed=args.seed)
+        if not args.no_figures and entry.name not in media:
+            figure = control and controllability_figure(control, entry)
+            media[entry.name] = make_media(entry, result, control=figure, seed=args.seed, animate=not media)
+    rows += scores.agreement_rows(entries)
     rows.sort(key=lambda row: list(MODELS).index(row.model))  # columns in one order, whatever the shell's
 
     details = {"checkpoints": [str(path) for path in args.model], "state": args.state, "seed": args.seed}

@@ -34,17 +34,24 @@ class Score:
     """One row of the result of `evaluate`.
 
     The floor is the chance level: the mean score of the same codes with their rows permuted, which keeps everything
-    except their relation to the factors. `adjusted` is (value - floor) / (ceiling - floor): 0 at the chance level, 1 at
-    the ceiling. It is not clipped: a code can be worse than chance, and the draws of a fitted score can put it slightly
-    above its ceiling.
+    except their relation to the factors.
     """
 
     value: float
     floor: float
     floor_std: float  # standard deviation over the draws of the floor; 0 for one draw
     ceiling: float | None  # best score of an oracle with as many latents; None with fewer latents than factors
-    adjusted: float | None  # None without a ceiling, or where ceiling - floor is below 0.02
-    per_factor: dict[str, float] | None  # score of every factor, by name, if the score is a mean over factors
+    per_factor: dict[str, float] | None = None  # score of every factor, by name, if the score is a mean over factors
+
+    @property
+    def adjusted(self) -> float | None:
+        """(value - floor) / (ceiling - floor): 0 at the chance level, 1 at the ceiling.
+
+        None without a ceiling, or where ceiling - floor is below 0.02. Not clipped: a code can be worse than chance,
+        and the draws of a fitted score can put it slightly above its ceiling.
+        """
+        has_range = self.ceiling is not None and self.ceiling - self.floor >= MIN_RANGE
+        return (self.value - self.floor) / (self.ceiling - self.floor) if has_range else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,7 +213,5 @@ def _score(row: Row, floors: list[float], ceilings: list[float], names: tuple[st
     floor = float(np.mean(floors))
     floor_std = float(np.std(floors, ddof=1)) if len(floors) > 1 else 0.0
     ceiling = max(ceilings, default=None)
-    has_range = ceiling is not None and ceiling - floor >= MIN_RANGE
-    adjusted = (row.value - floor) / (ceiling - floor) if has_range else None
     per_factor = None if row.per_factor is None else dict(zip(names, row.per_factor.tolist(), strict=True))
-    return Score(row.value, floor, floor_std, ceiling, adjusted, per_factor)
+    return Score(row.value, floor, floor_std, ceiling, per_factor)

@@ -38,13 +38,13 @@ def grid_oracle(templates, levels, to_levels=lambda z: z, *, patterns=None):
     return measure
 
 
-def run(measure, codes, templates, *, latents=None, anchors=8, **more):
+def run(measure, codes, templates, *, latents=None, anchors=8, n_floor=0):
     return control.controllability(
         measure,
         codes=codes,
         latents=range(codes.shape[1]) if latents is None else latents,
         anchors=np.arange(0, len(codes), len(codes) // anchors)[:anchors],
-        templates=templates,
+        templates=templates._replace(limit=0.3),
         generator=np.random.default_rng(0),
-        **{"n_steps": 13, "n_floor": 0, "limit": 0.3} | more,
+        n_floor=n_floor,
     )

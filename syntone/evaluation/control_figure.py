@@ -1,55 +1,49 @@
 """The figure of controllability: Control in, a matplotlib Figure out."""
 
 import textwrap
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from syntone.dataset.file import Dataset
-from syntone.evaluation.codes import Codes
-from syntone.evaluation.controllability import Control
-from syntone.evaluation.matching import Factor
+from syntone.evaluation.codes import traversal_values
+from syntone.evaluation.controllability import N_STEPS, Control
+from syntone.evaluation.load import Entry
 from syntone.figures import ORIGINAL
 
 MAX_LATENTS = 12  # columns; more would not be legible
 CLASS_COLOURS = ("#1f4e79", "#d9601a", "#2e8b57", "#8e44ad", "#b8860b", "#c2185b", "#00838f", "#555555")
+CLASS_LINES = ("-", "--", ":", "-.")  # of the first eight classes, of the next eight, ...
+ANCHOR_LINE = {"color": ORIGINAL, "linewidth": 0.9, "alpha": 0.65, "marker": ".", "markersize": 2.5}
 DIGITS = {"cents": 0, "dB": 1}  # after the point; 2 of other units
 
 
-def controllability_figure(control: Control, codes: Codes, *, dataset: Dataset, model: str) -> Figure:
+def controllability_figure(control: Control, entry: Entry) -> Figure:
     """Heat map of the change of every factor by every latent, and below it, in the same columns, what was measured
     along the traversals: a line per anchor tone, and for a nominal factor a line per class, its mean probability over
     these."""
-    seen = [(k, factor) for k, factor in enumerate(control.factors) if factor.seen]
-    n_latents = min(len(control.latents), MAX_LATENTS)
-    map_height = 0.62 * len(control.factors)
-    size = (max(3.4 + 1.62 * n_latents, 11.0), 2.2 + map_height + 1.75 * len(seen) * bool(n_latents))
+    seen = [k for k, factor in enumerate(control.factors) if factor.seen]
+    latents, map_height = control.latents[:MAX_LATENTS], 0.62 * len(control.factors)
+    size = (max(3.4 + 1.62 * len(latents), 11.0), 2.2 + map_height + 1.75 * len(seen) * (len(latents) > 0))
     figure = Figure(figsize=size, layout="constrained")
-    letters = int(9.5 * size[0])
-    figure.suptitle("\n".join(textwrap.fill(line, letters) for line in _title(control, model)), fontsize=12)
-    if not n_latents:
+    lines = [textwrap.fill(line, int(9.5 * size[0])) for line in _title(control, entry.name)]
+    figure.suptitle("\n".join(lines), fontsize=12)
+    if not len(latents):
         figure.text(0.5, 0.2, "no latent is active", ha="center", fontsize=12)
         return figure
     ratios = [map_height + 0.1, *[1.6] * len(seen)]
-    axes = figure.subplots(len(ratios), n_latents, squeeze=False, sharex="col", sharey="row", height_ratios=ratios)
+    axes = figure.subplots(len(ratios), len(latents), squeeze=False, sharex="col", sharey="row", height_ratios=ratios)
     for cell in axes[0]:
         cell.remove()
-    _draw_map(figure.add_subplot(axes[0, 0].get_gridspec()[0, :]), control, codes, n_latents)
-    for row, (k, factor) in zip(axes[1:], seen):
-        classes, low, label = _panel_texts(factor, dataset)
-        for j, panel in enumerate(row):
-            shift = factor.low if factor.unit == "cents" else 0.0
-            _draw_panel(panel, control.positions[j], control.measured[k][:, j] - shift, classes)
-            monotonicity, smoothness = control.monotonicity[k, j], control.smoothness[k, j]
-            moves = f"mono {monotonicity:.2f}  smooth {smoothness:.2f}"
-            panel.set_title(moves if np.isfinite(monotonicity) else "nothing moves", fontsize=9, pad=3)
-        row[0].set_ylim(low - 0.04 * factor.span, low + 1.04 * factor.span)
-        row[0].set_ylabel(label, fontsize=10)
-        if classes:
-            row[-1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, handlelength=1.2)
-    for panel, latent in zip(axes[-1], control.latents):
-        panel.set_xlabel(f"z{latent}, KL {codes.kl[latent]:.2f} nats", fontsize=10)
+    names = [f"z{latent}, KL {entry.codes.kl[latent]:.2f} nats" for latent in latents]
+    _draw_map(figure.add_subplot(axes[0, 0].get_gridspec()[0, :]), control, names)
+    positions = traversal_values(entry.codes.codes[:, latents], n_steps=N_STEPS)
+    for k, panels in zip(seen, axes[1:]):
+        _draw_walks(panels, control, k, positions, dataset=entry.dataset)
+    for panel, name in zip(axes[-1], names):
+        panel.set_xlabel(name, fontsize=10)
     return figure
 
 
@@ -64,51 +58,59 @@ def _title(control: Control, model: str) -> list[str]:
     return [f"{model}, what each latent changes: {score}", f"{how}; dark: the factor's whole range{shown}; {left_out}"]
 
 
-def _draw_map(axes: Axes, control: Control, codes: Codes, n_latents: int) -> None:
+def _draw_map(axes: Axes, control: Control, names: Sequence[str]) -> None:
     """Cells with the change and its share of the factor's range."""
-    axes.imshow(control.normalised[:, :n_latents], cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    shares = control.normalised[:, : len(names)]
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for k, factor in enumerate(control.factors):
-        for j, (change, share) in enumerate(zip(control.change[k, :n_latents], control.normalised[k])):
-            unit = "" if factor.n_classes else " " + factor.unit
-            text = f"{change:.{DIGITS.get(factor.unit, 2)}f}{unit}" + (f"\n{share:.2f}" if unit.strip() else "")
+        for j, share in enumerate(shares[k]):
+            text = f"{control.change[k, j]:.{DIGITS.get(factor.unit, 2)}f}"
+            text += f" {factor.unit}\n{share:.2f}" if factor.unit and not factor.nominal else ""
             how = {"color": "white" if share > 0.55 else "black", "ha": "center", "va": "center", "fontsize": 10}
             axes.text(j, k, text if factor.seen else "–", **how)
         covered = f"at most {control.coverage[k]:.2f}\nof its range" if factor.seen else "not in these\nfeatures"
-        axes.text(n_latents - 0.45, k, covered, ha="left", va="center", fontsize=9)
+        axes.text(len(names) - 0.45, k, covered, ha="left", va="center", fontsize=9)
     heads = []
-    for latent, score, share in zip(control.latents[:n_latents], control.score_of_latents, control.off_manifold):
+    for name, score, share in zip(names, control.score_of_latents, control.off_manifold):
         effect = f"score {score:.2f}" if np.isfinite(score) else "no effect"
-        heads.append(f"z{latent}, KL {codes.kl[latent]:.2f} nats\n{effect}, {100 * share:.0f} % off")
-    axes.set_xticks(range(n_latents), heads, fontsize=9)
-    axes.set_yticks(range(len(control.factors)), [factor.name for factor in control.factors], fontsize=11)
-    axes.set_xticks(np.arange(1, n_latents) - 0.5, minor=True)
-    axes.set_yticks(np.arange(1, len(control.factors)) - 0.5, minor=True)
+        heads.append(f"{name}\n{effect}, {100 * share:.0f} % off")
+    axes.set_xticks(range(len(heads)), heads, fontsize=9)
+    axes.set_yticks(range(len(shares)), [factor.name for factor in control.factors], fontsize=11)
+    axes.set_xticks(np.arange(1, len(heads)) - 0.5, minor=True)
+    axes.set_yticks(np.arange(1, len(shares)) - 0.5, minor=True)
     axes.xaxis.tick_top()
     axes.tick_params(which="both", length=0)
     axes.grid(which="minor", color="white", linewidth=2)
 
 
-def _panel_texts(factor: Factor, dataset: Dataset) -> tuple[list[str], float, str]:
-    """Names of the classes, lower end and label of the y axis."""
-    if factor.n_classes:
-        column = dataset.factor_names.index(factor.name)
-        first = np.unique(dataset.factors[:, column], return_index=True)[1]
-        names = [dataset.level_name(factor.name, value) for value in dataset.factor_values[first, column]]
-        return names, 0.0, f"probability of {factor.name}"
-    if factor.unit == "cents":
-        return [], 0.0, f"{factor.name}\n(cents above lowest)"
-    return [], factor.low, f"{factor.name} ({factor.unit})" if factor.unit else factor.name
+def _draw_walks(panels: Sequence[Axes], control: Control, k: int, positions: np.ndarray, *, dataset: Dataset) -> None:
+    """What was measured of factor k, a panel per latent: a line per anchor, or per class its mean over the anchors."""
+    factor, low = control.factors[k], control.factors[k].values.min()
+    shift = low if factor.unit == "cents" else 0.0
+    for j, panel in enumerate(panels):
+        measured = control.measured[k][:, j]  # (B, S, C)
+        if factor.nominal:
+            known = np.isfinite(measured[..., 0]).sum(axis=0)
+            mean = np.nansum(measured, axis=0) / np.where(known, known, np.nan)[:, None]
+            styles = [(line, colour) for line in CLASS_LINES for colour in CLASS_COLOURS]
+            for values, name, (line, colour) in zip(mean.T, _class_names(dataset, factor.name), styles):
+                panel.plot(positions[j], values, line, color=colour, linewidth=1.6, label=name)
+        else:
+            panel.plot(positions[j], measured[..., 0].T - shift, **ANCHOR_LINE)
+        moves = f"mono {control.monotonicity[k, j]:.2f}  smooth {control.smoothness[k, j]:.2f}"
+        panel.set_title(moves if np.isfinite(control.monotonicity[k, j]) else "nothing moves", fontsize=9, pad=3)
+        panel.set_xlim(positions[j, 0], positions[j, -1])
+        panel.tick_params(labelsize=8)
+        panel.grid(alpha=0.3)
+    panels[0].set_ylim(low - shift - 0.04 * factor.span, low - shift + 1.04 * factor.span)
+    label = f"{factor.name} ({factor.unit})" if factor.unit else factor.name
+    panels[0].set_ylabel(f"{factor.name}\n(cents above lowest)" if shift else label, fontsize=10)
+    if factor.nominal:
+        panels[0].set_ylabel(f"probability of {factor.name}", fontsize=10)
+        panels[-1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, handlelength=1.2)
 
 
-def _draw_panel(axes: Axes, positions: np.ndarray, measured: np.ndarray, classes: list[str]) -> None:
-    """One latent and one factor, (B, S, C): a line per anchor, or per class its mean over the anchors."""
-    if classes:
-        known = np.isfinite(measured[..., 0]).sum(axis=0)
-        mean = np.nansum(measured, axis=0) / np.where(known, known, np.nan)[:, None]
-        for c, (name, colour) in enumerate(zip(classes, CLASS_COLOURS)):
-            axes.plot(positions, mean[:, c], color=colour, linewidth=1.6, label=name)
-    else:
-        axes.plot(positions, measured[..., 0].T, color=ORIGINAL, linewidth=0.9, alpha=0.65, marker=".", markersize=2.5)
-    axes.set_xlim(positions[0], positions[-1])
-    axes.tick_params(labelsize=8)
-    axes.grid(alpha=0.3)
+def _class_names(dataset: Dataset, factor: str) -> list[str]:
+    column = dataset.factor_names.index(factor)
+    first = np.unique(dataset.factors[:, column], return_index=True)[1]
+    return [dataset.level_name(factor, value) for value in dataset.factor_values[first, column]]

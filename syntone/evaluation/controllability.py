@@ -12,13 +12,13 @@ probabilities of a nominal one. Then, for factor k and latent j,
     monotonicity  |last - first| / path: never turning back has 1, there and back again 0
 
 where path is the sum of |differences| of successive steps; smoothness and monotonicity are means over anchors weighted
-by their path. The score of latent j is the share of its whole effect that is on one factor, rescaled,
+by their path. The score of latent j is the share of its whole effect, sum_k normalised, that is on one factor, rescaled,
 
     (K max_k normalised / sum_k normalised - 1) / (K - 1)
 
-which is 1 when it moves one factor only and 0 when it moves all K equally. The model's is the mean over latents
-weighted by their effect, sum_k normalised. K counts the factors that the features show at all. A model in which nothing
-moves has no effect and scores 0; coverage, the largest normalised change of a factor by one latent, tells it apart too.
+which is 1 when it moves one factor only and 0 when it moves all K equally; K counts the factors that the features show.
+The model's score is the mean over latents weighted by their effect, 0 where nothing moves. Coverage, the largest
+normalised change of a factor by one latent, tells a model that moves little from one that moves much.
 
 The floor is the chance level: the score of random directions through the same codes instead of the latents' axes, which
 the model would reach if its axes had no meaning. The ceiling is 1.
@@ -33,20 +33,19 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from syntone.dataset.nuisances import FACTORS
-from syntone.evaluation.codes import Codes, choose_rows, decode
+from metrics import Score
+from syntone.evaluation.codes import choose_rows, decode, traversal_values
 from syntone.evaluation.load import Entry
 from syntone.evaluation.matching import Factor, Match, Templates, loudness_patterns, make_templates, match
-from syntone.evaluation.scores import CONTROL, Row
+from syntone.evaluation.scores import CONTROL, Row, score_rows
 
 COVERAGE, OFF_MANIFOLD = f"{CONTROL}: coverage", f"{CONTROL}: off-manifold steps"
-N_ANCHORS, N_STEPS, TAIL = 16, 15, 0.02
+N_ANCHORS, N_STEPS = 16, 15
 N_FLOOR = 2  # draws of random directions
 N_PAIRS = 200  # averages of two tones, for the limit
 MOVED = 1e-6  # normalised; a smaller path is rounding, and has neither smoothness nor monotonicity
 DECODED_ROWS = 512  # tones at a time
 MAX_CLASSES = 32  # of a nominal factor: a blend has a share for each
-MIN_RANGE = 0.02  # of ceiling - floor, below which no score is adjusted
 MATRICES = ("change", "normalised", "smoothness", "monotonicity")  # of Control, (K, J) each
 Key = tuple[str, int]  # name of the model, seed
 
@@ -57,7 +56,6 @@ class Control:
 
     factors: tuple[Factor, ...]
     latents: np.ndarray  # (J,) their indices
-    positions: np.ndarray  # (J, S) the values of the latent
     measured: tuple[np.ndarray, ...]  # K of (B, J, S, C_k); NaN for off-manifold steps and unseen factors
     mismatch_limit: float  # a step with a larger mismatch is off the manifold
     off_manifold: np.ndarray  # (J,) share of such steps
@@ -75,8 +73,8 @@ def find_limit(templates: Templates, *, generator: np.random.Generator) -> float
     """The mismatch above which a tone is off the manifold: the median over averages of two tones drawn at random, each
     halfway from one tone to another. It follows the front end and the grid, as does the mismatch of true tones
     between two levels: with `gainshape` on `clean` it is 0.12, and their median mismatch 0.03."""
-    rows = torch.from_numpy(generator.choice(len(templates.patterns), (2, N_PAIRS)))
-    averages = (templates.patterns[rows[0]] + templates.patterns[rows[1]]) / 2
+    first, second = torch.from_numpy(generator.choice(len(templates.patterns), (2, N_PAIRS)))
+    averages = (templates.patterns[first] + templates.patterns[second]) / 2
     return float(np.median(match(averages, templates).mismatch))
 
 
@@ -87,9 +85,7 @@ def controllability(
     latents: Sequence[int],
     anchors: Sequence[int],
     templates: Templates,
-    limit: float,
     generator: np.random.Generator,
-    n_steps: int = N_STEPS,
     n_floor: int = N_FLOOR,
 ) -> Control:
     """Traverse latents and score what they move; see the module's docstring.
@@ -100,24 +96,22 @@ def controllability(
     codes : (N, D) of the dataset's tones; they give the traversals' ends, the 2 % and 98 % quantile of each latent
     latents : the active ones, in the order of the result
     anchors : rows of codes to start from
-    limit : of `find_limit`
     generator : of the directions of the floor
     """
-    latents, starts = np.asarray(latents, dtype=int), codes[np.asarray(anchors, dtype=int)]
-    axes, factors = np.eye(codes.shape[1])[latents], templates.factors
-    span, seen = np.array([[factor.span] for factor in factors]), [factor.seen for factor in factors]
+    latents, factors = np.asarray(latents, dtype=int), templates.factors
+    axes, seen = np.eye(codes.shape[1])[latents], [factor.seen for factor in factors]
 
     def steer(directions: np.ndarray) -> Control:
-        walks, positions = traverse(codes, starts, directions, n_steps=n_steps)
+        walks = traverse(codes, codes[anchors], directions)
         found = measure(walks.reshape(-1, walks.shape[-1]))
-        off = found.mismatch > limit
-        measured = [np.where(off[:, None], np.nan, values) for values in found.measured]
-        measured = tuple(values.reshape(*walks.shape[:3], values.shape[1]) for values in measured)
-        off_manifold = off.reshape(walks.shape[:3]).mean(axis=(0, 2))
+        off = (found.mismatch > templates.limit).reshape(walks.shape[:3])
+        measured = [values.reshape(*off.shape, values.shape[1]) for values in found.measured]
+        measured = tuple(np.where(off[..., None], np.nan, values) for values in measured)
         change, smoothness, monotonicity = map(np.stack, zip(*map(effects, measured, factors)))
-        normalised = change / span
+        normalised = change / [[factor.span] for factor in factors]
         moved = (change, normalised, smoothness, monotonicity, normalised.max(axis=1, initial=0.0))
-        return Control(factors, latents, positions, measured, limit, off_manifold, *moved, *scores(normalised[seen]))
+        moved += scores(normalised[seen])
+        return Control(factors, latents, measured, templates.limit, off.mean(axis=(0, 2)), *moved)
 
     several = len(latents) > 1 and sum(seen) > 1
     normal = [generator.standard_normal((len(latents), len(latents))) for _ in range(n_floor * several)]
@@ -125,28 +119,24 @@ def controllability(
     return replace(steer(axes), floors=floors)
 
 
-def traverse(
-    codes: np.ndarray, anchors: np.ndarray, directions: np.ndarray, *, n_steps: int
-) -> tuple[np.ndarray, np.ndarray]:
+def traverse(codes: np.ndarray, anchors: np.ndarray, directions: np.ndarray) -> np.ndarray:
     """Move anchors (B, D) along directions (J, D) of unit length, in units of each latent's standard deviation.
 
     An anchor's coordinate along a direction moves in equal steps between the 2 % and the 98 % quantile that this
     coordinate has over all codes (N, D); everything at right angles to it stays. Along an axis one latent moves alone.
-    Returns the codes (B, J, S, D) and the coordinate (J, S), in the latent's own unit where the direction is an axis.
+    Returns codes (B, J, S, D).
     """
     scale = codes.std(axis=0)
     scale = np.where(scale > 0, scale, 1.0)
-    low, high = np.quantile((codes / scale) @ directions.T, [TAIL, 1 - TAIL], axis=0)
-    steps = np.linspace(low, high, n_steps).T  # (J, S)
-    moved = steps[None] - ((anchors / scale) @ directions.T)[:, :, None]  # (B, J, S)
-    walks = anchors[:, None, None, :] + moved[..., None] * (directions * scale)[None, :, None, :]
-    return walks, steps * np.sqrt((np.square(directions) * np.square(scale)).sum(axis=1))[:, None]
+    steps = traversal_values((codes / scale) @ directions.T, n_steps=N_STEPS)  # (J, S)
+    moved = steps - ((anchors / scale) @ directions.T)[:, :, None]  # (B, J, S)
+    return anchors[:, None, None] + moved[..., None] * (directions * scale)[:, None]
 
 
 def effects(measured: np.ndarray, factor: Factor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """change, smoothness and monotonicity, (J,) each, of measurements (B, J, S, C) of one factor. An anchor with fewer
     than two steps on the manifold counts with a change of 0: it cannot be steered."""
-    found = [[walk_effects(walk, nominal=factor.n_classes > 0) for walk in walks] for walks in measured.swapaxes(0, 1)]
+    found = [[walk_effects(walk, nominal=factor.nominal) for walk in walks] for walks in measured.swapaxes(0, 1)]
     found = np.array(found).reshape(*measured.shape[1::-1], 4)  # (J, B, 4)
     path = np.where(found[..., 1] > MOVED * factor.span, found[..., 1], 0.0)
     with np.errstate(invalid="ignore"):
@@ -181,67 +171,53 @@ def scores(normalised: np.ndarray) -> tuple[np.ndarray, float]:
     return score_of, float((np.nan_to_num(score_of) * effect).sum() / effect.sum()) if effect.sum() > 0 else 0.0
 
 
-def templates_of(entry: Entry) -> Templates:
-    """All tones of the entry's dataset, by the factors that vary."""
-    dataset, labels = entry.dataset, entry.dataset.labels()
-    columns = [dataset.factor_names.index(name) for name in labels["factor_names"]]
-    units = {name: factor.unit for name, factor in FACTORS.items()}
-    patterns = loudness_patterns(entry.features, entry.front_end)
-    return make_templates(patterns, factor_values=dataset.factor_values[:, columns], units=units, **labels)
-
-
-def measure_control(entry: Entry, codes: Codes, templates: Templates, *, limit: float, seed: int) -> Control:
+def measure_control(entry: Entry, templates: Templates, *, seed: int) -> Control:
     """What every active latent of one checkpoint moves; latents by mean KL, anchors out of the validation tones."""
-    rng = np.random.default_rng(seed)
+    rng, codes = np.random.default_rng(seed), entry.codes
 
     def measure(z: np.ndarray) -> Match:
         blocks = np.array_split(z, len(z) // DECODED_ROWS + 1)
         decoded = (decode(entry.model, block, device=templates.patterns.device) for block in blocks)
         return match(torch.cat([loudness_patterns(features, entry.front_end) for features in decoded]), templates)
 
+    latents = codes.order[codes.active[codes.order]]
+    anchors = choose_rows(entry.valid_rows, entry.dataset.y, n=N_ANCHORS, rng=rng)
     return controllability(
-        measure,
-        codes=codes.codes,
-        latents=codes.order[codes.active[codes.order]],
-        anchors=choose_rows(entry.valid_rows, entry.dataset.y, n=N_ANCHORS, rng=rng),
-        templates=templates,
-        limit=limit,
-        generator=rng,
+        measure, codes=codes.codes, latents=latents, anchors=anchors, templates=templates, generator=rng
     )
 
 
-def measure_controls(entries: list[Entry], codes_of: dict[Key, Codes], *, seed: int) -> dict[Key, Control]:
+def measure_controls(entries: list[Entry], *, seed: int) -> dict[Key, Control]:
     """What the latents of every checkpoint move; templates are made once for all that share features. A dataset with a
     nominal factor of more than MAX_CLASSES classes, such as one class per recording, is left out."""
-    found, templates, limit, made_of = {}, None, 0.0, None
-    with tqdm(total=len(entries), desc=CONTROL, unit="checkpoint", delay=2, disable=None) as bar:
-        for entry in entries:
-            bar.update()
-            (model, seed_of), dataset = entry.key, entry.dataset
-            nominal = [column for column, kind in zip(dataset.factors.T, dataset.factor_kinds) if kind == "nominal"]
-            if any(len(np.unique(column)) > MAX_CLASSES for column in nominal):
-                bar.write(f"{CONTROL} of {model}, seed {seed_of}, is left out: a factor has over {MAX_CLASSES} classes")
-                continue
-            if made_of is not entry.features:  # checkpoints of one dataset mostly follow one another
-                templates, made_of = templates_of(entry), entry.features
-                limit = find_limit(templates, generator=np.random.default_rng(seed))
-            found[entry.key] = measure_control(entry, codes_of[entry.key], templates, limit=limit, seed=seed)
+    found, templates, made_of = {}, None, None
+    for entry in tqdm(entries, desc=CONTROL, unit="checkpoint", delay=2, disable=None):
+        (model, seed_of), dataset, labels = entry.key, entry.dataset, entry.dataset.labels()
+        nominal = [column for column, kind in zip(labels["factors"].T, labels["factor_kinds"]) if kind == "nominal"]
+        if any(len(np.unique(column)) > MAX_CLASSES for column in nominal):
+            tqdm.write(f"{CONTROL} of {model}, seed {seed_of}, is left out: a factor has over {MAX_CLASSES} classes")
+            continue
+        if made_of is not entry.features:  # checkpoints of one dataset mostly follow one another
+            made_of, varied = entry.features, np.isin(dataset.factor_names, labels["factor_names"])
+            patterns = loudness_patterns(entry.features, entry.front_end)
+            templates = make_templates(patterns, factor_values=dataset.factor_values[:, varied], **labels)
+            limit = find_limit(templates, generator=np.random.default_rng(seed))
+            templates = templates._replace(limit=limit)
+        found[entry.key] = measure_control(entry, templates, seed=seed)
     return found
 
 
-def control_rows(control: Control, *, model: str, seed: int) -> list[Row]:
+def control_rows(control: Control, key: Key) -> list[Row]:
     """Score with floor and ceiling (with two factors or more to move), coverage, and share of off-manifold steps."""
-    lines = []
-    if np.isfinite(control.score) and control.floors:
+    rows, off = [], control.off_manifold
+    if control.floors:
         floor, floor_std = float(np.mean(control.floors)), float(np.std(control.floors))
-        adjusted = (control.score - floor) / (1 - floor) if floor < 1 - MIN_RANGE else None
-        lines.append((CONTROL, "all", control.score, floor, 1.0, adjusted, floor_std))
+        rows = score_rows(key, CONTROL, Score(control.score, floor, floor_std, ceiling=1.0))
     elif np.isfinite(control.score):
-        lines.append((CONTROL, "all", control.score))
-    lines.append((COVERAGE, "all", float(control.coverage.mean())))
-    lines += [(COVERAGE, factor.name, float(share)) for factor, share in zip(control.factors, control.coverage)]
-    lines.append((OFF_MANIFOLD, "all", float(control.off_manifold.mean()) if len(control.latents) else 0.0))
-    return [Row(model, seed, metric, factor, *numbers) for metric, factor, *numbers in lines]
+        rows = [Row(*key, CONTROL, "all", control.score)]
+    rows.append(Row(*key, COVERAGE, "all", float(control.coverage.mean())))
+    rows += [Row(*key, COVERAGE, factor.name, float(share)) for factor, share in zip(control.factors, control.coverage)]
+    return [*rows, Row(*key, OFF_MANIFOLD, "all", float(off.mean()) if len(off) else 0.0)]
 
 
 def control_details(control: Control) -> dict:
@@ -260,9 +236,9 @@ def control_table(controls: dict[Key, Control]) -> tuple[tuple[str, ...], list[l
     """Columns and rows of controllability.csv: a row for each checkpoint, factor and latent, NaN where not defined."""
     rows = []
     for key, control in controls.items():
-        matrices = [getattr(control, name) for name in MATRICES]
-        for k, factor in enumerate(control.factors):
-            for j, latent in enumerate(control.latents):
-                numbers = [*(matrix[k, j] for matrix in matrices), control.score_of_latents[j], control.off_manifold[j]]
-                rows.append([*key, factor.name, f"z{latent}", factor.unit, *map(float, numbers)])
+        for k, j in np.ndindex(control.change.shape):
+            numbers = [getattr(control, name)[k, j] for name in MATRICES]
+            numbers += [control.score_of_latents[j], control.off_manifold[j]]
+            factor, latent = control.factors[k], f"z{control.latents[j]}"
+            rows.append([*key, factor.name, latent, factor.unit, *map(float, numbers)])
     return ("model", "seed", "factor", "latent", "unit", *MATRICES, "score", "off_manifold"), rows

@@ -1,6 +1,7 @@
-"""Checkpoints with their data, ready to be evaluated."""
+"""Checkpoints with their data and codes, ready to be evaluated."""
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from tqdm import tqdm
 from syntone.dataset.file import Dataset, load_npz
 from syntone.device import to_device
 from syntone.errors import InputError
+from syntone.evaluation.codes import Codes, encode
 from syntone.features.front_end import FrontEnd, compute_features
 from syntone.training.checkpoint import Checkpoint, check_dataset, load_checkpoint
 
@@ -21,6 +23,7 @@ class Entry:
 
     model : on the device, in evaluation mode
     features : (N, 1, M, L) of all tones, shared by all entries of one dataset and front end
+    codes : of all tones
     valid_rows : rows to reconstruct: the validation tones, or all tones of a dataset that the model was not trained on
     mismatch : why the dataset is not the one trained on, or None
     """
@@ -30,6 +33,7 @@ class Entry:
     front_end: FrontEnd
     dataset: Dataset
     features: Tensor
+    codes: Codes
     valid_rows: np.ndarray
     mismatch: str | None
 
@@ -45,7 +49,7 @@ class Entry:
 
 
 def load_entries(paths: list[Path], *, dataset_path: Path | None, state: str, device: torch.device) -> list[Entry]:
-    """Read checkpoints and their datasets, and compute the features once for all checkpoints that share them.
+    """Read checkpoints and their datasets, compute features once for all checkpoints that share them, and encode.
 
     Parameters
     ----------
@@ -56,35 +60,38 @@ def load_entries(paths: list[Path], *, dataset_path: Path | None, state: str, de
     ------
     InputError
         If files are missing or damaged, or do not belong together; if a dataset differs from the one trained on and
-        `dataset_path` was not given; if checkpoints of one model differ in more than their seed.
+        `dataset_path` was not given; if checkpoints of one model differ in more than their seed; if codes are not
+        finite.
     """
-    checkpoints, models = [load_checkpoint(path) for path in paths], []
-    for checkpoint, path in zip(checkpoints, paths):
-        try:
-            models.append(checkpoint.model(state))
-        except InputError as mistake:
-            raise InputError(f"{path}: {mistake}") from mistake
-    _check_seeds(checkpoints, paths)
-    datasets: dict[Path, Dataset] = {}
-    features: dict[tuple, Tensor] = {}
-    entries = []
-    for checkpoint, model, path in zip(checkpoints, models, paths):
-        source = dataset_path or Path(checkpoint.dataset_path)
-        if not source.is_file():
-            raise InputError(f"{path}: was trained on {source}, which is not there; give its place with --dataset")
-        if source not in datasets:
-            datasets[source] = load_npz(source)
-        dataset = datasets[source]
+    read = cache(load_npz)
+
+    @cache
+    def features_of(source: Path, front_end: FrontEnd) -> Tensor:
+        waves = read(source).x
+        with tqdm(total=len(waves), unit="tone", desc="features", delay=2, disable=None) as bar:
+            return compute_features(waves, front_end, device=device, progress=bar.update)
+
+    def load(checkpoint: Checkpoint) -> Entry:
+        model = to_device(checkpoint.model(state), device)  # in the layout of training, so that scores agree to the bit
+        source, front_end = dataset_path or Path(checkpoint.dataset_path), checkpoint.front_end()
+        if dataset_path is None and not source.is_file():
+            raise InputError(f"was trained on {source}, which is not there; give its place with --dataset")
+        dataset = read(source)
         mismatch = check_dataset(checkpoint, dataset)
         if mismatch and dataset_path is None:
-            raise InputError(f"{path}: {mismatch}; re-create the dataset, or give --dataset {source} to evaluate on it")
-        front_end = checkpoint.front_end()
-        if (source, front_end) not in features:
-            with tqdm(total=len(dataset), unit="tone", desc="features", delay=2, disable=None) as bar:
-                features[source, front_end] = compute_features(dataset.x, front_end, device=device, progress=bar.update)
-        model = to_device(model, device)  # in the memory layout of training, so that scores agree to the bit
+            raise InputError(f"{mismatch}; re-create the dataset, or give --dataset {source} to evaluate on it")
+        features = features_of(source, front_end)
         rows = np.arange(len(dataset)) if mismatch else checkpoint.valid_rows.numpy()
-        entries.append(Entry(checkpoint, model, front_end, dataset, features[source, front_end], rows, mismatch))
+        return Entry(checkpoint, model, front_end, dataset, features, encode(model, features), rows, mismatch)
+
+    checkpoints = [load_checkpoint(path) for path in paths]
+    _check_seeds(checkpoints, paths)
+    entries = []
+    for checkpoint, path in zip(checkpoints, paths):
+        try:
+            entries.append(load(checkpoint))
+        except InputError as mistake:
+            raise InputError(f"{path}: {mistake}") from mistake
     return entries
 
 
@@ -107,6 +114,5 @@ def _check_seeds(checkpoints: list[Checkpoint], paths: list[Path]) -> None:
 
 def warnings_for(entries: list[Entry]) -> list[str]:
     """Return what a reader of the scores must know, one line each."""
-    return list(
-        dict.fromkeys(f"{entry.mismatch}; its tones are all taken as unseen" for entry in entries if entry.mismatch)
-    )
+    found = [f"{entry.mismatch}; its tones are all taken as unseen" for entry in entries if entry.mismatch]
+    return list(dict.fromkeys(found))

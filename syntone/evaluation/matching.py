@@ -1,20 +1,19 @@
-"""Measure the frequency, level and waveform of decoded tones by matching them with tones whose labels are known.
+"""Measure frequency, level and waveform of decoded tones by matching them with tones whose labels are known.
 
 Tones are compared by their loudness patterns: mel power to the power of 0.3 (Stevens 1957), smeared over neighbouring
 bands and averaged over a few frames. In decibels a partial at -60 dB weighs as much as the loudest, and between two
 levels of frequency, whose bands need not overlap, silence would be nearer than either.
 
-A decoded tone seldom equals one of the dataset, so it is matched with blends of tones too. Around a tone x_0 lie its
-neighbours x_n, each of which differs from it in one factor alone: by one level where the factor is ordered, by any
-where it is nominal. The match is the point
+A decoded tone seldom equals one of the dataset, so it is matched with blends of tones too. The neighbours x_n of a
+tone x_0 differ from it in one factor alone: by one level of an ordered factor, or in the class of a nominal one. The
+match is the point
 
     x_0 + sum_n a_n (x_n - x_0),    a_n >= 0,    sum of a_n over the neighbours of one factor <= 1,
 
-that is closest to the decoded tone, over its few nearest tones x_0. An ordered factor then measures
-v_0 + sum_n a_n (v_n - v_0), in cents, dB or the factor's own unit. A nominal factor has class n with probability a_n,
-and the class of x_0 with the rest: the same formula, where v is 1 in the column of its class and 0 elsewhere. So a tone
-of the dataset measures exactly its own labels, unless another tone has the same pattern, and a blend of the patterns of
-two neighbours measures the blend of their labels, unless another blend has the same pattern.
+that is closest to the decoded tone, over its few nearest tones x_0. Each factor then measures v_0 + sum_n a_n (v_n -
+v_0). For an ordered factor v is in cents, dB or the factor's own unit. For a nominal one v is 1 in the column of its
+class and 0 elsewhere, so that each class gets a probability. A tone of the dataset measures exactly its own labels and
+a blend of two neighbours the blend of theirs, unless another tone or blend has the same pattern.
 
 Conventions: patterns (N, P) or (Q, P), float32, on any device; N tones of the dataset, K factors, Q decoded tones; C_k
 is the number of classes of a nominal factor and 1 for an ordered factor. Nothing is drawn at random.
@@ -29,6 +28,7 @@ from scipy.optimize import nnls
 from torch import Tensor
 from torch.nn import functional as F
 
+from syntone.dataset.nuisances import FACTORS
 from syntone.features.front_end import FrontEnd
 
 N_CANDIDATES = 4
@@ -46,24 +46,19 @@ class Factor(NamedTuple):
 
     name: str
     unit: str  # "cents", "dB", the factor's own unit, or "probability" for a nominal factor
-    n_classes: int  # 0 for an ordered factor
+    nominal: bool
     seen: bool  # whether the patterns show the factor at all; those of `paper` features do not show amplitude
-    low: float  # lowest value over the dataset, in the unit; 0 for a nominal factor
     span: float  # range of the values over the dataset; 1 for a nominal factor
-    values: np.ndarray  # (N,), in the unit; the index of its class for a nominal factor
+    values: np.ndarray  # (N, C_k) in the unit, or 1 in the column of the class and else 0; NaN for an unseen factor
     neighbours: np.ndarray  # (N, n) rows that differ from each row in this factor alone; the row itself for none
-
-    def points(self, rows: np.ndarray) -> np.ndarray:
-        """The values of rows as (..., C_k)."""
-        values = self.values[rows][..., None]
-        return (values == np.arange(self.n_classes)).astype(float) if self.n_classes else values
 
 
 class Templates(NamedTuple):
-    """Tones whose labels are known: patterns (N, P) and K factors. Of tones that differ in unseen factors only, one."""
+    """Tones whose labels are known; of tones that differ in unseen factors only, one."""
 
-    patterns: Tensor
-    factors: tuple[Factor, ...]
+    patterns: Tensor  # (N, P)
+    factors: tuple[Factor, ...]  # K
+    limit: float = np.inf  # mismatch above which a tone is off the manifold, see `controllability.find_limit`
 
 
 class Match(NamedTuple):
@@ -88,16 +83,6 @@ def loudness_patterns(features: Tensor, front_end: FrontEnd) -> Tensor:
     return torch.cat(found)
 
 
-def measured_in(name: str, values: np.ndarray, *, units: dict[str, str]) -> tuple[np.ndarray, str]:
-    """Values of an ordered factor as they are measured, and the unit: frequency in Hz as cents above 1 Hz, linear
-    amplitude as dB, anything else (and what has no logarithm) as it is."""
-    if name == "frequency" and values.min() > 0:
-        return 1200 * np.log2(values), "cents"
-    if name == "amplitude" and values.min() > 0:
-        return 20 * np.log10(values), "dB"
-    return values, units.get(name, "")
-
-
 def make_templates(
     patterns: Tensor,
     *,
@@ -105,7 +90,6 @@ def make_templates(
     factor_values: np.ndarray,
     factor_names: Sequence[str],
     factor_kinds: Sequence[str],
-    units: dict[str, str] | None = None,
 ) -> Templates:
     """Templates of a dataset's own tones.
 
@@ -113,28 +97,37 @@ def make_templates(
     ----------
     patterns : (N, P), see `loudness_patterns`
     factors, factor_values : (N, K), levels and physical values of the factors that vary; no full grid is needed
-    units : of factors other than frequency and amplitude
     """
     nominal = [kind == "nominal" for kind in factor_kinds]
-    spread = float(patterns.var(dim=0, correction=0).mean().sqrt())
+    smallest = SEEN * float(patterns.var(dim=0, correction=0).mean().sqrt())
     near = [neighbours_in(factors, k, nominal=nominal[k]) for k in range(len(nominal))]
-    seen = np.array([_is_seen(patterns, rows, smallest=SEEN * spread) for rows in near])
+    seen = [_is_seen(patterns, rows, smallest=smallest) for rows in near]
     kept = np.arange(len(patterns))
-    if not seen.all():  # the level of an unseen factor is arbitrary: one tone stands for all of them
+    if not all(seen):  # the level of an unseen factor is arbitrary: one tone stands for all of them
         levels = np.where(seen, factors, 0)
         kept = np.sort(np.unique(levels, axis=0, return_index=True)[1])
         patterns = patterns[kept]
         near = [neighbours_in(levels[kept], k, nominal=nominal[k]) for k in range(len(nominal))]
     made = []
     for k, name in enumerate(factor_names):
+        values, unit = _measured_in(name, factor_values[:, k])
         if nominal[k]:
-            classes, values = np.unique(factors[:, k], return_inverse=True)
-            unit, n_classes, low, span = "probability", len(classes), 0.0, 1.0
-        else:
-            values, unit = measured_in(name, factor_values[:, k].astype(float), units=units or {})
-            n_classes, low, span = 0, float(values.min()), float(np.ptp(values)) or 1.0  # levels may have one value
-        made.append(Factor(name, unit, n_classes, bool(seen[k]), low, span, values[kept], near[k]))
+            values, unit = np.equal.outer(factors[:, k], np.unique(factors[:, k])).astype(float), "probability"
+        span = float(np.ptp(values)) or 1.0  # levels may have one value
+        values = values[kept] if seen[k] else np.full_like(values[kept], np.nan)
+        made.append(Factor(name, unit, nominal[k], seen[k], span, values, near[k]))
     return Templates(patterns, tuple(made))
+
+
+def _measured_in(name: str, values: np.ndarray) -> tuple[np.ndarray, str]:
+    """Values (N, 1) of an ordered factor as they are measured, and the unit: frequency in cents above 1 Hz, amplitude
+    in dB, anything else (and what has no logarithm) as it is."""
+    values = values[:, None].astype(float)
+    if name == "frequency" and values.min() > 0:
+        return 1200 * np.log2(values), "cents"
+    if name == "amplitude" and values.min() > 0:
+        return 20 * np.log10(values), "dB"
+    return values, FACTORS[name].unit if name in FACTORS else ""
 
 
 def neighbours_in(factors: np.ndarray, factor: int, *, nominal: bool) -> np.ndarray:
@@ -158,13 +151,11 @@ def neighbours_in(factors: np.ndarray, factor: int, *, nominal: bool) -> np.ndar
 
 def _is_seen(patterns: Tensor, neighbours: np.ndarray, *, smallest: float) -> bool:
     """Whether tones that differ in one factor alone differ in their patterns; yes where there are no such tones."""
-    one, column = np.nonzero(neighbours != np.arange(len(neighbours))[:, None])
-    pairs = torch.from_numpy(np.stack([one, neighbours[one, column]]))
-    blocks = (patterns[first] - patterns[second] for first, second in pairs.split(BLOCK, dim=1))
-    return len(one) == 0 or any(bool((block.square().mean(dim=1) > smallest**2).any()) for block in blocks)
+    if (neighbours == np.arange(len(neighbours))[:, None]).all():
+        return True
+    return any(bool(((patterns[near] - patterns).square().mean(dim=1) > smallest**2).any()) for near in neighbours.T)
 
 
-@torch.no_grad()
 def match(decoded: Tensor, templates: Templates) -> Match:
     """Measure decoded tones by their patterns (Q, P), on the device of the templates; see the module's docstring."""
     found = [_match_block(block, templates) for block in decoded.split(BLOCK)]
@@ -173,7 +164,7 @@ def match(decoded: Tensor, templates: Templates) -> Match:
 
 
 def _match_block(decoded: Tensor, templates: Templates) -> Match:
-    patterns, factors = templates
+    patterns, factors, _ = templates
     n_candidates, every = min(N_CANDIDATES, len(patterns)), np.arange(len(decoded))
     tones = torch.cdist(decoded, patterns).topk(n_candidates, largest=False).indices.cpu().numpy()
     near = np.concatenate([factor.neighbours[tones] for factor in factors], axis=2)  # (Q, candidates, m)
@@ -193,10 +184,9 @@ def _match_block(decoded: Tensor, templates: Templates) -> Match:
 
     tone, near, measured = tones[every, best], near[every, best], []
     for factor, mine in zip(factors, member.astype(bool)):
-        own = factor.points(tone)
-        steps = factor.points(near[:, mine]) - own[:, None]
-        value = own + np.einsum("qn,qnc->qc", shares[:, mine], steps)
-        measured.append(value if factor.seen else np.full_like(value, np.nan))
+        own = factor.values[tone]
+        steps = factor.values[near[:, mine]] - own[:, None]
+        measured.append(own + np.einsum("qn,qnc->qc", shares[:, mine], steps))
     return Match(tuple(measured), left / np.where(size > 0, size, 1.0))
 
 
@@ -205,7 +195,7 @@ def _sides(steps: np.ndarray, shares: np.ndarray, member: np.ndarray, factors: S
     with the longer way. A little of both would be the same point as none, and leave open what is measured."""
     kept, size = np.ones_like(shares), np.linalg.norm(steps, axis=1)
     for factor, mine in zip(factors, member):
-        if factor.n_classes == 0:
+        if not factor.nominal:
             below, above = np.flatnonzero(mine)
             product = np.einsum("qp,qp->q", steps[:, :, below], steps[:, :, above])
             opposite = product < OPPOSITE * size[:, below] * size[:, above]
@@ -224,13 +214,11 @@ def blend(systems: np.ndarray, member: np.ndarray) -> tuple[np.ndarray, np.ndarr
     systems : (B, P, m + 1), [U, r] of every problem
     member : (G, m), 1 where a share is in a group, else 0
     """
-    (n_groups, n_shares), n_rows = member.shape, systems.shape[1]
+    n_groups, n_shares = member.shape
     weight = WEIGHT * np.abs(systems).max(axis=(1, 2), initial=0.0, keepdims=True)
-    matrices = np.pad(systems[:, :, :-1], ((0, 0), (0, n_groups), (0, n_groups)))
-    matrices[:, n_rows:] = weight * np.concatenate([member, np.eye(n_groups)], axis=1)
-    targets = np.pad(systems[:, :, -1], ((0, 0), (0, n_groups)))
-    targets[:, n_rows:] = weight[:, 0]
-    solved = [nnls(*problem, maxiter=1000)[0] for problem in zip(matrices, targets)]
-    shares = np.reshape(solved, (len(systems), n_shares + n_groups))[:, :n_shares]
+    sums = weight * np.hstack([member, np.eye(n_groups), np.ones((n_groups, 1))])  # shares, slacks, 1
+    problems = np.concatenate([np.insert(systems, [n_shares] * n_groups, 0.0, axis=2), sums], axis=1)
+    solved = [nnls(one[:, :-1], one[:, -1], maxiter=1000)[0][:n_shares] for one in problems]
+    shares = np.reshape(solved, (len(systems), n_shares))
     left = systems[:, :, -1] - np.einsum("bpn,bn->bp", systems[:, :, :-1], shares)
     return shares, np.linalg.norm(left, axis=1)

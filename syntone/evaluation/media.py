@@ -53,49 +53,43 @@ class Media:
         return found | {folder / "sounds.csv": csv_text(("file", "kind", "description"), lines)}
 
 
-def make_media(
-    entry: Entry, codes: Codes, report: Report, *, control: Figure | None, seed: int, animate: bool
-) -> Media:
+def make_media(entry: Entry, report: Report, *, control: Figure | None, seed: int, animate: bool) -> Media:
     """Draw and invert what a model does with tones, with draws of the prior and with one latent at a time.
 
     Parameters
     ----------
-    report : of these codes
+    report : of the entry's codes
     control : the figure of controllability, where it was measured
     seed : of the tones and samples shown
     animate : whether to make the two GIFs
     """
     rng, name, scale = np.random.default_rng(seed), entry.name, scale_of(entry.front_end)
     originals, rebuilt = _reconstructions(entry, rng)
-    samples = _samples(entry, codes, rng)
-    traversal, walks = _traversals(entry, codes, rng)
-    information = _information(entry, codes, report)
+    samples = _samples(entry, rng)
+    traversal, walks = _traversals(entry, rng)
     tones, drawn = "tones and their reconstructions", "tones decoded from z drawn from N(0, I)"
     draw_pairs = partial(figures.tones_figure, scale=scale, title=f"{name}: validation {tones}")
     draw_samples = partial(figures.tones_figure, scale=scale, title=f"{name}: {drawn}", colours=(figures.MODEL,))
     pairs, singles = [[pair] for pair in zip(originals, rebuilt)], [[[sample]] for sample in samples]  # rows of figures
     shown = pairs[:: max(1, len(pairs) // N_ROWS)]
+    moving, shares = "mel spectrograms, each row moving one latent", "share of each factor's entropy in each latent"
     made = [
         (f"Original_vs_Reconstructed_{name}.png", "reconstruction", draw_pairs(shown), tones),
         (f"Generated_sample_{name}.png", "sample", draw_samples(singles[:N_ROWS]), drawn),
-        (
-            f"{name}_Latent_Space_Interpolation.png",
-            "traversal",
-            traversal,
-            "mel spectrograms, each row moving one latent",
-        ),
-        (f"{name}_Mutual_Information.png", "information", information, "share of each factor's entropy in each latent"),
+        (f"{name}_Latent_Space_Interpolation.png", "traversal", traversal, moving),
+        (f"{name}_Mutual_Information.png", "information", _information(entry, report), shares),
     ]
     if control is not None:
         made.append((f"{name}_Controllability.png", "information", control, "what moving each latent changes"))
     pictures = [Picture(file, figures.png(figure), part, f"{name}: {words}") for file, part, figure, words in made]
     if animate:
-        for file, draw, rows, words in (
-            ("Original_vs_Reconstructed.gif", draw_pairs, pairs, tones),
-            ("Generated_Samples.gif", draw_samples, singles, drawn),
-        ):
+        gifs = [
+            ("Original_vs_Reconstructed", draw_pairs, pairs, tones),
+            ("Generated_Samples", draw_samples, singles, drawn),
+        ]
+        for file, draw, rows, words in gifs:
             data = figures.gif(draw([row]) for row in rows)
-            pictures.append(Picture(file, data, "animation", f"{name}: {words}, one after another"))
+            pictures.append(Picture(f"{file}.gif", data, "animation", f"{name}: {words}, one after another"))
     return Media(name, entry.front_end.sample_rate, pictures, [*originals, *rebuilt, *samples, *walks])
 
 
@@ -109,9 +103,9 @@ def _reconstructions(entry: Entry, rng: np.random.Generator) -> tuple[list[Sound
     return originals, sounds_of(rebuilt, front_end=entry.front_end, labels=labels, kind="reconstruction")
 
 
-def _samples(entry: Entry, codes: Codes, rng: np.random.Generator) -> list[Sound]:
+def _samples(entry: Entry, rng: np.random.Generator) -> list[Sound]:
     """Tones decoded from draws of the prior."""
-    noise = rng.standard_normal((N_FRAMES, codes.codes.shape[1]))
+    noise = rng.standard_normal((N_FRAMES, entry.codes.codes.shape[1]))
     labels = [f"sample {number} of the prior" for number in range(1, N_FRAMES + 1)]
     decoded = decode(entry.model, noise, device=entry.features.device)
     return sounds_of(decoded, front_end=entry.front_end, labels=labels, kind="sample")
@@ -121,9 +115,9 @@ def _latent_label(codes: Codes, latent: int, *, break_at: str = "\n") -> str:
     return f"z{latent}: {codes.kl[latent]:.2f} nats" + ("" if codes.active[latent] else f"{break_at}(collapsed)")
 
 
-def _traversals(entry: Entry, codes: Codes, rng: np.random.Generator) -> tuple[Figure, list[Sound]]:
+def _traversals(entry: Entry, rng: np.random.Generator) -> tuple[Figure, list[Sound]]:
     """The figure of all latents' traversals, and one sound per latent: its steps after one another, pauses between."""
-    base = int(rng.choice(entry.valid_rows))
+    base, codes = int(rng.choice(entry.valid_rows)), entry.codes
     values = traversal_values(codes.codes, n_steps=N_STEPS)
     moved = traversal_codes(codes.codes[base], values, codes.order)
     decoded = decode(entry.model, moved.reshape(-1, moved.shape[2]), device=entry.features.device)
@@ -147,8 +141,9 @@ def _traversals(entry: Entry, codes: Codes, rng: np.random.Generator) -> tuple[F
     return figure, sounds
 
 
-def _information(entry: Entry, codes: Codes, report: Report) -> Figure:
+def _information(entry: Entry, report: Report) -> Figure:
     """Mutual information of factors and latents in units of the factors' entropies."""
+    codes = entry.codes
     return figures.information_figure(
         (report.mi / report.entropy[:, None])[:, codes.order],
         factors=report.factor_names,

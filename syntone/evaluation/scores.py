@@ -1,15 +1,14 @@
 """Scores of checkpoints as rows: disentanglement metrics over active latents, reconstruction error, UDR."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from tqdm import tqdm
 
-from metrics import METRICS, Report, defined_metrics, evaluate, udr_per_model
+from metrics import METRICS, Report, Score, defined_metrics, evaluate, udr_per_model
 from syntone.cli import choose_defined
 from syntone.dataset.splits import sections
-from syntone.evaluation.codes import Codes, reconstruction_error_db
+from syntone.evaluation.codes import reconstruction_error_db
 from syntone.evaluation.load import Entry
 
 CONTROL = "controllability"  # needs a decoder, so it is not in metrics/
@@ -31,13 +30,13 @@ class Row:
     floor_std: float | None = None
 
 
-def _defined(codes: Codes, labels: dict) -> tuple[str, ...]:
+def _defined(entry: Entry, labels: dict) -> tuple[str, ...]:
     """Metrics that are defined for these labels and so many latents."""
-    n_latents = codes.codes.shape[1]
+    n_latents = entry.codes.codes.shape[1]
     return defined_metrics(factors=labels["factors"], n_latents=n_latents, factor_kinds=labels["factor_kinds"])
 
 
-def choose_metrics(codes: Codes, labels: dict, asked: list[str] | None) -> list[str]:
+def choose_metrics(entry: Entry, asked: list[str] | None) -> list[str]:
     """Return the metrics to compute: those asked for, by default all that are defined; none if only controllability is.
 
     Raises
@@ -48,21 +47,19 @@ def choose_metrics(codes: Codes, labels: dict, asked: list[str] | None) -> list[
     of_codes = [name for name in asked or [] if name != CONTROL]
     if asked and not of_codes:
         return []
+    labels = entry.dataset.labels()
     n_tones, n_factors = labels["factors"].shape
-    data = f"{n_factors} varied factors, {codes.codes.shape[1]} latents and {n_tones} tones"
-    return choose_defined(of_codes, _defined(codes, labels), default=METRICS, flag="--metrics", data=data)
+    data = f"{n_factors} varied factors, {entry.codes.codes.shape[1]} latents and {n_tones} tones"
+    return choose_defined(of_codes, _defined(entry, labels), default=METRICS, flag="--metrics", data=data)
 
 
-def _report_rows(report: Report, entry: Entry) -> Iterator[Row]:
-    """Every score, each followed by its factors."""
-    for metric, score in report.scores.items():
-        values = (score.value, score.floor, score.ceiling, score.adjusted, score.floor_std)
-        yield Row(*entry.key, metric, "all", *values)
-        for factor, value in (score.per_factor or {}).items():
-            yield Row(*entry.key, metric, factor, value)
+def score_rows(key: tuple[str, int], metric: str, score: Score) -> list[Row]:
+    """A score, followed by those of its factors."""
+    whole = Row(*key, metric, "all", score.value, score.floor, score.ceiling, score.adjusted, score.floor_std)
+    return [whole, *(Row(*key, metric, factor, value) for factor, value in (score.per_factor or {}).items())]
 
 
-def score_codes(entry: Entry, codes: Codes, metrics: list[str], *, seed: int) -> tuple[Report, list[Row]]:
+def score_codes(entry: Entry, metrics: list[str], *, seed: int) -> tuple[Report, list[Row]]:
     """Evaluate one checkpoint over its active latents.
 
     Returns
@@ -71,23 +68,19 @@ def score_codes(entry: Entry, codes: Codes, metrics: list[str], *, seed: int) ->
     rows : reconstruction error, number of active latents, fullest bin, and the scores
     """
     error = reconstruction_error_db(entry.model, entry.features[entry.valid_rows], front_end=entry.front_end)
-    labels = entry.dataset.labels()
+    labels, codes, active = entry.dataset.labels(), entry.codes.codes, entry.codes.active
+    given = labels | {"metrics": metrics or _defined(entry, labels)[:1], "seed": seed}
     with tqdm(desc=f"scores of {entry.name}", unit="score", delay=2, disable=None) as bar:
-        report = evaluate(
-            **labels,
-            codes=codes.codes,
-            active=codes.active,
-            metrics=metrics or _defined(codes, labels)[:1],
-            seed=seed,
-            progress=lambda name: bar.update(),
-        )
-    fullest = report.occupancy[codes.active].max() if codes.active.any() else 1.0
-    counts = {ERROR: error, "active latents": float(codes.active.sum()), "fullest bin": float(fullest)}
+        report = evaluate(codes=codes, active=active, progress=lambda name: bar.update(), **given)
+    fullest = report.occupancy[active].max() if active.any() else 1.0
+    counts = {ERROR: error, "active latents": float(active.sum()), "fullest bin": float(fullest)}
     rows = [Row(*entry.key, name, "all", value) for name, value in counts.items()]
-    return report, [*rows, *_report_rows(report, entry)] if metrics else rows
+    for metric, score in report.scores.items():
+        rows += score_rows(entry.key, metric, score) if metrics else []
+    return report, rows
 
 
-def section_rows(entry: Entry, codes: Codes, asked: list[str] | None, *, seed: int) -> list[Row]:
+def section_rows(entry: Entry, asked: list[str] | None, *, seed: int) -> list[Row]:
     """Score the parts of a dataset with hold-outs or correlations apart.
 
     The parts are the combinations held out of training, and the distribution trained on; see `splits.sections`.
@@ -102,35 +95,34 @@ def section_rows(entry: Entry, codes: Codes, asked: list[str] | None, *, seed: i
         rows.append(Row(*entry.key, f"{part}: tones", "all", float(len(tones))))
         if not entry.dataset.varies(tones):
             continue
-        labels, values = entry.dataset.labels(tones), codes.codes[tones]
-        defined = _defined(codes, labels)
+        labels, codes = entry.dataset.labels(tones), entry.codes.codes[tones]
+        defined = _defined(entry, labels)
         metrics = [name for name in asked or METRICS if name in defined]
         if metrics:
-            active = codes.active & (values.max(axis=0) > values.min(axis=0))
-            report = evaluate(**labels, codes=values, active=active, metrics=metrics, seed=seed)
-            rows += [replace(row, metric=f"{part}: {row.metric}") for row in _report_rows(report, entry)]
+            active = entry.codes.active & (codes.max(axis=0) > codes.min(axis=0))
+            report = evaluate(**labels, codes=codes, active=active, metrics=metrics, seed=seed)
+            for metric, score in report.scores.items():
+                rows += score_rows(entry.key, f"{part}: {metric}", score)
     return rows
 
 
-def agreement_rows(codes_of: dict[tuple[str, int], Codes]) -> list[Row]:
+def agreement_rows(entries: list[Entry]) -> list[Row]:
     """UDR of each seed of a model that has two or more: how well its latents agree with those of the other seeds."""
     rows = []
-    for model in dict.fromkeys(name for name, _ in codes_of):
-        keys = [key for key in codes_of if key[0] == model]
-        if len(keys) < 2:
-            continue
-        mine = [codes_of[key] for key in keys]
-        values = udr_per_model(codes=[codes.codes for codes in mine], active=[codes.active for codes in mine])
-        rows += [Row(*key, "UDR", "all", float(value)) for key, value in zip(keys, values)]
+    for model in dict.fromkeys(entry.name for entry in entries):
+        seeds = [entry for entry in entries if entry.name == model]
+        if len(seeds) > 1:
+            values = udr_per_model(codes=[one.codes.codes for one in seeds], active=[one.codes.active for one in seeds])
+            rows += [Row(*entry.key, "UDR", "all", float(value)) for entry, value in zip(seeds, values)]
     return rows
 
 
-def information_details(entry: Entry, codes: Codes, report: Report) -> dict:
+def information_details(entry: Entry, report: Report) -> dict:
     """Plain types for the JSON: KL and fullest bin of each latent, entropies and mutual information in nats."""
     return {
         "model": entry.name,
         "seed": entry.checkpoint.seed,
-        "kl_nats": codes.kl.tolist(),
+        "kl_nats": entry.codes.kl.tolist(),
         "fullest_bin": report.occupancy.tolist(),
         "factors": list(report.factor_names),
         "entropy_nats": report.entropy.tolist(),

@@ -203,12 +203,12 @@ def check_dataset(checkpoint: Checkpoint, dataset: Dataset) -> str | None:
             f"{checkpoint.dataset_path}"
         )
     if not same_recipe(dataset.recipe, checkpoint.recipe):
-        return f"{dataset.path} was made by another recipe than the dataset that {checkpoint.model_name} was trained on"
+        return f"{dataset.path.name} was made by another recipe than the training data of {checkpoint.model_name}"
     n_split = len(checkpoint.train_rows) + len(checkpoint.valid_rows)
     n_kept = len(dataset) - int(held_out(dataset).sum())
     if n_kept != n_split:
-        return f"{dataset.path} has {n_kept} tones, {checkpoint.model_name} was trained on a split of {n_split}"
+        return f"{dataset.path.name} has {n_kept} tones, {checkpoint.model_name} was trained on a split of {n_split}"
     last = max(int(checkpoint.train_rows.max()), int(checkpoint.valid_rows.max()))
     if last >= len(dataset):
-        return f"{dataset.path} has {len(dataset)} tones, {checkpoint.model_name} was trained on rows up to {last}"
+        return f"{dataset.path.name} has {len(dataset)} tones, {checkpoint.model_name} was trained on rows up to {last}"
     return None

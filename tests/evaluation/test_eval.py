@@ -159,13 +159,13 @@ def test_tones_of_another_length_are_refused(trained, tmp_path, refused):
 @pytest.mark.parametrize(
     "argv, pattern",
     [
-        (["--model", "nowhere.pt"], "--model: nowhere.pt is not a file"),
+        (["--model", "nowhere.pt"], "nowhere.pt: no such file"),
         ([], "--model: no checkpoint is given"),
         (["--model", "{vae}", "--metrics", "migg"], "--metrics: invalid choice: 'migg'"),
         (["--model", "{vae}", "--state", "worst"], "--state: invalid choice: 'worst'"),
         (["--model", "{vae}", "{vae}"], "VAE with seed 0 was given before"),
         (["--model", "{vae}", "--output_dir", "{vae}"], "--output_dir: .* is a file"),
-        (["--model", "{vae}", "--dataset", "nowhere.npz"], "was trained on nowhere.npz, which is not there"),
+        (["--model", "{vae}", "--dataset", "nowhere.npz"], "VAE_seed0.pt: nowhere.npz: no such file"),
         (["--model", "{csv}"], "not a checkpoint that can be read safely"),
     ],
 )

@@ -40,7 +40,7 @@ def test_a_blend_of_two_neighbours_measures_the_blend(dataset, templates, factor
     assert found.mismatch.max() < 1e-3
     right = np.ones(len(rows), bool)
     for known, measured in zip(templates.factors[1:], found.measured[1:]):
-        own, other = known.values[rows], known.values[near[rows]]
+        own, other = known.values[rows, 0], known.values[near[rows], 0]
         error = np.abs(measured[:, 0] - (own + share * (other - own))) / known.span
         assert error.max() < 0.05
         right &= error < 1e-3  # patterns are float32
