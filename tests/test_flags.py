@@ -87,8 +87,8 @@ TOGETHER = [
     ("trainvae.py", "--dataset text.txt", "text.txt: cannot be read as a dataset"),
     ("trainvae.py", "--dataset checkpoints/VAE_seed0.pt", "checkpoints/VAE_seed0.pt: .* missing"),
     ("trainvae.py", "--eval_every 1 --metrics infomec --latent_dim 1", "--metrics: infomec is not defined for"),
-    ("eval.py", "--model nowhere.pt", "--model: nowhere.pt is not a file"),
-    ("eval.py", "--model checkpoints", "--model: checkpoints is not a file"),
+    ("eval.py", "--model nowhere.pt", "nowhere.pt: no such file"),
+    ("eval.py", "--model checkpoints", "checkpoints: no such file"),
     ("eval.py", "--model tones.npz", "tones.npz: not a checkpoint that can be read safely"),
     ("eval.py", "--model text.txt", "text.txt: not a checkpoint that can be read safely"),
     (
@@ -96,7 +96,7 @@ TOGETHER = [
         "--model checkpoints/VAE_seed0.pt checkpoints/VAE_seed0.pt",
         "checkpoints/VAE_seed0.pt: VAE with seed 0 was",
     ),
-    ("eval.py", "--dataset nowhere.npz", "checkpoints/VAE_seed0.pt: was trained on nowhere.npz, which is not there"),
+    ("eval.py", "--dataset nowhere.npz", "checkpoints/VAE_seed0.pt: nowhere.npz: no such file"),
     ("eval.py", "--dataset text.txt", "text.txt: cannot be read as a dataset"),
 ]
 

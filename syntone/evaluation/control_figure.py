@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -14,9 +15,9 @@ from syntone.evaluation.load import Entry
 from syntone.figures import ORIGINAL
 
 MAX_LATENTS = 12  # columns; more would not be legible
-CLASS_COLOURS = ("#1f4e79", "#d9601a", "#2e8b57", "#8e44ad", "#b8860b", "#c2185b", "#00838f", "#555555")
-CLASS_LINES = ("-", "--", ":", "-.")  # of the first eight classes, of the next eight, ...
-ANCHOR_LINE = {"color": ORIGINAL, "linewidth": 0.9, "alpha": 0.65, "marker": ".", "markersize": 2.5}
+COLOURS = ("#1f4e79", "#d9601a", "#2e8b57", "#8e44ad", "#b8860b", "#c2185b", "#00838f", "#555555")
+CLASSES = cycler(linestyle=("-", "--", ":", "-.")) * cycler(color=COLOURS)  # solid lines for the first eight, ...
+ANCHORS = {"color": ORIGINAL, "linewidth": 0.9, "alpha": 0.65, "marker": ".", "markersize": 2.5}
 DIGITS = {"cents": 0, "dB": 1}  # after the point; 2 of other units
 
 
@@ -70,10 +71,9 @@ def _draw_map(axes: Axes, control: Control, names: Sequence[str]) -> None:
             axes.text(j, k, text if factor.seen else "–", **how)
         covered = f"at most {control.coverage[k]:.2f}\nof its range" if factor.seen else "not in these\nfeatures"
         axes.text(len(names) - 0.45, k, covered, ha="left", va="center", fontsize=9)
-    heads = []
-    for name, score, share in zip(names, control.score_of_latents, control.off_manifold):
-        effect = f"score {score:.2f}" if np.isfinite(score) else "no effect"
-        heads.append(f"{name}\n{effect}, {100 * share:.0f} % off")
+    effects = [f"score {score:.2f}" if np.isfinite(score) else "no effect" for score in control.score_of_latents]
+    left_out = [f"{100 * share:.0f} % off" for share in control.off_manifold]
+    heads = [f"{name}\n{effect}, {off}" for name, effect, off in zip(names, effects, left_out)]
     axes.set_xticks(range(len(heads)), heads, fontsize=9)
     axes.set_yticks(range(len(shares)), [factor.name for factor in control.factors], fontsize=11)
     axes.set_xticks(np.arange(1, len(heads)) - 0.5, minor=True)
@@ -85,32 +85,27 @@ def _draw_map(axes: Axes, control: Control, names: Sequence[str]) -> None:
 
 def _draw_walks(panels: Sequence[Axes], control: Control, k: int, positions: np.ndarray, *, dataset: Dataset) -> None:
     """What was measured of factor k, a panel per latent: a line per anchor, or per class its mean over the anchors."""
-    factor, low = control.factors[k], control.factors[k].values.min()
-    shift = low if factor.unit == "cents" else 0.0
-    for j, panel in enumerate(panels):
-        measured = control.measured[k][:, j]  # (B, S, C)
+    factor, measured, low = control.factors[k], control.measured[k], control.factors[k].values.min()
+    label = f"{factor.name} ({factor.unit})" if factor.unit else factor.name
+    if factor.unit == "cents":
+        measured, low, label = measured - low, 0.0, f"{factor.name}\n(cents above lowest)"
+    elif factor.nominal:
+        column, label = dataset.factor_names.index(factor.name), f"probability of {factor.name}"
+        first = np.unique(dataset.factors[:, column], return_index=True)[1]
+        names = [dataset.level_name(factor.name, value) for value in dataset.factor_values[first, column]]
+    for j, (panel, position) in enumerate(zip(panels, positions)):
         if factor.nominal:
-            known = np.isfinite(measured[..., 0]).sum(axis=0)
-            mean = np.nansum(measured, axis=0) / np.where(known, known, np.nan)[:, None]
-            styles = [(line, colour) for line in CLASS_LINES for colour in CLASS_COLOURS]
-            for values, name, (line, colour) in zip(mean.T, _class_names(dataset, factor.name), styles):
-                panel.plot(positions[j], values, line, color=colour, linewidth=1.6, label=name)
+            panel.set_prop_cycle(CLASSES)
+            mean = np.ma.masked_invalid(measured[:, j]).mean(axis=0)
+            panel.plot(position, mean, linewidth=1.6, label=names)
         else:
-            panel.plot(positions[j], measured[..., 0].T - shift, **ANCHOR_LINE)
+            panel.plot(position, measured[:, j, :, 0].T, **ANCHORS)
         moves = f"mono {control.monotonicity[k, j]:.2f}  smooth {control.smoothness[k, j]:.2f}"
         panel.set_title(moves if np.isfinite(control.monotonicity[k, j]) else "nothing moves", fontsize=9, pad=3)
-        panel.set_xlim(positions[j, 0], positions[j, -1])
+        panel.set_xlim(position[0], position[-1])
         panel.tick_params(labelsize=8)
         panel.grid(alpha=0.3)
-    panels[0].set_ylim(low - shift - 0.04 * factor.span, low - shift + 1.04 * factor.span)
-    label = f"{factor.name} ({factor.unit})" if factor.unit else factor.name
-    panels[0].set_ylabel(f"{factor.name}\n(cents above lowest)" if shift else label, fontsize=10)
+    panels[0].set_ylim(low - 0.04 * factor.span, low + 1.04 * factor.span)
+    panels[0].set_ylabel(label, fontsize=10)
     if factor.nominal:
-        panels[0].set_ylabel(f"probability of {factor.name}", fontsize=10)
         panels[-1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, handlelength=1.2)
-
-
-def _class_names(dataset: Dataset, factor: str) -> list[str]:
-    column = dataset.factor_names.index(factor)
-    first = np.unique(dataset.factors[:, column], return_index=True)[1]
-    return [dataset.level_name(factor, value) for value in dataset.factor_values[first, column]]

@@ -1,27 +1,20 @@
 """Controllability: what each latent changes in the decoded tones.
 
-From each of B anchor tones, one latent is moved through S values in equal steps while the others stay, and every
-decoded tone is measured by `matching`. A step that its best match misses by more than a limit is off the dataset's
-manifold: it is left out, and the share of such steps is reported. Along one traversal, steps left out between others
-are bridged linearly. |difference| is absolute for an ordered factor and total variation, sum_c |p_c - q_c| / 2, for the
-probabilities of a nominal one. Then, for factor k and latent j,
+From each of B anchor tones, one latent moves in S equal steps while the others stay, and `matching` measures every
+decoded tone. A step that its best match misses by more than a limit is off the dataset's manifold: it is left out and
+counted, and bridged linearly where it lies between others. |difference| is absolute for an ordered factor and total
+variation, sum_c |p_c - q_c| / 2, for the probabilities of a nominal one. Then, for factor k and latent j,
 
-    change        mean over anchors of the largest difference between two steps, in the factor's unit or probability
+    change        mean over anchors of the largest |difference| between two steps, in the factor's unit or probability
     normalised    change / (range of the factor over the dataset), 1 for a nominal one: in [0, 1]
     smoothness    (1 - largest step / path) / (1 - 1 / number of steps): a ramp has 1, a single jump 0
     monotonicity  |last - first| / path: never turning back has 1, there and back again 0
 
-where path is the sum of |differences| of successive steps; smoothness and monotonicity are means over anchors weighted
-by their path. The score of latent j is the share of its whole effect, sum_k normalised, that is on one factor, rescaled,
-
-    (K max_k normalised / sum_k normalised - 1) / (K - 1)
-
-which is 1 when it moves one factor only and 0 when it moves all K equally; K counts the factors that the features show.
-The model's score is the mean over latents weighted by their effect, 0 where nothing moves. Coverage, the largest
-normalised change of a factor by one latent, tells a model that moves little from one that moves much.
-
-The floor is the chance level: the score of random directions through the same codes instead of the latents' axes, which
-the model would reach if its axes had no meaning. The ceiling is 1.
+where path is the sum of |differences| of successive steps; it weights the anchors in the means of the last two. The
+score of latent j is the share of its effect, sum_k normalised, that is on one factor, rescaled over the K factors that
+the features show: (K max_k normalised / sum_k normalised - 1) / (K - 1). It is 1 when the latent moves one factor alone
+and 0 when it moves all equally. The model's is the mean over latents weighted by effect, and 0 where nothing moves.
+The floor is the chance level: the score of random directions through the same codes, in place of the latents' axes.
 
 Conventions: codes (N, D), float64; C_k columns of a factor as in `matching`. Everything drawn comes from the generator.
 """
@@ -39,7 +32,6 @@ from syntone.evaluation.load import Entry
 from syntone.evaluation.matching import Factor, Match, Templates, loudness_patterns, make_templates, match
 from syntone.evaluation.scores import CONTROL, Row, score_rows
 
-COVERAGE, OFF_MANIFOLD = f"{CONTROL}: coverage", f"{CONTROL}: off-manifold steps"
 N_ANCHORS, N_STEPS = 16, 15
 N_FLOOR = 2  # draws of random directions
 N_PAIRS = 200  # averages of two tones, for the limit
@@ -70,9 +62,8 @@ class Control:
 
 
 def find_limit(templates: Templates, *, generator: np.random.Generator) -> float:
-    """The mismatch above which a tone is off the manifold: the median over averages of two tones drawn at random, each
-    halfway from one tone to another. It follows the front end and the grid, as does the mismatch of true tones
-    between two levels: with `gainshape` on `clean` it is 0.12, and their median mismatch 0.03."""
+    """The mismatch above which a tone is off the manifold: the median over averages of two tones drawn at random. With
+    `gainshape` on `clean` it is 0.12, and the median mismatch of true tones between two levels 0.03."""
     first, second = torch.from_numpy(generator.choice(len(templates.patterns), (2, N_PAIRS)))
     averages = (templates.patterns[first] + templates.patterns[second]) / 2
     return float(np.median(match(averages, templates).mismatch))
@@ -93,10 +84,10 @@ def controllability(
     Parameters
     ----------
     measure : decodes codes (Q, D) and matches them with the templates
-    codes : (N, D) of the dataset's tones; they give the traversals' ends, the 2 % and 98 % quantile of each latent
-    latents : the active ones, in the order of the result
+    codes : (N, D) of the dataset's tones
+    latents : those to move, in the order of the result
     anchors : rows of codes to start from
-    generator : of the directions of the floor
+    generator : of the directions of the floor, `n_floor` draws
     """
     latents, factors = np.asarray(latents, dtype=int), templates.factors
     axes, seen = np.eye(codes.shape[1])[latents], [factor.seen for factor in factors]
@@ -114,7 +105,7 @@ def controllability(
         return Control(factors, latents, measured, templates.limit, off.mean(axis=(0, 2)), *moved)
 
     several = len(latents) > 1 and sum(seen) > 1
-    normal = [generator.standard_normal((len(latents), len(latents))) for _ in range(n_floor * several)]
+    normal = generator.standard_normal((n_floor * several, len(latents), len(latents)))
     floors = tuple(steer(np.linalg.qr(matrix)[0] @ axes).score for matrix in normal)
     return replace(steer(axes), floors=floors)
 
@@ -122,9 +113,8 @@ def controllability(
 def traverse(codes: np.ndarray, anchors: np.ndarray, directions: np.ndarray) -> np.ndarray:
     """Move anchors (B, D) along directions (J, D) of unit length, in units of each latent's standard deviation.
 
-    An anchor's coordinate along a direction moves in equal steps between the 2 % and the 98 % quantile that this
-    coordinate has over all codes (N, D); everything at right angles to it stays. Along an axis one latent moves alone.
-    Returns codes (B, J, S, D).
+    The coordinate along the direction takes equal steps between the 2 % and the 98 % quantile of all codes (N, D);
+    everything at right angles stays. Along an axis one latent moves alone. Returns codes (B, J, S, D).
     """
     scale = codes.std(axis=0)
     scale = np.where(scale > 0, scale, 1.0)
@@ -215,9 +205,10 @@ def control_rows(control: Control, key: Key) -> list[Row]:
         rows = score_rows(key, CONTROL, Score(control.score, floor, floor_std, ceiling=1.0))
     elif np.isfinite(control.score):
         rows = [Row(*key, CONTROL, "all", control.score)]
-    rows.append(Row(*key, COVERAGE, "all", float(control.coverage.mean())))
-    rows += [Row(*key, COVERAGE, factor.name, float(share)) for factor, share in zip(control.factors, control.coverage)]
-    return [*rows, Row(*key, OFF_MANIFOLD, "all", float(off.mean()) if len(off) else 0.0)]
+    coverage = {"all": control.coverage.mean()}
+    coverage |= {factor.name: share for factor, share in zip(control.factors, control.coverage)}
+    rows += [Row(*key, f"{CONTROL}: coverage", name, float(share)) for name, share in coverage.items()]
+    return [*rows, Row(*key, f"{CONTROL}: off-manifold steps", "all", float(off.mean()) if len(off) else 0.0)]
 
 
 def control_details(control: Control) -> dict:

@@ -91,13 +91,8 @@ def make_templates(
     factor_names: Sequence[str],
     factor_kinds: Sequence[str],
 ) -> Templates:
-    """Templates of a dataset's own tones.
-
-    Parameters
-    ----------
-    patterns : (N, P), see `loudness_patterns`
-    factors, factor_values : (N, K), levels and physical values of the factors that vary; no full grid is needed
-    """
+    """Templates of a dataset's own tones: patterns (N, P), and of the factors that vary levels and physical values (N, K),
+    which need no full grid."""
     nominal = [kind == "nominal" for kind in factor_kinds]
     smallest = SEEN * float(patterns.var(dim=0, correction=0).mean().sqrt())
     near = [neighbours_in(factors, k, nominal=nominal[k]) for k in range(len(nominal))]
@@ -178,7 +173,8 @@ def _match_block(decoded: Tensor, templates: Templates) -> Match:
     left = left.reshape(tones.shape)
     best = (left <= left.min(axis=1, keepdims=True) + SAME * size[:, None]).argmax(axis=1)
     reduced, shares = reduced[every, best], shares.reshape(near.shape)[every, best]
-    kept = _sides(reduced[:, :, :-1], shares, member, factors)
+    below = member[[not factor.nominal for factor in factors]].argmax(axis=1)  # columns of ordered factors; above: next
+    kept = _sides(reduced[:, :, :-1], shares, below)
     shares, left = blend(reduced * np.pad(kept, ((0, 0), (0, 1)), constant_values=1.0)[:, None], member)
     shares *= kept
 
@@ -190,17 +186,14 @@ def _match_block(decoded: Tensor, templates: Templates) -> Match:
     return Match(tuple(measured), left / np.where(size > 0, size, 1.0))
 
 
-def _sides(steps: np.ndarray, shares: np.ndarray, member: np.ndarray, factors: Sequence[Factor]) -> np.ndarray:
+def _sides(steps: np.ndarray, shares: np.ndarray, below: np.ndarray) -> np.ndarray:
     """The shares to keep, 1 or 0 (Q, m): where the levels below and above lie in opposite directions, that of the side
     with the longer way. A little of both would be the same point as none, and leave open what is measured."""
-    kept, size = np.ones_like(shares), np.linalg.norm(steps, axis=1)
-    for factor, mine in zip(factors, member):
-        if not factor.nominal:
-            below, above = np.flatnonzero(mine)
-            product = np.einsum("qp,qp->q", steps[:, :, below], steps[:, :, above])
-            opposite = product < OPPOSITE * size[:, below] * size[:, above]
-            upward = (shares * size)[:, above] >= (shares * size)[:, below]
-            kept[opposite & upward, below] = kept[opposite & ~upward, above] = 0.0
+    kept, size, above = np.ones_like(shares), np.linalg.norm(steps, axis=1), below + 1
+    product = np.einsum("qpk,qpk->qk", steps[:, :, below], steps[:, :, above])
+    opposite = product < OPPOSITE * size[:, below] * size[:, above]
+    upward = (shares * size)[:, above] >= (shares * size)[:, below]
+    kept[:, below], kept[:, above] = ~(opposite & upward), ~(opposite & ~upward)
     return kept
 
 
