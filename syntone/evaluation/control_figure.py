@@ -1,7 +1,6 @@
 """The figure of controllability: Control in, a matplotlib Figure out."""
 
 import textwrap
-from collections.abc import Sequence
 
 import numpy as np
 from matplotlib import cycler
@@ -17,19 +16,30 @@ from syntone.figures import ORIGINAL
 MAX_LATENTS = 12  # columns; more would not be legible
 COLOURS = ("#1f4e79", "#d9601a", "#2e8b57", "#8e44ad", "#b8860b", "#c2185b", "#00838f", "#555555")
 CLASSES = cycler(linestyle=("-", "--", ":", "-.")) * cycler(color=COLOURS)  # solid lines for the first eight, ...
-ANCHORS = {"color": ORIGINAL, "linewidth": 0.9, "alpha": 0.65, "marker": ".", "markersize": 2.5}
+ANCHORS = {"color": ORIGINAL, "linestyle": "-", "linewidth": 0.9, "alpha": 0.65, "marker": ".", "markersize": 2.5}
 DIGITS = {"cents": 0, "dB": 1}  # after the point; 2 of other units
 
 
 def controllability_figure(control: Control, entry: Entry) -> Figure:
     """Heat map of the change of every factor by every latent, and below it, in the same columns, what was measured
-    along the traversals: a line per anchor tone, and for a nominal factor a line per class, its mean probability over
-    these."""
+    along the traversals: a line per anchor tone, or per class of a nominal factor its mean probability over these."""
     seen = [k for k, factor in enumerate(control.factors) if factor.seen]
     latents, map_height = control.latents[:MAX_LATENTS], 0.62 * len(control.factors)
     size = (max(3.4 + 1.62 * len(latents), 11.0), 2.2 + map_height + 1.75 * len(seen) * (len(latents) > 0))
     figure = Figure(figsize=size, layout="constrained")
-    lines = [textwrap.fill(line, int(9.5 * size[0])) for line in _title(control, entry.name)]
+    score = f"controllability {control.score:.3f}" if np.isfinite(control.score) else "a score needs two factors"
+    if control.floors:
+        score += f" (one factor per latent: 1, random directions: {np.mean(control.floors):.3f})"
+    n_anchors, n_latents, n_steps, _ = control.measured[0].shape
+    notes = (
+        f"mean change over {n_anchors} anchor tones, each latent in {n_steps} steps between its 2 % and 98 % quantile"
+    )
+    notes += "; dark: the factor's whole range"
+    notes += f"; the {MAX_LATENTS} of {n_latents} with the largest KL" if n_latents > MAX_LATENTS else ""
+    notes += f"; steps with a mismatch above {100 * control.mismatch_limit:.0f} % are off the manifold and left out"
+    lines = [
+        textwrap.fill(line, int(9.5 * size[0])) for line in (f"{entry.name}, what each latent changes: {score}", notes)
+    ]
     figure.suptitle("\n".join(lines), fontsize=12)
     if not len(latents):
         figure.text(0.5, 0.2, "no latent is active", ha="center", fontsize=12)
@@ -48,18 +58,7 @@ def controllability_figure(control: Control, entry: Entry) -> Figure:
     return figure
 
 
-def _title(control: Control, model: str) -> list[str]:
-    score = f"controllability {control.score:.3f}" if np.isfinite(control.score) else "a score needs two factors"
-    if control.floors:
-        score += f" (one factor per latent: 1, random directions: {np.mean(control.floors):.3f})"
-    n_anchors, n_latents, n_steps, _ = control.measured[0].shape
-    shown = f"; the {MAX_LATENTS} of {n_latents} with the largest KL" if n_latents > MAX_LATENTS else ""
-    how = f"mean change over {n_anchors} anchor tones, each latent in {n_steps} steps between its 2 % and 98 % quantile"
-    left_out = f"steps with a mismatch above {100 * control.mismatch_limit:.0f} % are off the manifold and left out"
-    return [f"{model}, what each latent changes: {score}", f"{how}; dark: the factor's whole range{shown}; {left_out}"]
-
-
-def _draw_map(axes: Axes, control: Control, names: Sequence[str]) -> None:
+def _draw_map(axes: Axes, control: Control, names: list[str]) -> None:
     """Cells with the change and its share of the factor's range."""
     shares = control.normalised[:, : len(names)]
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
@@ -83,25 +82,24 @@ def _draw_map(axes: Axes, control: Control, names: Sequence[str]) -> None:
     axes.grid(which="minor", color="white", linewidth=2)
 
 
-def _draw_walks(panels: Sequence[Axes], control: Control, k: int, positions: np.ndarray, *, dataset: Dataset) -> None:
+def _draw_walks(panels: np.ndarray, control: Control, k: int, positions: np.ndarray, *, dataset: Dataset) -> None:
     """What was measured of factor k, a panel per latent: a line per anchor, or per class its mean over the anchors."""
     factor, measured, low = control.factors[k], control.measured[k], control.factors[k].values.min()
     label = f"{factor.name} ({factor.unit})" if factor.unit else factor.name
     if factor.unit == "cents":
         measured, low, label = measured - low, 0.0, f"{factor.name}\n(cents above lowest)"
-    elif factor.nominal:
+    curves, style = measured[..., 0].transpose(1, 2, 0), ANCHORS
+    if factor.nominal:
         column, label = dataset.factor_names.index(factor.name), f"probability of {factor.name}"
         first = np.unique(dataset.factors[:, column], return_index=True)[1]
         names = [dataset.level_name(factor.name, value) for value in dataset.factor_values[first, column]]
-    for j, (panel, position) in enumerate(zip(panels, positions)):
-        if factor.nominal:
-            panel.set_prop_cycle(CLASSES)
-            mean = np.ma.masked_invalid(measured[:, j]).mean(axis=0)
-            panel.plot(position, mean, linewidth=1.6, label=names)
-        else:
-            panel.plot(position, measured[:, j, :, 0].T, **ANCHORS)
-        moves = f"mono {control.monotonicity[k, j]:.2f}  smooth {control.smoothness[k, j]:.2f}"
-        panel.set_title(moves if np.isfinite(control.monotonicity[k, j]) else "nothing moves", fontsize=9, pad=3)
+        curves, style = np.ma.masked_invalid(measured).mean(axis=0), {"linewidth": 1.6, "label": names}
+    moving = zip(control.monotonicity[k], control.smoothness[k])
+    for panel, position, curve, (monotonicity, smoothness) in zip(panels, positions, curves, moving):
+        panel.set_prop_cycle(CLASSES)
+        panel.plot(position, curve, **style)
+        moves = f"mono {monotonicity:.2f}  smooth {smoothness:.2f}" if np.isfinite(monotonicity) else "nothing moves"
+        panel.set_title(moves, fontsize=9, pad=3)
         panel.set_xlim(position[0], position[-1])
         panel.tick_params(labelsize=8)
         panel.grid(alpha=0.3)

@@ -20,7 +20,8 @@ Conventions: codes (N, D), float64; C_k columns of a factor as in `matching`. Ev
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -32,18 +33,15 @@ from syntone.evaluation.load import Entry
 from syntone.evaluation.matching import Factor, Match, Templates, loudness_patterns, make_templates, match
 from syntone.evaluation.scores import CONTROL, Row, score_rows
 
-N_ANCHORS, N_STEPS = 16, 15
-N_FLOOR = 2  # draws of random directions
+N_ANCHORS, N_STEPS, N_FLOOR = 16, 15, 2  # anchor tones; steps of a traversal; draws of random directions
 N_PAIRS = 200  # averages of two tones, for the limit
 MOVED = 1e-6  # normalised; a smaller path is rounding, and has neither smoothness nor monotonicity
 DECODED_ROWS = 512  # tones at a time
 MAX_CLASSES = 32  # of a nominal factor: a blend has a share for each
 MATRICES = ("change", "normalised", "smoothness", "monotonicity")  # of Control, (K, J) each
-Key = tuple[str, int]  # name of the model, seed
 
 
-@dataclass(frozen=True, eq=False)
-class Control:
+class Control(NamedTuple):
     """What J latents, or directions, change of K factors."""
 
     factors: tuple[Factor, ...]
@@ -71,8 +69,8 @@ def find_limit(templates: Templates, *, generator: np.random.Generator) -> float
 
 def controllability(
     measure: Callable[[np.ndarray], Match],
-    *,
     codes: np.ndarray,
+    *,
     latents: Sequence[int],
     anchors: Sequence[int],
     templates: Templates,
@@ -94,20 +92,19 @@ def controllability(
 
     def steer(directions: np.ndarray) -> Control:
         walks = traverse(codes, codes[anchors], directions)
-        found = measure(walks.reshape(-1, walks.shape[-1]))
-        off = (found.mismatch > templates.limit).reshape(walks.shape[:3])
-        measured = [values.reshape(*off.shape, values.shape[1]) for values in found.measured]
-        measured = tuple(np.where(off[..., None], np.nan, values) for values in measured)
+        found, shape = measure(walks.reshape(-1, walks.shape[-1])), walks.shape[:3]
+        off = found.mismatch > templates.limit
+        measured = tuple(np.where(off[:, None], np.nan, one).reshape(*shape, one.shape[1]) for one in found.measured)
         change, smoothness, monotonicity = map(np.stack, zip(*map(effects, measured, factors)))
         normalised = change / [[factor.span] for factor in factors]
         moved = (change, normalised, smoothness, monotonicity, normalised.max(axis=1, initial=0.0))
         moved += scores(normalised[seen])
-        return Control(factors, latents, measured, templates.limit, off.mean(axis=(0, 2)), *moved)
+        return Control(factors, latents, measured, templates.limit, off.reshape(shape).mean(axis=(0, 2)), *moved)
 
     several = len(latents) > 1 and sum(seen) > 1
     normal = generator.standard_normal((n_floor * several, len(latents), len(latents)))
     floors = tuple(steer(np.linalg.qr(matrix)[0] @ axes).score for matrix in normal)
-    return replace(steer(axes), floors=floors)
+    return steer(axes)._replace(floors=floors)
 
 
 def traverse(codes: np.ndarray, anchors: np.ndarray, directions: np.ndarray) -> np.ndarray:
@@ -161,43 +158,38 @@ def scores(normalised: np.ndarray) -> tuple[np.ndarray, float]:
     return score_of, float((np.nan_to_num(score_of) * effect).sum() / effect.sum()) if effect.sum() > 0 else 0.0
 
 
-def measure_control(entry: Entry, templates: Templates, *, seed: int) -> Control:
-    """What every active latent of one checkpoint moves; latents by mean KL, anchors out of the validation tones."""
-    rng, codes = np.random.default_rng(seed), entry.codes
-
-    def measure(z: np.ndarray) -> Match:
-        blocks = np.array_split(z, len(z) // DECODED_ROWS + 1)
-        decoded = (decode(entry.model, block, device=templates.patterns.device) for block in blocks)
-        return match(torch.cat([loudness_patterns(features, entry.front_end) for features in decoded]), templates)
-
-    latents = codes.order[codes.active[codes.order]]
-    anchors = choose_rows(entry.valid_rows, entry.dataset.y, n=N_ANCHORS, rng=rng)
-    return controllability(
-        measure, codes=codes.codes, latents=latents, anchors=anchors, templates=templates, generator=rng
-    )
+def decode_and_match(z: np.ndarray, *, entry: Entry, templates: Templates) -> Match:
+    """Measure the tones that a model decodes from codes (Q, D)."""
+    blocks = np.array_split(z, len(z) // DECODED_ROWS + 1)
+    decoded = (decode(entry.model, block, device=templates.patterns.device) for block in blocks)
+    return match(torch.cat([loudness_patterns(features, entry.front_end) for features in decoded]), templates)
 
 
-def measure_controls(entries: list[Entry], *, seed: int) -> dict[Key, Control]:
-    """What the latents of every checkpoint move; templates are made once for all that share features. A dataset with a
-    nominal factor of more than MAX_CLASSES classes, such as one class per recording, is left out."""
-    found, templates, made_of = {}, None, None
+def measure_controls(entries: list[Entry], *, seed: int) -> dict[tuple[str, int], Control]:
+    """What the active latents of every checkpoint move, by its key; latents by mean KL, anchors out of the validation
+    tones. Templates are made once for all that share features. A dataset with a nominal factor of more than MAX_CLASSES
+    classes, such as one class per recording, is left out."""
+    controls, templates, made_of = {}, None, None
     for entry in tqdm(entries, desc=CONTROL, unit="checkpoint", delay=2, disable=None):
-        (model, seed_of), dataset, labels = entry.key, entry.dataset, entry.dataset.labels()
-        nominal = [column for column, kind in zip(labels["factors"].T, labels["factor_kinds"]) if kind == "nominal"]
-        if any(len(np.unique(column)) > MAX_CLASSES for column in nominal):
-            tqdm.write(f"{CONTROL} of {model}, seed {seed_of}, is left out: a factor has over {MAX_CLASSES} classes")
+        dataset, labels, codes = entry.dataset, entry.dataset.labels(), entry.codes
+        nominal = [levels for levels, kind in zip(labels["factors"].T, labels["factor_kinds"]) if kind == "nominal"]
+        if any(len(np.unique(levels)) > MAX_CLASSES for levels in nominal):
+            why = f"is left out: a factor has over {MAX_CLASSES} classes"
+            tqdm.write(f"{CONTROL} of {entry.name}, seed {entry.checkpoint.seed}, {why}")
             continue
         if made_of is not entry.features:  # checkpoints of one dataset mostly follow one another
             made_of, varied = entry.features, np.isin(dataset.factor_names, labels["factor_names"])
             patterns = loudness_patterns(entry.features, entry.front_end)
             templates = make_templates(patterns, factor_values=dataset.factor_values[:, varied], **labels)
-            limit = find_limit(templates, generator=np.random.default_rng(seed))
-            templates = templates._replace(limit=limit)
-        found[entry.key] = measure_control(entry, templates, seed=seed)
-    return found
+            templates = templates._replace(limit=find_limit(templates, generator=np.random.default_rng(seed)))
+        rng, measure = np.random.default_rng(seed), partial(decode_and_match, entry=entry, templates=templates)
+        given = {"latents": codes.order[codes.active[codes.order]], "templates": templates, "generator": rng}
+        anchors = choose_rows(entry.valid_rows, dataset.y, n=N_ANCHORS, rng=rng)
+        controls[entry.key] = controllability(measure, codes.codes, anchors=anchors, **given)
+    return controls
 
 
-def control_rows(control: Control, key: Key) -> list[Row]:
+def control_rows(control: Control, key: tuple[str, int]) -> list[Row]:
     """Score with floor and ceiling (with two factors or more to move), coverage, and share of off-manifold steps."""
     rows, off = [], control.off_manifold
     if control.floors:
@@ -223,7 +215,7 @@ def control_details(control: Control) -> dict:
     }
 
 
-def control_table(controls: dict[Key, Control]) -> tuple[tuple[str, ...], list[list]]:
+def control_table(controls: dict[tuple[str, int], Control]) -> tuple[tuple[str, ...], list[list]]:
     """Columns and rows of controllability.csv: a row for each checkpoint, factor and latent, NaN where not defined."""
     rows = []
     for key, control in controls.items():

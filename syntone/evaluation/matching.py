@@ -4,16 +4,15 @@ Tones are compared by their loudness patterns: mel power to the power of 0.3 (St
 bands and averaged over a few frames. In decibels a partial at -60 dB weighs as much as the loudest, and between two
 levels of frequency, whose bands need not overlap, silence would be nearer than either.
 
-A decoded tone seldom equals one of the dataset, so it is matched with blends of tones too. The neighbours x_n of a
-tone x_0 differ from it in one factor alone: by one level of an ordered factor, or in the class of a nominal one. The
-match is the point
+Decoded tones are matched with blends of the dataset's tones too. The neighbours x_n of a tone x_0 differ from it in one
+factor alone: by one level of an ordered factor, or in the class of a nominal one. The match is the point
 
     x_0 + sum_n a_n (x_n - x_0),    a_n >= 0,    sum of a_n over the neighbours of one factor <= 1,
 
-that is closest to the decoded tone, over its few nearest tones x_0. Each factor then measures v_0 + sum_n a_n (v_n -
-v_0). For an ordered factor v is in cents, dB or the factor's own unit. For a nominal one v is 1 in the column of its
-class and 0 elsewhere, so that each class gets a probability. A tone of the dataset measures exactly its own labels and
-a blend of two neighbours the blend of theirs, unless another tone or blend has the same pattern.
+that is closest to the decoded tone, over its few nearest tones x_0. It measures v_0 + sum_n a_n (v_n - v_0), where v is
+in cents, dB or the factor's own unit; for a nominal factor it is 1 in the column of the class and 0 elsewhere, which
+gives every class a probability. So a tone of the dataset measures its own labels exactly, and a blend of two neighbours
+the blend of theirs, unless another tone or blend has the same pattern.
 
 Conventions: patterns (N, P) or (Q, P), float32, on any device; N tones of the dataset, K factors, Q decoded tones; C_k
 is the number of classes of a nominal factor and 1 for an ordered factor. Nothing is drawn at random.
@@ -91,8 +90,8 @@ def make_templates(
     factor_names: Sequence[str],
     factor_kinds: Sequence[str],
 ) -> Templates:
-    """Templates of a dataset's own tones: patterns (N, P), and of the factors that vary levels and physical values (N, K),
-    which need no full grid."""
+    """Templates of a dataset's own tones: patterns (N, P) and, for the factors that vary, levels and physical values
+    (N, K). No full grid is needed."""
     nominal = [kind == "nominal" for kind in factor_kinds]
     smallest = SEEN * float(patterns.var(dim=0, correction=0).mean().sqrt())
     near = [neighbours_in(factors, k, nominal=nominal[k]) for k in range(len(nominal))]
@@ -127,8 +126,7 @@ def _measured_in(name: str, values: np.ndarray) -> tuple[np.ndarray, str]:
 
 def neighbours_in(factors: np.ndarray, factor: int, *, nominal: bool) -> np.ndarray:
     """Rows that differ from each row in one factor alone: (N, 2) with the next level below and above, or (N, C - 1)
-    with the other classes; the row itself where there is none. Of tones with equal labels, such as takes of one sound,
-    the first is taken."""
+    with the other classes; the row itself where there is none. Of tones with equal labels the first is taken."""
     levels, level = np.unique(factors[:, factor], return_inverse=True)
     others = np.where(np.arange(factors.shape[1]) == factor, 0, factors)
     cell = np.unique(others, axis=0, return_inverse=True)[1].reshape(-1) * len(levels) + level
@@ -198,14 +196,10 @@ def _sides(steps: np.ndarray, shares: np.ndarray, below: np.ndarray) -> np.ndarr
 
 
 def blend(systems: np.ndarray, member: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Shares a >= 0 (B, m) that minimise |r - U a|, their sum at most 1 in each group, and what is left of r (B,).
+    """Shares a >= 0 (B, m) that minimise |r - U a|, and what is left of r (B,), for systems [U, r] (B, P, m + 1).
 
-    One call of scipy's `nnls` per problem: in one more row, of large weight, each group's sum and a slack add up to 1.
-
-    Parameters
-    ----------
-    systems : (B, P, m + 1), [U, r] of every problem
-    member : (G, m), 1 where a share is in a group, else 0
+    In each group of `member` (G, m), 1 where a share is in a group, their sum is at most 1. One call of scipy's `nnls`
+    per system: in one more row, of large weight, each group's sum and a slack add up to 1.
     """
     n_groups, n_shares = member.shape
     weight = WEIGHT * np.abs(systems).max(axis=(1, 2), initial=0.0, keepdims=True)
