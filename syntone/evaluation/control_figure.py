@@ -30,17 +30,15 @@ def controllability_figure(control: Control, entry: Entry) -> Figure:
     score = f"controllability {control.score:.3f}" if np.isfinite(control.score) else "a score needs two factors"
     if control.floors:
         score += f" (one factor per latent: 1, random directions: {np.mean(control.floors):.3f})"
-    n_anchors, n_latents, n_steps, _ = control.measured[0].shape
+    n_anchors, n_latents = control.measured[0].shape[:2]
+    shown = f"; the {MAX_LATENTS} of {n_latents} with the largest KL" if n_latents > MAX_LATENTS else ""
     notes = (
-        f"mean change over {n_anchors} anchor tones, each latent in {n_steps} steps between its 2 % and 98 % quantile"
+        f"mean change over {n_anchors} anchor tones, each latent in {N_STEPS} steps between its 2 % and 98 % quantile; "
+        f"dark: the factor's whole range{shown}; steps with a mismatch above {100 * control.mismatch_limit:.0f} % are "
+        "off the manifold and left out"
     )
-    notes += "; dark: the factor's whole range"
-    notes += f"; the {MAX_LATENTS} of {n_latents} with the largest KL" if n_latents > MAX_LATENTS else ""
-    notes += f"; steps with a mismatch above {100 * control.mismatch_limit:.0f} % are off the manifold and left out"
-    lines = [
-        textwrap.fill(line, int(9.5 * size[0])) for line in (f"{entry.name}, what each latent changes: {score}", notes)
-    ]
-    figure.suptitle("\n".join(lines), fontsize=12)
+    lines = [f"{entry.name}, what each latent changes: {score}", notes]
+    figure.suptitle("\n".join(textwrap.fill(line, int(9.5 * size[0])) for line in lines), fontsize=12)
     if not len(latents):
         figure.text(0.5, 0.2, "no latent is active", ha="center", fontsize=12)
         return figure

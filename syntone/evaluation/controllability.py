@@ -15,8 +15,6 @@ score of latent j is the share of its effect, sum_k normalised, that is on one f
 the features show: (K max_k normalised / sum_k normalised - 1) / (K - 1). It is 1 when the latent moves one factor alone
 and 0 when it moves all equally. The model's is the mean over latents weighted by effect, and 0 where nothing moves.
 The floor is the chance level: the score of random directions through the same codes, in place of the latents' axes.
-
-Conventions: codes (N, D), float64; C_k columns of a factor as in `matching`. Everything drawn comes from the generator.
 """
 
 from collections.abc import Callable, Sequence
@@ -79,13 +77,8 @@ def controllability(
 ) -> Control:
     """Traverse latents and score what they move; see the module's docstring.
 
-    Parameters
-    ----------
-    measure : decodes codes (Q, D) and matches them with the templates
-    codes : (N, D) of the dataset's tones
-    latents : those to move, in the order of the result
-    anchors : rows of codes to start from
-    generator : of the directions of the floor, `n_floor` draws
+    The latents of codes (N, D) are moved from the anchors, which are rows of the codes; `measure` decodes codes (Q, D)
+    and matches them with the templates. The generator draws `n_floor` sets of directions for the floor.
     """
     latents, factors = np.asarray(latents, dtype=int), templates.factors
     axes, seen = np.eye(codes.shape[1])[latents], [factor.seen for factor in factors]
@@ -135,15 +128,13 @@ def walk_effects(walk: np.ndarray, *, nominal: bool) -> tuple[float, float, floa
     """Change, path, smoothness and monotonicity of one traversal (S, C); steps of NaN are bridged, those before the
     first and after the last known step are cut off. Smoothness needs two differences: it is 1 for one."""
     known = np.flatnonzero(np.isfinite(walk[:, 0]))
-    if len(known) < 2:
+    if len(known) < 2 or not np.ptp(walk[known], axis=0).any():
         return 0.0, 0.0, 0.0, 0.0
     steps = np.arange(known[0], known[-1] + 1)
     bridged = np.stack([np.interp(steps, known, column[known]) for column in walk.T], axis=1)
     apart = (0.5 if nominal else 1.0) * np.abs(bridged[:, None] - bridged[None]).sum(axis=2)
     moves = np.diagonal(apart, offset=1)
     path, n_moves = moves.sum(), len(moves)
-    if path == 0:
-        return 0.0, 0.0, 0.0, 0.0
     smoothness = (1 - moves.max() / path) / (1 - 1 / n_moves) if n_moves > 1 else 1.0
     return apart.max(), path, smoothness, apart[0, -1] / path
 
@@ -174,8 +165,9 @@ def measure_controls(entries: list[Entry], *, seed: int) -> dict[tuple[str, int]
         dataset, labels, codes = entry.dataset, entry.dataset.labels(), entry.codes
         nominal = [levels for levels, kind in zip(labels["factors"].T, labels["factor_kinds"]) if kind == "nominal"]
         if any(len(np.unique(levels)) > MAX_CLASSES for levels in nominal):
-            why = f"is left out: a factor has over {MAX_CLASSES} classes"
-            tqdm.write(f"{CONTROL} of {entry.name}, seed {entry.checkpoint.seed}, {why}")
+            tqdm.write(
+                f"no {CONTROL} of {entry.name}, seed {entry.checkpoint.seed}: over {MAX_CLASSES} classes of a factor"
+            )
             continue
         if made_of is not entry.features:  # checkpoints of one dataset mostly follow one another
             made_of, varied = entry.features, np.isin(dataset.factor_names, labels["factor_names"])

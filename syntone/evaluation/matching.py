@@ -151,34 +151,33 @@ def _is_seen(patterns: Tensor, neighbours: np.ndarray, *, smallest: float) -> bo
 
 def match(decoded: Tensor, templates: Templates) -> Match:
     """Measure decoded tones by their patterns (Q, P), on the device of the templates; see the module's docstring."""
-    found = [_match_block(block, templates) for block in decoded.split(BLOCK)]
-    measured = zip(*[block.measured for block in found])
-    return Match(tuple(map(np.concatenate, measured)), np.concatenate([block.mismatch for block in found]))
+    measured, mismatch = zip(*[_match_block(block, templates) for block in decoded.split(BLOCK)])
+    return Match(tuple(map(np.concatenate, zip(*measured))), np.concatenate(mismatch))
 
 
 def _match_block(decoded: Tensor, templates: Templates) -> Match:
     patterns, factors, _ = templates
-    n_candidates, every = min(N_CANDIDATES, len(patterns)), np.arange(len(decoded))
-    tones = torch.cdist(decoded, patterns).topk(n_candidates, largest=False).indices.cpu().numpy()
-    near = np.concatenate([factor.neighbours[tones] for factor in factors], axis=2)  # (Q, candidates, m)
+    n_near = min(N_CANDIDATES, len(patterns))
+    tones = torch.cdist(decoded, patterns).topk(n_near, largest=False).indices.flatten().cpu().numpy()  # (Q n_near,)
+    near = np.concatenate([factor.neighbours[tones] for factor in factors], axis=1)  # (Q n_near, m)
     member = np.repeat(np.eye(len(factors)), [factor.neighbours.shape[1] for factor in factors], axis=1)  # (K, m)
-    corners = torch.cat([patterns[near], decoded[:, None, None].expand(-1, n_candidates, 1, -1)], dim=2)
-    differences = corners.cpu().double() - patterns[tones][:, :, None].cpu().double()
-    reduced = np.linalg.qr(differences.transpose(2, 3).numpy(), mode="r")  # the same lengths and angles in m + 1 rows
+    corners = torch.cat([patterns[near], decoded.repeat_interleave(n_near, dim=0)[:, None]], dim=1)
+    differences = corners.cpu().double() - patterns[tones][:, None].cpu().double()
+    reduced = np.linalg.qr(differences.transpose(1, 2).numpy(), mode="r")  # the same lengths and angles in m + 1 rows
 
-    shares, left = blend(reduced.reshape(-1, *reduced.shape[2:]), member)
-    size = np.linalg.norm(decoded.cpu().double(), axis=1)
-    left = left.reshape(tones.shape)
+    shares, left = blend(reduced, member)
+    left, size = left.reshape(-1, n_near), np.linalg.norm(decoded.cpu().double(), axis=1)
     best = (left <= left.min(axis=1, keepdims=True) + SAME * size[:, None]).argmax(axis=1)
-    reduced, shares = reduced[every, best], shares.reshape(near.shape)[every, best]
+    best += n_near * np.arange(len(decoded))
+    reduced, shares, tones, near = reduced[best], shares[best], tones[best], near[best]
     below = member[[not factor.nominal for factor in factors]].argmax(axis=1)  # columns of ordered factors; above: next
     kept = _sides(reduced[:, :, :-1], shares, below)
     shares, left = blend(reduced * np.pad(kept, ((0, 0), (0, 1)), constant_values=1.0)[:, None], member)
     shares *= kept
 
-    tone, near, measured = tones[every, best], near[every, best], []
+    measured = []
     for factor, mine in zip(factors, member.astype(bool)):
-        own = factor.values[tone]
+        own = factor.values[tones]
         steps = factor.values[near[:, mine]] - own[:, None]
         measured.append(own + np.einsum("qn,qnc->qc", shares[:, mine], steps))
     return Match(tuple(measured), left / np.where(size > 0, size, 1.0))

@@ -296,7 +296,7 @@ def test_equal_seeds_give_equal_bytes_and_other_metrics_leave_it_out(evaluated, 
 def test_a_factor_of_too_many_classes_leaves_the_checkpoint_out(evaluated, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(control, "MAX_CLASSES", 1)
     evaluate([evaluated / "logmel" / "VAE_seed0.pt"], tmp_path, "--no_figures")
-    assert "controllability of VAE, seed 0, is left out: a factor has over 1 classes" in "".join(capsys.readouterr())
+    assert "no controllability of VAE, seed 0: over 1 classes of a factor" in "".join(capsys.readouterr())
     assert "controllability" not in (tmp_path / "metrics.csv").read_text()
 
 
