@@ -16,7 +16,7 @@ def patterns_of(dataset, kind="logmel"):
 
 def templates_of(dataset, kind="logmel"):
     patterns = patterns_of(dataset, kind)
-    return matching.make_templates(patterns, factor_values=dataset.factor_values, **dataset.labels())
+    return matching.make_templates(patterns, dataset.factor_values, dataset.labels())
 
 
 def grid_oracle(templates, levels, to_levels=lambda z: z, *, patterns=None):

@@ -165,14 +165,12 @@ def measure_controls(entries: list[Entry], *, seed: int) -> dict[tuple[str, int]
         dataset, labels, codes = entry.dataset, entry.dataset.labels(), entry.codes
         nominal = [levels for levels, kind in zip(labels["factors"].T, labels["factor_kinds"]) if kind == "nominal"]
         if any(len(np.unique(levels)) > MAX_CLASSES for levels in nominal):
-            tqdm.write(
-                f"no {CONTROL} of {entry.name}, seed {entry.checkpoint.seed}: over {MAX_CLASSES} classes of a factor"
-            )
+            tqdm.write(f"no {CONTROL} of {entry.name}, seed {entry.key[1]}: a factor has over {MAX_CLASSES} classes")
             continue
         if made_of is not entry.features:  # checkpoints of one dataset mostly follow one another
             made_of, varied = entry.features, np.isin(dataset.factor_names, labels["factor_names"])
             patterns = loudness_patterns(entry.features, entry.front_end)
-            templates = make_templates(patterns, factor_values=dataset.factor_values[:, varied], **labels)
+            templates = make_templates(patterns, dataset.factor_values[:, varied], labels)
             templates = templates._replace(limit=find_limit(templates, generator=np.random.default_rng(seed)))
         rng, measure = np.random.default_rng(seed), partial(decode_and_match, entry=entry, templates=templates)
         given = {"latents": codes.order[codes.active[codes.order]], "templates": templates, "generator": rng}
@@ -183,12 +181,10 @@ def measure_controls(entries: list[Entry], *, seed: int) -> dict[tuple[str, int]
 
 def control_rows(control: Control, key: tuple[str, int]) -> list[Row]:
     """Score with floor and ceiling (with two factors or more to move), coverage, and share of off-manifold steps."""
-    rows, off = [], control.off_manifold
-    if control.floors:
-        floor, floor_std = float(np.mean(control.floors)), float(np.std(control.floors))
-        rows = score_rows(key, CONTROL, Score(control.score, floor, floor_std, ceiling=1.0))
-    elif np.isfinite(control.score):
-        rows = [Row(*key, CONTROL, "all", control.score)]
+    score, floors, off = control.score, control.floors, control.off_manifold
+    rows = [Row(*key, CONTROL, "all", score)] if np.isfinite(score) else []
+    if floors:
+        rows = score_rows(key, CONTROL, Score(score, float(np.mean(floors)), float(np.std(floors)), ceiling=1.0))
     coverage = {"all": control.coverage.mean()}
     coverage |= {factor.name: share for factor, share in zip(control.factors, control.coverage)}
     rows += [Row(*key, f"{CONTROL}: coverage", name, float(share)) for name, share in coverage.items()]
@@ -212,8 +208,7 @@ def control_table(controls: dict[tuple[str, int], Control]) -> tuple[tuple[str, 
     rows = []
     for key, control in controls.items():
         for k, j in np.ndindex(control.change.shape):
-            numbers = [getattr(control, name)[k, j] for name in MATRICES]
-            numbers += [control.score_of_latents[j], control.off_manifold[j]]
-            factor, latent = control.factors[k], f"z{control.latents[j]}"
-            rows.append([*key, factor.name, latent, factor.unit, *map(float, numbers)])
+            factor, matrices = control.factors[k], [getattr(control, name)[k, j] for name in MATRICES]
+            numbers = map(float, [*matrices, control.score_of_latents[j], control.off_manifold[j]])
+            rows.append([*key, factor.name, f"z{control.latents[j]}", factor.unit, *numbers])
     return ("model", "seed", "factor", "latent", "unit", *MATRICES, "score", "off_manifold"), rows

@@ -18,7 +18,6 @@ Conventions: patterns (N, P) or (Q, P), float32, on any device; N tones of the d
 is the number of classes of a nominal factor and 1 for an ordered factor. Nothing is drawn at random.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -82,17 +81,10 @@ def loudness_patterns(features: Tensor, front_end: FrontEnd) -> Tensor:
     return torch.cat(found)
 
 
-def make_templates(
-    patterns: Tensor,
-    *,
-    factors: np.ndarray,
-    factor_values: np.ndarray,
-    factor_names: Sequence[str],
-    factor_kinds: Sequence[str],
-) -> Templates:
-    """Templates of a dataset's own tones: patterns (N, P) and, for the factors that vary, levels and physical values
-    (N, K). No full grid is needed."""
-    nominal = [kind == "nominal" for kind in factor_kinds]
+def make_templates(patterns: Tensor, factor_values: np.ndarray, labels: dict) -> Templates:
+    """Templates of a dataset's own tones: patterns (N, P), physical values of the factors that vary (N, K), and their
+    levels, names and kinds as `Dataset.labels` returns them. No full grid is needed."""
+    factors, nominal = labels["factors"], [kind == "nominal" for kind in labels["factor_kinds"]]
     smallest = SEEN * float(patterns.var(dim=0, correction=0).mean().sqrt())
     near = [neighbours_in(factors, k, nominal=nominal[k]) for k in range(len(nominal))]
     seen = [_is_seen(patterns, rows, smallest=smallest) for rows in near]
@@ -103,7 +95,7 @@ def make_templates(
         patterns = patterns[kept]
         near = [neighbours_in(levels[kept], k, nominal=nominal[k]) for k in range(len(nominal))]
     made = []
-    for k, name in enumerate(factor_names):
+    for k, name in enumerate(labels["factor_names"]):
         values, unit = _measured_in(name, factor_values[:, k])
         if nominal[k]:
             values, unit = np.equal.outer(factors[:, k], np.unique(factors[:, k])).astype(float), "probability"

@@ -16,8 +16,8 @@ from syntone.features.front_end import FrontEnd
 def one_factor(patterns, kind):
     """Templates of tones of one factor, one tone per level, whose values are 0, 1, 2, ..."""
     levels = np.arange(len(patterns))[:, None]
-    given = {"factors": levels, "factor_values": levels.astype(float), "factor_names": ["x"], "factor_kinds": [kind]}
-    return matching.make_templates(torch.tensor(patterns, dtype=torch.float32), **given)
+    labels = {"factors": levels, "factor_names": ["x"], "factor_kinds": [kind]}
+    return matching.make_templates(torch.tensor(patterns, dtype=torch.float32), levels.astype(float), labels)
 
 
 def test_tones_of_the_dataset_measure_their_own_labels(dataset, templates):
