@@ -24,32 +24,25 @@ TICKS_HZ = (250, 500, 1000, 2000, 4000, 8000, 16000)
 
 @dataclass(frozen=True)
 class Scale:
-    """Axes of a figure: sample rate in Hz, hop in samples, centres of the mel bands in Hz, colour range in dB."""
+    """Axes of a figure."""
 
-    sample_rate: int
-    hop: int
-    band_hz: np.ndarray
-    db_min: float
+    sample_rate: int  # Hz
+    hop: int  # samples
+    band_hz: np.ndarray  # (M,), centres of the mel bands, Hz
+    db_min: float  # of the colours, as db_max
     db_max: float
     zero_db: str  # what 0 dB is, in words
 
 
 @dataclass(frozen=True)
 class Sound:
-    """One sound to draw and to hear.
+    """One sound to draw and to hear."""
 
-    wave : (T,), linear amplitude
-    mel : (M, L), dB
-    label : what it is, in words
-    kind : "original", "reconstruction", "sample" or "traversal"; empty where there is only one kind
-    name : of its WAV file, without the ending
-    """
-
-    wave: np.ndarray
-    mel: np.ndarray
-    label: str
-    kind: str = ""
-    name: str = ""
+    wave: np.ndarray  # (T,), linear amplitude
+    mel: np.ndarray  # (M, L), dB
+    label: str  # what it is, in words
+    kind: str = ""  # "original", "reconstruction", "sample" or "traversal"; empty where there is only one kind
+    name: str = ""  # of its WAV file, without the ending
 
 
 def png(figure: Figure) -> bytes:
@@ -146,12 +139,8 @@ def tones_figure(
 ) -> Figure:
     """Waveform (a few periods), spectrum and mel spectrogram of sounds.
 
+    Each row holds groups, drawn beside each other; a group holds one sound, or two drawn over each other in `colours`.
     The waveform of a reconstruction has phases of its own: a mel spectrogram has none.
-
-    Parameters
-    ----------
-    rows : each row holds groups, drawn beside each other; a group holds one sound, or two drawn over each other
-    colours : of the sounds of a group
     """
     n_groups, n_sounds = len(rows[0]), len(rows[0][0])
     panel = (3.1 if n_groups == 1 else 2.0, 1.85)
@@ -174,14 +163,7 @@ def tones_figure(
 def traversal_figure(
     mels: np.ndarray, *, values: np.ndarray, labels: Sequence[str], scale: Scale, title: str
 ) -> Figure:
-    """One row per latent, one column per value of it.
-
-    Parameters
-    ----------
-    mels : (R, S, M, L), dB
-    values : (R, S), the value of row r's latent in column s
-    labels : R row labels
-    """
+    """One row per latent, one column per value of it: mels (R, S, M, L) in dB, values (R, S), R row labels."""
     figure, grid = _grid(*values.shape, panel=(1.13, 1.08), gap=(0.18, 0.2), margins=(0.9, 1.0, 0.5, 0.55))
     for (r, s), axes in np.ndenumerate(grid):
         image = _draw_mel(axes, mels[r, s], scale=scale)
@@ -194,13 +176,8 @@ def traversal_figure(
 
 
 def information_figure(shares: np.ndarray, *, factors: Sequence[str], latents: Sequence[str], title: str) -> Figure:
-    """Heat map of I_kj / H_k; frames mark the two most informative latents of each factor, whose gap is beside the row.
-
-    Parameters
-    ----------
-    shares : (K, D), mutual information in units of the factor's entropy
-    factors, latents : K and D labels
-    """
+    """Heat map of I_kj / H_k, shares (K, D), with K and D labels. Frames mark the two most informative latents of each
+    factor, whose gap is beside the row."""
     n_factors, n_latents = shares.shape
     figure = Figure(figsize=(4.0 + 0.8 * n_latents, 1.9 + 0.7 * n_factors), layout="constrained")
     axes = figure.subplots()
@@ -232,10 +209,8 @@ def audit_figure(
 ) -> Figure:
     """Panels of a dataset's audit: the size of each factor's steps, and the share of indistinguishable tones.
 
-    Parameters
-    ----------
-    factors : as `audit.audit_steps` returns them, with a `label` for the axis
-    shares : an x label, and for each line its name, values and shares in [0, 1]
+    `factors` are as `audit.audit_steps` returns them, with a `label` for the axis; `shares` are an x label and, for each
+    line, its name, values and shares in [0, 1].
     """
     figure = Figure(figsize=(4.6 * (len(factors) + 1), 4.2), layout="constrained")
     *panels, last = figure.subplots(1, len(factors) + 1, squeeze=False)[0]
@@ -243,9 +218,8 @@ def audit_figure(
         _draw_steps(axes, factor, resolution_db=resolution_db)
         _label(axes, title=f"{factor['factor']}: largest difference over a spectrogram")
     label, lines = shares
-    for number, (name, (values, share)) in enumerate(lines.items()):
-        width = 9.0 * 0.6**number  # lines that coincide show around each other
-        last.plot(values, 100 * share, linewidth=width, label=name)
+    for number, (name, (values, share)) in enumerate(lines.items()):  # lines that coincide show around each other
+        last.plot(values, 100 * share, linewidth=9.0 * 0.6**number, label=name)
     title_of = "tones indistinguishable from one with other labels"
     _label(last, title=title_of, xlabel=label, ylabel="share of tones (%)", ylim=(-3, 103))
     figure.suptitle(title, fontsize=11)

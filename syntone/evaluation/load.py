@@ -19,23 +19,16 @@ from syntone.training.checkpoint import Checkpoint, check_dataset, load_checkpoi
 
 @dataclass(frozen=True)
 class Entry:
-    """One checkpoint with its data.
-
-    model : on the device, in evaluation mode
-    features : (N, 1, M, L) of all tones, shared by all entries of one dataset and front end
-    codes : of all tones
-    valid_rows : rows to reconstruct: the validation tones, or all tones of a dataset that the model was not trained on
-    mismatch : why the dataset is not the one trained on, or None
-    """
+    """One checkpoint with its data."""
 
     checkpoint: Checkpoint
-    model: nn.Module
+    model: nn.Module  # on the device, in evaluation mode
     front_end: FrontEnd
     dataset: Dataset
-    features: Tensor
-    codes: Codes
-    valid_rows: np.ndarray
-    mismatch: str | None
+    features: Tensor  # (N, 1, M, L) of all tones, shared by all entries of one dataset and front end
+    codes: Codes  # of all tones
+    valid_rows: np.ndarray  # rows to reconstruct: the validation tones, or all where the model was trained on others
+    mismatch: str | None  # why the dataset is not the one trained on
 
     @property
     def name(self) -> str:

@@ -22,17 +22,12 @@ PAUSE_SECONDS = 0.1  # between the steps of a traversal in its WAV
 
 @dataclass(frozen=True)
 class Picture:
-    """One PNG or GIF.
+    """One PNG or GIF."""
 
-    name : file name
-    part : "reconstruction", "sample", "traversal", "information" or "animation"
-    caption : what it shows, in words
-    """
-
-    name: str
+    name: str  # of the file
     data: bytes
-    part: str
-    caption: str
+    part: str  # "reconstruction", "sample", "traversal", "information" or "animation"
+    caption: str  # what it shows, in words
 
 
 @dataclass(frozen=True)
@@ -56,12 +51,8 @@ class Media:
 def make_media(entry: Entry, report: Report, *, control: Figure | None, seed: int, animate: bool) -> Media:
     """Draw and invert what a model does with tones, with draws of the prior and with one latent at a time.
 
-    Parameters
-    ----------
-    report : of the entry's codes
-    control : the figure of controllability, where it was measured
-    seed : of the tones and samples shown
-    animate : whether to make the two GIFs
+    `report` is of the entry's codes, `control` the figure of controllability, where it was measured; the seed draws the
+    tones and samples shown; `animate` adds the two GIFs.
     """
     rng, name, scale = np.random.default_rng(seed), entry.name, scale_of(entry.front_end)
     originals, rebuilt = _reconstructions(entry, rng)

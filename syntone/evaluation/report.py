@@ -26,6 +26,7 @@ from syntone.evaluation.load import Entry, warnings_for
 from syntone.evaluation.media import Media
 from syntone.evaluation.scores import Row
 from syntone.figures import Sound
+from syntone.training.checkpoint import Checkpoint
 
 FULL_SCALE = 32767  # of 16-bit samples
 MAX_SOUND_BYTES = 64 * 10**6  # of all sounds of the page; phones open a page of this size
@@ -104,27 +105,17 @@ PAGE.filters |= {
 
 
 def render(rows: Sequence[Row], entries: Sequence[Entry], media: Sequence[Media], *, state: str, seed: int) -> str:
-    """Return the page.
-
-    Parameters
-    ----------
-    rows : as `tables.table` takes them
-    entries : what was evaluated
-    media : of each model, or none without figures and sounds
-    state, seed : of the evaluation
-    """
+    """Return the page: rows of the table, what was evaluated and how, media of each model or, without figures, none."""
     left_out = kinds_left_out(media)
     groups: dict[tuple, list[Entry]] = {}
+    checkpoints: dict[str, list[Checkpoint]] = {row.model: [] for row in rows}
     for entry in entries:
         groups.setdefault((entry.dataset.path, entry.front_end), []).append(entry)
-    checkpoints = {
-        name: [entry.checkpoint for entry in entries if entry.name == name]
-        for name in dict.fromkeys(row.model for row in rows)
-    }
+        checkpoints[entry.name].append(entry.checkpoint)
     return PAGE.get_template("report.html.j2").render(
         table=tables.table(rows),
         caption=tables.caption(rows),
-        warnings=_warnings(entries),
+        warnings=warnings_for(entries),
         groups=list(groups.values()),
         checkpoints=checkpoints,
         pictures={one.model: one.pictures for one in media},
@@ -180,11 +171,3 @@ def _card(sounds: Sequence[Sound], media: Media) -> dict:
         label, file = f"{media.model}, {sound.kind}: {title}", f"{media.model}/{sound.name}.wav"
         players.append({"file": file, "kind": sound.kind, "label": label, "data": buffer.getvalue()})
     return {"title": title, "players": players}
-
-
-def _warnings(entries: Sequence[Entry]) -> list[str]:
-    """Warnings that name files without their folders: the page is passed on."""
-    messages = warnings_for(entries)
-    for path in {entry.dataset.path for entry in entries}:
-        messages = [message.replace(str(path), path.name) for message in messages]
-    return messages
