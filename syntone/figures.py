@@ -209,7 +209,7 @@ def audit_figure(
 ) -> Figure:
     """Panels of a dataset's audit: the size of each factor's steps, and the share of indistinguishable tones.
 
-    `factors` are as `audit.audit_steps` returns them, with a `label` for the axis; `shares` are an x label and, for each
+    `factors` are as `audit.audit_steps` returns them, with a `label` for the axis; `shares` are an x label and, per
     line, its name, values and shares in [0, 1].
     """
     figure = Figure(figsize=(4.6 * (len(factors) + 1), 4.2), layout="constrained")
