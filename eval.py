@@ -92,7 +92,7 @@ def evaluate_entries(entries: list[Entry], args: Namespace) -> tuple[list[scores
     details = {"checkpoints": [str(path) for path in args.model], "state": args.state, "seed": args.seed}
     details |= {"metrics": args.metrics, "latents": latents}  # metrics: those asked for; null: all
     texts = tables.score_files(rows, details=details)
-    if controls:
+    if wanted:  # without rows where nothing was measured: an older file must not stay
         texts["controllability.csv"] = csv_text(*controllability.control_table(controls))
     texts["report.html"] = report.render(rows, entries, list(media.values()), state=args.state, seed=args.seed)
     files = {args.output_dir / name: text for name, text in texts.items()}

@@ -202,7 +202,7 @@ def other_dataset(*more: str, capfd) -> str:
 def test_tones_that_do_not_fit_the_model_are_refused(world, capfd):
     other_dataset("--duration", "0.5", capfd=capfd)
     argv = [*GOOD["eval.py"].split(), "--dataset", "other.npz"]
-    pattern = "other.npz: 4000 samples at 8000 Hz, the checkpoint was trained on 2000 at 8000 Hz"
+    pattern = f"{GOOD_ONE}: other.npz: 4000 samples at 8000 Hz, the checkpoint was trained on 2000 at 8000 Hz"
     check_refused(lambda: in_process("eval.py", argv, capfd), script="eval.py", pattern=pattern)
 
 
