@@ -247,13 +247,13 @@ def load_npz(path: str | Path) -> Dataset:
 def _read_members(handle: BinaryIO) -> dict[str, np.ndarray]:
     """Return the members of the format, after every byte of the file was compared with its checksum."""
     with zipfile.ZipFile(handle) as archive:
-        infos = {info.filename: info for info in archive.infolist()}
-        for name, info in infos.items():
+        for info in archive.infolist():
             if info.compress_type != zipfile.ZIP_STORED:
-                raise ValueError(f"'{name}' is compressed, expected stored members")
+                raise ValueError(f"'{info.filename}' is compressed, expected stored members")
         if (damaged := archive.testzip()) is not None:
             raise ValueError(f"the checksum of '{damaged}' is wrong")
-        found = {key: _map(handle, archive, infos[f"{key}.npy"]) for key in KEYS if f"{key}.npy" in infos}
+        present = [key for key in KEYS if f"{key}.npy" in archive.namelist()]
+        found = {key: _map(handle, archive, archive.getinfo(f"{key}.npy")) for key in present}
     return {key: array if key == "x" else np.array(array) for key, array in found.items()}
 
 
