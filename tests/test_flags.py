@@ -96,8 +96,8 @@ TOGETHER = [
         "--model checkpoints/VAE_seed0.pt checkpoints/VAE_seed0.pt",
         "checkpoints/VAE_seed0.pt: VAE with seed 0 was",
     ),
-    ("eval.py", "--dataset nowhere.npz", "checkpoints/VAE_seed0.pt: nowhere.npz: no such file"),
-    ("eval.py", "--dataset text.txt", "checkpoints/VAE_seed0.pt: text.txt: cannot be read as a dataset"),
+    ("eval.py", "--dataset nowhere.npz", "nowhere.npz: no such file"),
+    ("eval.py", "--dataset text.txt", "text.txt: cannot be read as a dataset"),
 ]
 
 # Refused before memory or disk is taken; 1 where the disk is what is too small.

@@ -104,4 +104,5 @@ def _draw_walks(panels: np.ndarray, control: Control, k: int, positions: np.ndar
     panels[0].set_ylim(low - 0.04 * factor.span, low + 1.04 * factor.span)
     panels[0].set_ylabel(label, fontsize=10)
     if factor.nominal:
-        panels[-1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, handlelength=1.2)
+        place = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5), "ncols": 1 + len(names) // 9}
+        panels[-1].legend(fontsize=8, frameon=False, handlelength=1.2, **place)

@@ -79,6 +79,8 @@ def load_entries(paths: list[Path], *, dataset_path: Path | None, state: str, de
 
     checkpoints = [load_checkpoint(path) for path in paths]
     _check_seeds(checkpoints, paths)
+    if dataset_path:
+        read(dataset_path)  # a mistake in it is not one of the first checkpoint
     entries = []
     for checkpoint, path in zip(checkpoints, paths):
         try:

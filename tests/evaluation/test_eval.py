@@ -165,7 +165,7 @@ def test_tones_of_another_length_are_refused(trained, tmp_path, refused):
         (["--model", "{vae}", "--state", "worst"], "--state: invalid choice: 'worst'"),
         (["--model", "{vae}", "{vae}"], "VAE with seed 0 was given before"),
         (["--model", "{vae}", "--output_dir", "{vae}"], "--output_dir: .* is a file"),
-        (["--model", "{vae}", "--dataset", "nowhere.npz"], "VAE_seed0.pt: nowhere.npz: no such file"),
+        (["--model", "{vae}", "--dataset", "nowhere.npz"], "nowhere.npz: no such file"),
         (["--model", "{csv}"], "not a checkpoint that can be read safely"),
     ],
 )
