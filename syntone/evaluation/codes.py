@@ -87,9 +87,9 @@ def reconstruction_error_db(model: nn.Module, features: Tensor, *, front_end: Fr
     return (total / count) ** 0.5
 
 
-def traversal_values(codes: np.ndarray, *, n_steps: int, tail: float = 0.02) -> np.ndarray:
-    """Return equal steps between the `tail` and the 1 - `tail` quantile of each latent's codes, (D, n_steps)."""
-    low, high = np.quantile(codes, [tail, 1 - tail], axis=0)
+def traversal_values(codes: np.ndarray, *, n_steps: int) -> np.ndarray:
+    """Return equal steps between the 2 % and the 98 % quantile of each latent's codes (N, D), as (D, n_steps)."""
+    low, high = np.quantile(codes, [0.02, 0.98], axis=0)
     return np.linspace(low, high, n_steps).T
 
 
