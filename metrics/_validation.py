@@ -14,6 +14,7 @@ import numpy as np
 
 KINDS = ("nominal", "ordered")
 EDGE = 1e-9  # in bin widths or standard deviations: closer values count as equal
+ACTIVE_SHARE = 1 / 20  # of the largest standard deviation
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,8 +143,8 @@ def _check_factors(factors: np.ndarray) -> np.ndarray:
     return (factors - lowest).astype(np.int64)
 
 
-def check_codes(codes: np.ndarray, active: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return `Sample.codes` and `Sample.active` for codes of any real type and scale."""
+def _scaled_codes(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return codes as float64 times 2 ** -exponent, at most 1 in magnitude; which latents vary; (D,) exponent."""
     codes = _check_table("codes", codes, "D")
     if codes.dtype.kind not in "iubf":
         raise TypeError(f"codes: expected real numbers, found {codes.dtype}")
@@ -157,9 +158,14 @@ def check_codes(codes: np.ndarray, active: np.ndarray | None) -> tuple[np.ndarra
             f"codes: expected finite numbers, found {len(broken)} that are NaN or infinite, the first in row {row}, "
             f"latent {latent}; a diverged model has no scores"
         )
-    magnitude = np.abs(codes).max(axis=0)
-    codes = np.ldexp(codes, -np.frexp(magnitude)[1])
-    varies = np.ptp(codes, axis=0) > precision * np.abs(codes).max(axis=0)
+    exponent = np.frexp(np.abs(codes).max(axis=0))[1]
+    codes = np.ldexp(codes, -exponent)
+    return codes, np.ptp(codes, axis=0) > precision * np.abs(codes).max(axis=0), exponent
+
+
+def check_codes(codes: np.ndarray, active: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return `Sample.codes` and `Sample.active` for codes of any real type and scale."""
+    codes, varies, _ = _scaled_codes(codes)
     if active is None:
         active = varies
     else:
@@ -171,6 +177,35 @@ def check_codes(codes: np.ndarray, active: np.ndarray | None) -> tuple[np.ndarra
             )
         active = active & varies
     return np.where(active, codes, 0.0), active
+
+
+def active_latents(codes: np.ndarray) -> np.ndarray:
+    """Choose the active latents of codes that come without a posterior: those that vary as much as the others.
+
+    A latent is active when its standard deviation exceeds 1/20 of the largest latent's. Pass the result as `active`:
+    the metrics themselves take every latent that is not constant, also a collapsed one of range 1e-4.
+
+    Parameters
+    ----------
+    codes : (N, D) float, one column per latent.
+
+    Returns
+    -------
+    (D,) bool.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `codes` is not a table of finite real numbers.
+
+    Examples
+    --------
+    >>> active_latents([[0.0, 0.01, 5.0], [1.0, 0.02, 5.0]])
+    array([ True, False, False])
+    """
+    codes, varies, exponent = _scaled_codes(codes)
+    spread = np.where(varies, np.ldexp(codes.std(axis=0), exponent - exponent.max()), 0.0)
+    return spread > ACTIVE_SHARE * spread.max()
 
 
 def check_kinds(kinds: Sequence[str] | None, *, n_factors: int) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import metrics
 FUNCTIONS = [name for name in metrics.__all__ if inspect.isfunction(getattr(metrics, name))]
 
 
-@pytest.mark.parametrize("name", ["mig", "dci_disentanglement", "evaluate"])
+@pytest.mark.parametrize("name", ["active_latents", "mig", "dci_disentanglement", "evaluate"])
 def test_examples(name):
     function = getattr(metrics, name)
     (example,) = [

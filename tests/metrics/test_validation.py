@@ -166,3 +166,25 @@ def test_constant_latents_are_inactive():
     )
     single = (1.0 + 1e-9 * CODES).astype(np.float32)
     assert not check_inputs(factors=FACTORS, codes=single).active.any()
+
+
+def test_active_latents():
+    """More than 1/20 of the largest standard deviation, whatever the scale; never a constant one."""
+    latents = np.random.default_rng(0).permutation(np.linspace(-1, 1, 60))[:, None] * [4.0, 0.201, 0.199, 1e-4, 0.0]
+    for codes in (latents, latents * 1e307, latents * 1e-300, latents + 1e3, latents.astype(np.float32)):
+        np.testing.assert_array_equal(metrics.active_latents(codes), [True, True, False, False, False])
+    rounding = 1e8 + 1e-9 * latents[:, :1]  # a constant latent whose rounding is larger than the others' range
+    codes = np.hstack([rounding, 1e-12 * latents])
+    np.testing.assert_array_equal(metrics.active_latents(codes), [False, True, True, False, False, False])
+    assert not metrics.active_latents(np.ones((5, 3))).any()
+    with pytest.raises(ValueError, match="codes: expected finite numbers"):
+        metrics.active_latents([[np.nan], [1.0]])
+
+
+def test_active_latents_restore_a_perfect_code():
+    """Five collapsed copies of the factors: MIG 0 with every latent that varies, 1 with the active ones."""
+    factors = np.indices((3, 4, 5)).reshape(3, -1).T
+    codes = np.hstack([factors, 1e-4 * factors[:, [0, 1, 2, 0, 1]]])
+    assert metrics.mig(factors=factors, codes=codes) == pytest.approx(0.0, abs=1e-12)
+    active = metrics.active_latents(codes)
+    assert metrics.mig(factors=factors, codes=codes, active=active) == pytest.approx(1.0, abs=1e-12)
