@@ -8,7 +8,9 @@ import errno
 import json
 import math
 import struct
+import unicodedata
 import zipfile
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -39,6 +41,7 @@ KEYS = {
 }
 FORMAT_VERSION = 1
 OPTIONAL = {"y", "classes", "freqs", "amps"}
+RESERVED = "all"  # the factor of a score over all factors in the tables of eval.py
 BLOCK_BYTES = 4 * 2**20  # samples that are computed or checked at a time
 # Full scale is 1. A tone levelled to an RMS of 1 with noise as loud as itself peaks at 7 in a billion samples; 16-bit
 # PCM that was not divided by 32768 is far above 16 unless it is next to silence.
@@ -126,6 +129,21 @@ class Dataset:
         return ", ".join(words)
 
 
+def check_factor_names(names: Sequence[str], *, where: str | Path) -> None:
+    """Refuse names of factors that are empty, named twice, reserved by the tables of results, or not printable.
+
+    Two names that look alike (accents composed or not, spaces around) are the same.
+    """
+    seen = Counter(unicodedata.normalize("NFC", str(name)).strip() for name in names)
+    for name, count in seen.items():
+        if not name or not name.isprintable():
+            raise InputError(f"{where}: the factor name {name!r} is empty or has invisible characters; rename it")
+        if name == RESERVED:
+            raise InputError(f"{where}: the factor name {name!r} is that of the overall score in tables; rename it")
+        if count > 1:
+            raise InputError(f"{where}: factor {name!r} is named twice; name each once")
+
+
 # ---- writing ----
 
 
@@ -206,6 +224,7 @@ def save_npz(
     members = dataset_members(x=x, sample_rate=sample_rate, recipe=recipe, **labels, **of_tones)
     if wrong := _misfit(members):
         raise InputError(f"{path}: {wrong}")
+    check_factor_names(members["factor_names"], where=path)
     write_members(path, members)
 
 
@@ -237,6 +256,7 @@ def load_npz(path: str | Path) -> Dataset:
             wrong = _misfit(members)
     if wrong:
         raise InputError(f"{path}: {wrong}; re-create the file with create.py or syntone.dataset.save_npz")
+    check_factor_names(members["factor_names"], where=path)
     fields = {
         key: array.item() if not array.ndim else tuple(array.tolist()) if array.dtype.kind == "U" else array
         for key, array in members.items()

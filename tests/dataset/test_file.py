@@ -130,6 +130,35 @@ def test_arrays_that_do_not_fit_are_not_written(tmp_path, change, pattern):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "names, pattern",
+    [
+        (["all", "b"], "the factor name 'all' is that of the overall score"),
+        (["", "b"], "the factor name '' is empty"),
+        ([" ", "b"], "the factor name '' is empty"),
+        (["a", "a"], "factor 'a' is named twice"),
+        (["a", "a "], "factor 'a' is named twice"),
+        (["\u00e9", "e\u0301"], "factor 'é' is named twice"),
+        (["a\nb", "b"], r"the factor name 'a\\nb' is empty or has invisible characters"),
+        (["a\x1b[31m", "b"], r"the factor name 'a\\x1b\[31m' is empty or has invisible"),
+        (["a\u200b", "b"], r"the factor name 'a\\u200b' is empty or has invisible"),
+    ],
+)
+def test_factor_names_that_break_a_table_are_refused(tmp_path, names, pattern):
+    path, arrays = tmp_path / "mine.npz", valid_arrays()
+    two = arrays | {key: np.repeat(arrays[key], 2, axis=1) for key in ("factors", "factor_values")}
+    two |= {"factor_names": names, "factor_kinds": ["ordered"] * 2}
+    with pytest.raises(InputError, match=f"mine.npz: {pattern}"):
+        save_npz(path, **two)
+    assert not path.exists()
+    save_npz(path, **two | {"factor_names": ["a", "b"]})
+    with np.load(path) as data:
+        held = dict(data)
+    np.savez(path, **held | {"factor_names": names})
+    with pytest.raises(InputError, match=f"mine.npz: {pattern}"):
+        load_npz(path)
+
+
 def test_loud_noise_is_written():
     """Levelled to an RMS of 1, with noise as loud as the tone: far above full scale, and legitimate."""
     noise = np.random.default_rng(0).normal(size=(10, 100_000)).astype(np.float32)
