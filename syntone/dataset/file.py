@@ -7,12 +7,14 @@ be mapped into memory instead of being read. Nothing is ever unpickled.
 import errno
 import json
 import math
+import mmap
 import struct
+import sys
 import unicodedata
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from tokenize import TokenError
@@ -42,11 +44,12 @@ KEYS = {
 FORMAT_VERSION = 1
 OPTIONAL = {"y", "classes", "freqs", "amps"}
 RESERVED = "all"  # the factor of a score over all factors in the tables of eval.py
+NORESERVE = 0x4000 if sys.platform == "linux" else 0  # MAP_NORESERVE, which not every Python names
 BLOCK_BYTES = 4 * 2**20  # samples that are computed or checked at a time
 # Full scale is 1. A tone levelled to an RMS of 1 with noise as loud as itself peaks at 7 in a billion samples; 16-bit
 # PCM that was not divided by 32768 is far above 16 unless it is next to silence.
 LARGEST_SAVED = 16.0
-LARGEST_SAMPLE = 1e9  # that a file may hold: from 1e16 on, the power of a tone leaves the range of float32
+LARGEST_SAMPLE = 1e9  # that a file may hold, checked on writing and reading: the power must stay within float32
 # What zipfile and numpy's header parser raise on damage, besides OSError: on a wrong checksum or magic number, an early
 # end, a bit that announces encryption or another method, a place beyond 2^63.
 DAMAGE = (zipfile.BadZipFile, struct.error, TokenError, EOFError, ValueError, OverflowError, RuntimeError)
@@ -69,7 +72,10 @@ class Blocks:
 class Dataset:
     """Contents of a dataset file; the fields are the keys of the file.
 
-    x : float32 (N, T), linear amplitude with full scale at 1; mapped from the file, read only
+    Changes made to `x` in place stay in the memory of this process; the file is left as it is. Pickling (workers of a
+    DataLoader) and copying map the file again instead of copying the waveforms, without such changes.
+
+    x : float32 (N, T), linear amplitude with full scale at 1; mapped from the file, copied on write
     factors : int32 (N, K) level indices; factor_values : float64 (N, K) the same in physical units
     factor_names, factor_kinds : (K,) str; kinds are "nominal" or "ordered"
     sample_rate : int, Hz
@@ -89,6 +95,18 @@ class Dataset:
     classes: tuple[str, ...] | None = None
     freqs: np.ndarray | None = None
     amps: np.ndarray | None = None
+    mapped: bool = field(default=False, init=False, repr=False)  # set by load_npz: x is the file's, not an array given
+
+    def __getstate__(self) -> dict:
+        return vars(self) | ({"x": None, "path": self.path.absolute()} if self.mapped else {})
+
+    def __setstate__(self, state: dict) -> None:
+        vars(self).update(state)
+        if self.mapped:
+            found = load_npz(self.path)
+            if not np.array_equal(found.factors, self.factors) or found.recipe != self.recipe:
+                raise InputError(f"{self.path}: was replaced while it was in use; load it again")
+            vars(self)["x"] = found.x
 
     def __len__(self) -> int:
         return len(self.x)
@@ -148,13 +166,45 @@ def check_factor_names(names: Sequence[str], *, where: str | Path) -> None:
 
 
 def dataset_members(*, recipe: dict, **arrays: np.ndarray | Blocks | None) -> dict[str, np.ndarray | Blocks]:
-    """Return the members of a dataset file in their order, cast to the dtypes of the format."""
-    arrays["recipe"] = json.dumps({"format_version": FORMAT_VERSION} | recipe, sort_keys=True, allow_nan=False)
+    """Return the members of a dataset file in their order, cast to the dtypes of the format.
+
+    Raises
+    ------
+    InputError
+        If a cast would change a value, such as 22050.5 Hz, or the recipe cannot be written as JSON.
+    """
+    try:
+        arrays["recipe"] = json.dumps({"format_version": FORMAT_VERSION} | recipe, sort_keys=True, allow_nan=False)
+        json.loads(arrays["recipe"])
+    except (TypeError, ValueError, RecursionError) as fault:
+        raise InputError(f"'recipe' cannot be written as JSON ({fault}); use dicts, lists, strings, numbers") from fault
     return {
-        key: arrays[key] if isinstance(arrays[key], Blocks) else np.asarray(arrays[key], dtype=dtype, order="C")
+        key: arrays[key] if isinstance(arrays[key], Blocks) else _cast(key, arrays[key], np.dtype(dtype))
         for key, (dtype, _) in KEYS.items()
         if arrays.get(key) is not None
     }
+
+
+def _array(key: str, values: object) -> np.ndarray:
+    """Return values as an array; masked values would be read as valid ones."""
+    try:
+        array = np.asarray(values)
+    except (TypeError, ValueError, RuntimeError) as fault:  # rows of different lengths, a tensor that needs a gradient
+        raise InputError(f"'{key}' cannot be made an array ({one_line(fault)[:200]})") from fault
+    if np.ma.is_masked(values):
+        raise InputError(f"'{key}' has masked values; leave those tones out")
+    return array
+
+
+def _cast(key: str, values: object, dtype: np.dtype) -> np.ndarray:
+    array = _array(key, values)
+    if dtype.kind != "U" and array.dtype.kind not in "biuf":
+        raise InputError(f"'{key}' is {array.dtype}, expected numbers")
+    with np.errstate(invalid="ignore", over="ignore"):  # compared below, and by _misfit
+        cast = array.astype(dtype, order="C")
+    if dtype.kind == "i" and (changed := np.ravel(array)[np.ravel(cast != array)]).size:
+        raise InputError(f"'{key}' has {changed[0]}, expected whole numbers that {dtype} holds")
+    return cast
 
 
 def write_members(path: str | Path, members: dict[str, np.ndarray | Blocks]) -> None:
@@ -194,15 +244,16 @@ def save_npz(
         Linear amplitude, full scale at 1. Louder tones are written up to 16 (24 dB above full scale), beyond which
         samples are taken for PCM integers; the default front end clips 6 dB above full scale.
     recipe : dict
-        How the data was made; written as JSON with the format version added.
+        How the data was made, in words of your own: anything that JSON holds. It is stored as the entry "own" of the
+        file's recipe.
 
     Raises
     ------
     syntone.errors.InputError (a ValueError)
-        If factors are not level indices, a sample is an integer, not finite or beyond 16, or the arrays do not fit
-        together.
+        If factors are not level indices, a sample is an integer, not finite or beyond 16, a cast would change a value,
+        or the arrays do not fit together.
     """
-    x, factors = np.asarray(x), np.asarray(factors)
+    x, factors = _array("x", x), _array("factors", factors)
     if factors.dtype.kind not in "iub" or np.abs(factors.astype(np.float64)).max(initial=0) >= 2**31:
         raise InputError(
             f"'factors' is {factors.dtype}, expected level indices that fit into int32; pass "
@@ -221,7 +272,9 @@ def save_npz(
         )
     labels = dict(factors=factors, factor_values=factor_values, factor_names=factor_names, factor_kinds=factor_kinds)
     of_tones = dict(y=y, classes=classes, freqs=freqs, amps=amps)
-    members = dataset_members(x=x, sample_rate=sample_rate, recipe=recipe, **labels, **of_tones)
+    if classes is not None and len(set(map(str, classes))) < len(classes):
+        raise InputError("'classes' names a class twice; name each once")
+    members = dataset_members(x=x, sample_rate=sample_rate, recipe={"own": recipe}, **labels, **of_tones)
     if wrong := _misfit(members):
         raise InputError(f"{path}: {wrong}")
     check_factor_names(members["factor_names"], where=path)
@@ -258,10 +311,16 @@ def load_npz(path: str | Path) -> Dataset:
         raise InputError(f"{path}: {wrong}; re-create the file with create.py or syntone.dataset.save_npz")
     check_factor_names(members["factor_names"], where=path)
     fields = {
-        key: array.item() if not array.ndim else tuple(array.tolist()) if array.dtype.kind == "U" else array
+        key: array.item()
+        if not array.ndim
+        else tuple(array.tolist())
+        if array.dtype.kind == "U"
+        else array.astype(KEYS[key][0], copy=False)
         for key, array in members.items()
     }
-    return Dataset(path=path, **fields)
+    dataset = Dataset(path=path, **fields)
+    vars(dataset)["mapped"] = True
+    return dataset
 
 
 def _read_members(handle: BinaryIO) -> dict[str, np.ndarray]:
@@ -273,12 +332,16 @@ def _read_members(handle: BinaryIO) -> dict[str, np.ndarray]:
         if (damaged := archive.testzip()) is not None:
             raise ValueError(f"the checksum of '{damaged}' is wrong")
         present = [key for key in KEYS if f"{key}.npy" in archive.namelist()]
-        found = {key: _map(handle, archive, archive.getinfo(f"{key}.npy")) for key in present}
+        # Private, so that changes in place stay in memory; without a reserve, so that it may be larger than memory.
+        mapped = mmap.mmap(
+            handle.fileno(), 0, flags=mmap.MAP_PRIVATE | NORESERVE, prot=mmap.PROT_READ | mmap.PROT_WRITE
+        )
+        found = {key: _view(mapped, archive, archive.getinfo(f"{key}.npy")) for key in present}
     return {key: array if key == "x" else np.array(array) for key, array in found.items()}
 
 
-def _map(handle: BinaryIO, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
-    """Map an array that is stored in a zip file into memory."""
+def _view(mapped: mmap.mmap, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
+    """Return an array that is stored in a zip file, within the mapped file."""
     with archive.open(info) as member:
         if npy.read_magic(member) != (1, 0):
             raise ValueError(f"'{info.filename}' is not an array of version 1.0")
@@ -288,9 +351,10 @@ def _map(handle: BinaryIO, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> n
         if member.tell() + math.prod(shape) * dtype.itemsize != info.file_size:
             raise ValueError(f"'{info.filename}' of shape {shape} and type {dtype} does not fill its place")
         start = member.tell()
-    handle.seek(info.header_offset + 26)  # the lengths of name and extra field, which follow the header's 30 bytes
-    start += info.header_offset + 30 + sum(struct.unpack("<HH", handle.read(4)))
-    return np.memmap(handle, dtype=dtype, mode="r", offset=start, shape=shape, order="F" if fortran else "C")
+    # The lengths of name and extra field, which follow the header's 30 bytes.
+    start += info.header_offset + 30 + sum(struct.unpack_from("<HH", mapped, info.header_offset + 26))
+    flat = np.frombuffer(mapped, dtype, math.prod(shape), start)
+    return flat.reshape(shape, order="F" if fortran else "C")
 
 
 def _misfit(members: dict[str, np.ndarray]) -> str | None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from syntone.dataset.file import Blocks, write_members
+from syntone.dataset.file import LARGEST_SAMPLE, Blocks, write_members
+from syntone.errors import InputError
 
 
 def same_recipe(one: str, other: str) -> bool:
@@ -40,6 +41,11 @@ def write_plan(path: str | Path, plan: Plan, *, progress: Callable[[int], object
     Parameters
     ----------
     progress : called with the number of tones in every block
+
+    Raises
+    ------
+    InputError
+        If a sample is beyond what `load_npz` reads; nothing is left then.
     """
     x, peaks = plan.members["x"], []
 
@@ -47,6 +53,9 @@ def write_plan(path: str | Path, plan: Plan, *, progress: Callable[[int], object
         for block in x.rows:
             progress(len(block))
             peaks.append(np.maximum(block.max(axis=1), -block.min(axis=1)))
+            if not peaks[-1].max() <= LARGEST_SAMPLE:  # also not a number
+                found = f"a tone peaks at {peaks[-1].max():g}, at most {LARGEST_SAMPLE:g} is readable"
+                raise InputError(f"{path}: {found}; choose smaller amplitudes or less noise")
             yield block
 
     write_members(path, plan.members | {"x": Blocks(x.shape, x.dtype, watched())})

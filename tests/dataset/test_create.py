@@ -162,6 +162,13 @@ def test_tones_beyond_full_scale_are_named(tmp_path, capsys):
     assert warned("--snr_db", "0")
 
 
+def test_tones_that_could_not_be_read_again_are_not_written(tmp_path, refused):
+    """The loudest amplitude with noise 100 dB above it peaks at about 5e11."""
+    flags = ["--amp_end", "1e6", "--snr_db", "-100", "--file_path", tmp_path / "tones.npz"]
+    refused(create.main, [*GRID, *flags], "tones.npz: a tone peaks at .*e.*, at most 1e.09 is readable; choose smaller")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_samples_are_drawn_and_sounded(tmp_path, dataset_path):
     from scipy.io import wavfile
 

@@ -1,5 +1,6 @@
 """The dataset file: what it holds, what is refused when it is written, and what when it is read."""
 
+import dataclasses
 import errno
 import json
 import pickle
@@ -10,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from syntone.dataset import file, load_npz, save_npz
+from syntone.dataset import file, load_npz, save_npz, splits
 from syntone.dataset.file import LARGEST_SAVED, Blocks, first_tone_beyond, write_members
 from syntone.dataset.oscillators import unit_tone
 from syntone.dataset.recipe import same_recipe
@@ -102,6 +104,56 @@ def test_round_trip_of_other_sounds(tmp_path):
     assert data.describe(1) == "depth 0.5"
 
 
+def test_whole_numbers_keep_their_value_in_any_dtype(tmp_path):
+    path, arrays = tmp_path / "mine.npz", valid_arrays()
+    small = {"factors": np.array(arrays["factors"], np.uint8), "sample_rate": np.float32(22050), "freqs": [1, 2, 3, 4]}
+    save_npz(path, **arrays | small)
+    data = load_npz(path)
+    assert data.factors.dtype == np.int32 and data.factors.tolist() == arrays["factors"]
+    assert data.sample_rate == 22050 and data.freqs.tolist() == [1.0, 2.0, 3.0, 4.0]
+
+
+def test_words_of_a_recipe_are_never_orders(tmp_path):
+    """Each of these is a key of the program's own recipes."""
+    words = {"hold_out": "speaker 3", "correlate": [["a"]], "level_names": {"depth": 3}, "format_version": "2.0"}
+    words |= {"generator": "create.py", "sample_rate": [1]}
+    save_npz(tmp_path / "mine.npz", **valid_arrays() | {"recipe": words})
+    data = load_npz(tmp_path / "mine.npz")
+    assert json.loads(data.recipe) == {"format_version": 1, "own": words}
+    assert not splits.held_out(data).any() and splits.correlation_weights(data) is None
+    assert data.level_name("depth", 0.0) == "0"
+
+
+def test_changes_in_place_stay_in_memory(tmp_path):
+    path, x = tmp_path / "mine.npz", np.float32(valid_arrays()["x"])
+    save_npz(path, **valid_arrays())
+    before = path.read_bytes()
+    data = load_npz(path)
+    wave = torch.from_numpy(data.x)
+    wave /= 2
+    np.testing.assert_array_equal(data.x, x / 2)
+    assert path.read_bytes() == before
+    np.testing.assert_array_equal(load_npz(path).x, x)
+
+
+def test_a_pickled_dataset_maps_its_file_again(dataset_path, tmp_path, monkeypatch):
+    path = tmp_path / "tones.npz"
+    path.write_bytes(dataset_path.read_bytes())
+    data = load_npz(path)
+    pickled = pickle.dumps(data)
+    assert len(pickled) < data.x.nbytes / 50
+    monkeypatch.chdir(tmp_path.parent)
+    again = pickle.loads(pickled)
+    np.testing.assert_array_equal(again.x, data.x)
+    np.testing.assert_array_equal(again.factors, data.factors)
+    assert again.recipe == data.recipe and again.x.base is not None
+    part = dataclasses.replace(data, x=data.x[3:5], factors=data.factors[3:5])  # its waveforms are not the file's
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(part)).x, data.x[3:5])
+    save_npz(path, **valid_arrays())
+    with pytest.raises(InputError, match="tones.npz: was replaced while it was in use"):
+        pickle.loads(pickled)
+
+
 def test_plain_savez_is_read_and_unknown_keys_are_ignored(tmp_path):
     path = tmp_path / "mine.npz"
     save_npz(path, **valid_arrays())
@@ -122,6 +174,22 @@ def test_plain_savez_is_read_and_unknown_keys_are_ignored(tmp_path):
         ({"x": np.full((4, 16), 1000, np.int16)}, "'x' is int16, expected floating-point .* divide 16-bit PCM"),
         ({"x": np.full((4, 16), 1000.0)}, "'x' reaches 1000 in tone 0, .* divide 16-bit PCM by 32768"),
         ({"x": np.full((4, 16), np.nan)}, "'x' reaches nan in tone 0, expected finite samples"),
+        ({"x": np.ma.masked_less(np.zeros((4, 16)) + 0.5, 1)}, "'x' has masked values"),
+        ({"factors": np.ma.array([[0], [1], [0], [1]], mask=[[1], [0], [0], [0]])}, "'factors' has masked values"),
+        ({"sample_rate": 22050.5}, "'sample_rate' has 22050.5, expected whole numbers that int64 holds"),
+        ({"sample_rate": np.nan}, "'sample_rate' has nan, expected whole numbers"),
+        ({"sample_rate": 1e30}, r"'sample_rate' has 1e\+30, expected whole numbers"),
+        ({"sample_rate": "22050"}, "'sample_rate' is <U5, expected numbers"),
+        ({"y": [0, 1, 0.5, 1], "classes": ["a", "b"]}, "'y' has 0.5, expected whole numbers that int64 holds"),
+        ({"y": np.array([0, 1, 0, 2**64 - 1], np.uint64), "classes": ["a", "b"]}, "'y' has 18446744073709551615"),
+        ({"y": [0, 1, 0, 1], "classes": ["a", "a"]}, "'classes' names a class twice"),
+        ({"factor_values": [[0j], [1j], [0j], [1j]]}, "'factor_values' is complex128, expected numbers"),
+        ({"factor_values": [["0"], ["1"], ["0"], ["1"]]}, "'factor_values' is <U1, expected numbers"),
+        ({"factor_values": [[0], [1, 2], [0], [1]]}, "'factor_values' cannot be made an array"),
+        ({"freqs": np.ma.array([1.0, 2, 3, 4], mask=[0, 0, 1, 0])}, "'freqs' has masked values"),
+        ({"recipe": {"at": {1, 2}}}, "'recipe' cannot be written as JSON .*set.*; use dicts, lists"),
+        ({"recipe": {"gain": np.float32(1)}}, "'recipe' cannot be written as JSON .*float32"),
+        ({"recipe": {"gain": float("nan")}}, "'recipe' cannot be written as JSON"),
     ],
 )
 def test_arrays_that_do_not_fit_are_not_written(tmp_path, change, pattern):
