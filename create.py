@@ -39,6 +39,11 @@ def build_parser() -> Parser:
     recordings.add_argument("--labels", type=Path, metavar="CSV", help="a column of file names, then one per factor")
     lengths = "cut all to the shortest (or --duration), or pad with zeros to the longest (or it)"
     recordings.add_argument("--fit", choices=["cut", "pad"], default="cut", help=lengths)
+    kinds = dict(nargs="+", action="extend", default=[], metavar="NAME")
+    recordings.add_argument(
+        "--ordered", **kinds, help="factors that are ordered: words in the order of first appearance"
+    )
+    recordings.add_argument("--nominal", **kinds, help="factors whose levels are classes: numbers without an order")
     output = parser.add_argument_group("output")
     output.add_argument("--file_path", type=Path, default=Path("Dataset/syntone.npz"), help="dataset file to write")
     output.add_argument("--overwrite", action="store_true", help="replace an existing file made with other options")
@@ -67,6 +72,8 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
     if args.file_path.suffix != ".npz":  # also guards any other file against --overwrite
         raise InputError(f"--file_path: {args.file_path} does not end in .npz; give {args.file_path}.npz")
     if args.from_wav is None:
+        if args.ordered or args.nominal or args.fit != "cut":
+            raise InputError("--fit, --ordered, --nominal: are for recordings; give --from_wav too, or leave them out")
         check_options(args)
         grid = build_grid(args)
         if grid.n_tones < 2:
@@ -91,7 +98,8 @@ def plan(args: argparse.Namespace) -> Plan:
         return plan_tones(build_grid(args), {name: getattr(args, name) for name in DEFAULTS})
     from syntone.dataset.recordings import plan_recordings  # scipy.io takes a while
 
-    options = {name: getattr(args, name) for name in ("fit", "duration", "hold_out", "correlate")}
+    names = ("fit", "duration", "ordered", "nominal", "hold_out", "correlate")
+    options = {name: getattr(args, name) for name in names}
     return plan_recordings(args.from_wav, args.labels, **options)
 
 

@@ -63,6 +63,6 @@ def write_plan(path: str | Path, plan: Plan, *, progress: Callable[[int], object
     n_clipped = (loud > 1 + 1e-6).sum()
     message = (
         f"{n_clipped:,} tones exceed full scale, the loudest with a peak of {loud.max():.3f}: they are stored as they "
-        f"are, but clip where samples end at 1; smaller amplitudes avoid it"
+        f"are, but clip where samples end at 1; lower their level to avoid it"
     )
     return [message] if n_clipped else []
