@@ -128,7 +128,7 @@ class Dataset:
         return len(rows) > 0 and bool((self.factors[rows] != self.factors[rows[0]]).any())
 
     def level_name(self, factor: str, value: float) -> str:
-        """Return the name of a nominal factor's level, whose value is a class index; the number where it has none."""
+        """Return the name of a level that has one, whose value is its index; otherwise the number."""
         names = self.classes if factor == "timbre" else None
         names = json.loads(self.recipe).get("level_names", {}).get(factor, names)
         known = names is not None and value == int(value) and 0 <= value < len(names)
@@ -138,12 +138,14 @@ class Dataset:
         """Return the factors of one tone for a person, for example `square, amplitude 0.5, 1200 Hz`."""
         words = []
         for name, kind, value in zip(self.factor_names, self.factor_kinds, self.factor_values[row]):
-            if kind == "nominal" and self.level_name(name, value) != f"{value:g}":
-                words.append(self.level_name(name, value))
-            elif name == "frequency":
+            word = self.level_name(name, value)
+            named = word != f"{value:g}"
+            if named and kind == "nominal" and not word[0].isdigit():
+                words.append(word)
+            elif name == "frequency" and not named:
                 words.append(f"{value:.0f} Hz")
             else:
-                words.append(f"{name} {value:.3g}")
+                words.append(f"{name} {word if named else f'{value:.3g}'}")
         return ", ".join(words)
 
 

@@ -103,22 +103,21 @@ def _read_rows(path: Path) -> tuple[list[int], list[list[str]]]:
     try:
         with open(path, newline="", encoding="utf-8-sig") as handle:
             reader = csv.reader(handle, skipinitialspace=True)
-            found = [
-                (reader.line_num, [EDGES.sub("", cell) for cell in row]) for row in reader if any(map(_clean, row))
-            ]
+            rows = [(reader.line_num, [EDGES.sub("", cell) for cell in row]) for row in reader]
     except (csv.Error, UnicodeDecodeError) as damage:
         raise InputError(f"{path}: not a CSV file in UTF-8 ({damage}); export it as one") from damage
+    found = [(line, row) for line, row in rows if any(row)]
     for line, row in found:
         if broken := next((cell for cell in row if len(cell.splitlines()) > 1), None):
             raise InputError(f"{path}: row {line} has a line break in {broken[:40]!r}; close its quotes, or remove it")
-    if len(found) < 3 or len(found[0][1]) < 2:
-        first = f", the first {','.join(found[0][1])[:200]!r}" if found else ""
+    if found and len(found[0][1]) < 2:
+        first = found[0][1][0][:200]
+        raise InputError(f"{path}: its first row is one cell, {first!r}; separate file and factors by commas")
+    if len(found) < 3:
         raise InputError(
-            f"{path}: has {len(found)} rows{first}; give a row of column names, a column of file names, one column per "
-            f"factor, separated by commas, and two files or more"
+            f"{path}: has {len(found)} rows; give a row of column names, and a row for each of 2 or more files"
         )
-    lines, rows = zip(*found)
-    return list(lines), list(rows)
+    return [line for line, _ in found], [row for _, row in found]
 
 
 def _clean(cell: str) -> str:
@@ -127,7 +126,7 @@ def _clean(cell: str) -> str:
 
 
 def _check_layout(path: Path, folder: Path, header: list[str], lines: list[int], body: list[list[str]]) -> None:
-    """Refuse a table without a header, with unequal rows, whose first column does not name files, or names one twice."""
+    """Refuse a table without a header, with unequal rows, or whose first column does not name each file once."""
 
     def is_file(cell: str) -> bool:
         return cell.casefold().endswith(".wav") or os.path.isfile(folder / cell)

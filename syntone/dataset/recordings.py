@@ -36,8 +36,8 @@ def _check_files(folder: Path, files: Sequence[str]) -> list[str]:
         advice = "correct the names in the table, or give another folder"
         if near is not None:
             advice = (
-                f"it has {near.relative_to(folder).as_posix()}: correct the name (upper and lower case, the encoding of "
-                f"accents, / between folders and the ending count)"
+                f"it has {near.relative_to(folder).as_posix()}; correct the name: upper and lower case, the encoding "
+                f"of accents, / between folders and the ending count"
             )
         raise InputError(f"{folder}: has no such files: {_named(missing)} ({len(missing)} of the table); {advice}")
     named = {os.path.abspath(folder / name) for name in files}

@@ -89,7 +89,8 @@ def held_out(dataset: Dataset) -> np.ndarray:
     levels, places = {}, {}
     for name, kind, column in zip(dataset.factor_names, dataset.factor_kinds, dataset.factor_values.T):
         values, places[name] = np.unique(column, return_inverse=True)
-        names = [dataset.level_name(name, value) for value in values] if kind == "nominal" else None
+        named = kind == "nominal" or name in _options(dataset, "level_names")
+        names = [dataset.level_name(name, value) for value in values] if named else None
         levels[name] = kind, values, names
     for conditions in hold_outs:
         parsed = [_parse_condition(condition, levels) for condition in conditions]

@@ -1,8 +1,9 @@
 """Read WAV files: PCM of 8, 16, 24, 32 or 64 bits and float of 32 or 64 bits, in RIFF, RIFX, RF64 and BW64 files.
 
-Integer samples are scaled to [-1, 1) (by 2^(bits - 1), unsigned bytes from 128), floats are not scaled, and the channels
-of a file are averaged. Sizes of an unfinished header (a stream, a recorder that was switched off) count as unknown: the
-samples reach to the end of the file. Any other file that is shorter than its header says is damaged.
+Integer samples are scaled to [-1, 1) (by 2^(bits - 1), unsigned bytes from 128), floats are not scaled, and the
+channels of a file are averaged. The sizes in an unfinished header (of a stream, or of a recorder that was switched off)
+count as unknown: the samples reach to the end of the file. Any other file that is shorter than its header declares is
+refused as damaged.
 """
 
 import struct

@@ -1,4 +1,4 @@
-"""Recordings with labels: scaling, lengths, tables, and that models and metrics work on them."""
+"""Recordings with labels: files and lengths, and that models and metrics work on them."""
 
 import json
 
@@ -10,79 +10,13 @@ import create
 import eval as evaluate_script
 import trainvae
 from syntone.dataset import load_npz
-from syntone.dataset.recordings import read_labels, read_wav
-from syntone.errors import InputError
+from syntone.dataset.splits import held_out
 
 RATE = 8000
 
 
-@pytest.mark.parametrize(
-    "dtype, full, zero",
-    [
-        (np.uint8, 127, 128),
-        (np.int16, 2**15 - 1, 0),
-        (np.int32, 2**31 - 1, 0),
-        (np.float32, 1.0, 0),
-        (np.float64, 1.0, 0),
-    ],
-)
-def test_samples_are_scaled_to_full_scale(tmp_path, dtype, full, zero):
-    samples = np.array([zero, zero + full, zero - full, zero + full // 2 if full > 1 else 0.5], dtype=dtype)
-    wavfile.write(tmp_path / "a.wav", RATE, samples)
-    rate, wave = read_wav(tmp_path / "a.wav")
-    assert rate == RATE and wave.dtype == np.float32
-    step = 2 / 256 if dtype == np.uint8 else 1e-4  # one step of the coarsest type; int16 has 2^-15
-    np.testing.assert_allclose(wave, [0, 1, -1, 0.5], atol=step)
-
-
-def test_extremes_of_integers_are_minus_one(tmp_path):
-    for dtype, lowest in ((np.uint8, 0), (np.int16, -(2**15)), (np.int32, -(2**31))):
-        wavfile.write(tmp_path / "a.wav", RATE, np.array([lowest, lowest], dtype=dtype))
-        assert read_wav(tmp_path / "a.wav")[1].tolist() == [-1.0, -1.0]
-
-
-def test_channels_are_averaged(tmp_path):
-    wavfile.write(tmp_path / "a.wav", RATE, np.array([[0.5, -0.1], [0.25, 0.25]], dtype=np.float32))
-    np.testing.assert_allclose(read_wav(tmp_path / "a.wav")[1], [0.2, 0.25], atol=1e-7)  # float32
-
-
 def write_table(path, *rows: str) -> None:
     path.write_text("\n".join(rows) + "\n")
-
-
-def test_numbers_are_ordered_and_words_nominal(tmp_path):
-    write_table(
-        tmp_path / "labels.csv",
-        "file, pitch,who ,take",
-        "a.wav,440.5,mary,1",
-        '"b, second.wav",20,"o\'hara",1',
-        "",
-        "c.wav,100,mary,2x",
-    )
-    found = read_labels(tmp_path / "labels.csv")
-    assert found.files == ["a.wav", "b, second.wav", "c.wav"] and found.names == ["pitch", "who", "take"]
-    assert found.kinds == ["ordered", "nominal", "nominal"]
-    assert found.factors.tolist() == [[2, 0, 0], [0, 1, 0], [1, 0, 1]]
-    assert found.values.tolist() == [[440.5, 0, 0], [20, 1, 0], [100, 0, 1]]
-    assert found.level_names == {"who": ["mary", "o'hara"], "take": ["1", "2x"]}
-
-
-@pytest.mark.parametrize(
-    "rows, pattern",
-    [
-        (["file,who"], "1 rows and 2 columns"),
-        (["file", "a.wav", "b.wav"], "3 rows and 1 columns"),
-        (["file,who", "a.wav,mary", "b.wav"], r"row 3 \(b.wav\) does not fill the 2 columns"),
-        (["file,who", "a.wav,mary", "b.wav,"], "row 3 .* does not fill"),
-        (["file,who", "a.wav,mary", "a.wav,john"], "file 'a.wav' is named twice"),
-        (["file,who,who", "a.wav,mary,1", "b.wav,john,2"], "factor 'who' is named twice"),
-        (["file,,who", "a.wav,mary,1", "b.wav,john,2"], "a column has no name"),
-    ],
-)
-def test_tables_that_are_none_are_refused(tmp_path, rows, pattern):
-    write_table(tmp_path / "labels.csv", *rows)
-    with pytest.raises(InputError, match=pattern):
-        read_labels(tmp_path / "labels.csv")
 
 
 @pytest.fixture
@@ -106,7 +40,8 @@ def test_recordings_become_a_dataset(tmp_path, recordings, capsys):
     assert create.main(recordings) == 0
     out = capsys.readouterr()
     assert "24 tones (recordings; speaker: 2 nominal levels, level_db: 3 ordered levels) of 4,000 samples" in out.out
-    assert "23 recordings are cut and 0 padded" in out.err
+    cut = "23 recordings are cut and 0 padded with zeros to 4000 samples, the length of the shortest, 0.wav; fit"
+    assert cut in out.err and out.err.count("warning") == 1
     data = load_npz(tmp_path / "mine.npz")
     assert data.factor_names == ("speaker", "level_db") and data.factor_kinds == ("nominal", "ordered")
     assert data.sample_rate == RATE and data.y is None and data.classes is None
@@ -154,8 +89,104 @@ def test_what_does_not_fit_is_refused(tmp_path, recordings, refused):
     (tmp_path / "wav" / "7.wav").write_bytes(b"no sound")
     refused(create.main, recordings, "7.wav: not a readable WAV file")
     (tmp_path / "wav" / "6.wav").unlink()
-    refused(create.main, recordings, "6.wav: no such file")
+    refused(create.main, recordings, r"has no such files: 6.wav \(1 of the table\); correct the names in the table")
     assert not (tmp_path / "mine.npz").exists()
+
+
+def test_a_file_is_named_that_decides_the_length_of_all(tmp_path, recordings, capsys, refused):
+    wavfile.write(tmp_path / "wav" / "7.wav", RATE, np.ones(300, np.int16))
+    wavfile.write(tmp_path / "wav" / "9.wav", RATE, np.ones(9000, np.int16))
+    assert create.main(recordings) == 0
+    assert "23 recordings are cut and 0 padded with zeros to 300 samples, the length of the shortest, 7.wav" in (
+        capsys.readouterr().err
+    )
+    assert create.main([*recordings, "--fit", "pad", "--overwrite"]) == 0
+    assert "23 padded with zeros to 9000 samples, the length of the longest, 9.wav" in capsys.readouterr().err
+    wavfile.write(tmp_path / "wav" / "7.wav", RATE, np.ones(1, np.int16))
+    refused(create.main, recordings, "7.wav has 1 samples, expected 2 or more")
+    damaged = tmp_path / "wav" / "5.wav"
+    damaged.write_bytes(damaged.read_bytes()[:2044])
+    for flags in ([], ["--fit", "pad"], ["--duration", "0.1"]):
+        refused(create.main, [*recordings, *flags], "5.wav: is cut off: its header declares 4200 samples and it holds")
+
+
+def test_loud_samples_are_refused_and_others_warned_about_with_what_helps(tmp_path, recordings, capsys, refused):
+    sound = wavfile.read(tmp_path / "wav" / "5.wav")[1].astype(np.float32)
+    wavfile.write(tmp_path / "wav" / "5.wav", RATE, sound)
+    refused(create.main, recordings, "5.wav: its samples reach .* none beyond 16; divide")
+    wavfile.write(tmp_path / "wav" / "5.wav", RATE, sound / np.abs(sound).max() * 3)
+    assert create.main(recordings) == 0
+    assert "1 tones exceed full scale, the loudest with a peak of 3.000" in (found := capsys.readouterr().err)
+    assert "lower their level" in found and "amplitude" not in found
+
+
+@pytest.mark.parametrize(
+    "there, name",
+    [
+        ("Take.wav", "take.WAV"),
+        ("cafe\u0301.wav", "caf\u00e9.wav"),
+        ("caf\u00e9.wav", "cafe\u0301.wav"),
+        ("one/a b.wav", r"one\a b.wav"),
+        ("one/ab.wav", "ab.wav"),
+        ("ab.wav", "recordings/ab.wav"),
+        ("ab.wav", "ab"),
+        ("ab.flac", "ab.wav"),
+    ],
+)
+def test_a_missing_file_is_shown_with_the_one_that_is_meant(tmp_path, recordings, refused, there, name):
+    path = tmp_path / "wav" / there
+    path.parent.mkdir(exist_ok=True)
+    (tmp_path / "wav" / "5.wav").rename(path)
+    table = tmp_path / "labels.csv"
+    table.write_text(table.read_text().replace("\n5.wav", f"\n{name}"), encoding="utf-8")
+    refused(create.main, recordings, rf"has no such files: .* \(1 of the table\); it has {there}; correct the name: ")
+
+
+def test_files_without_labels_and_equal_files_are_named(tmp_path, recordings, capsys):
+    for name in ("extra.WAV", "._0.wav"):
+        (tmp_path / "wav" / name).write_bytes(b"not read")
+    (tmp_path / "wav" / "8.wav").unlink()
+    (tmp_path / "wav" / "8.wav").symlink_to(tmp_path / "wav" / "4.wav")
+    assert create.main(recordings) == 0
+    err = capsys.readouterr().err
+    assert "1 WAV files of the folder are not in the table: extra.WAV\n" in err
+    assert "1 recordings have the same samples as another: 8.wav (as 4.wav)\n" in err
+
+
+def test_factors_that_cannot_be_scored_or_have_a_unit_by_name_are_named(tmp_path, recordings, capsys):
+    rows = [f"{k}.wav,{100 + k % 4},{k % 3},take {k},one" for k in range(24)]
+    write_table(tmp_path / "labels.csv", "file,frequency,attack,take,room", *rows)
+    assert create.main(recordings) == 0
+    err = capsys.readouterr().err
+    assert "factor frequency is taken to be in Hz; rename the column if it is not" in err
+    assert "factor attack is taken to be in s; rename" in err
+    assert "factor take has another level for each file" in err and "factor room has one level" in err
+
+
+def test_given_kinds_are_in_the_file_and_its_recipe(tmp_path, recordings, capsys, refused):
+    rows = [f"{k}.wav,{('pp', 'mf', 'ff')[k % 3]},{(10, 9)[k % 2]}" for k in range(24)]
+    write_table(tmp_path / "labels.csv", "file,dynamics,frequency", *rows)
+    kinds = "--ordered dynamics --nominal frequency --hold_out dynamics=mf,ff frequency=10".split()
+    assert create.main([*recordings, *kinds]) == 0
+    out = capsys.readouterr()
+    assert "dynamics: 3 ordered levels, frequency: 2 nominal levels" in out.out
+    assert "factor dynamics is ordered as its words first appear: pp, mf, ff" in out.err and "Hz" not in out.err
+    data = load_npz(tmp_path / "mine.npz")
+    assert data.factor_kinds == ("ordered", "nominal") and data.factor_values[:2].tolist() == [[0, 1], [1, 0]]
+    assert data.describe(1) == "dynamics mf, frequency 9"
+    recipe = json.loads(data.recipe)
+    assert recipe["ordered"] == ["dynamics"] and recipe["nominal"] == ["frequency"]
+    meant = [k % 3 in (1, 2) and k % 2 == 0 for k in range(24)]
+    assert held_out(data).tolist() == meant
+    assert create.main([*recordings, *kinds]) == 0 and "left alone" in capsys.readouterr().out
+    refused(create.main, [*recordings, "--nominal", "frequency"], "was made with other options")
+    refused(
+        create.main, [*recordings, "--ordered", "pitch"], "'pitch' is not a factor here; choose from dynamics, freq"
+    )
+    refused(
+        create.main, [*recordings, *kinds, "--nominal", "dynamics"], "'dynamics' is given as ordered and as nominal"
+    )
+    refused(create.main, ["--ordered", "dynamics"], "--fit, --ordered, --nominal: are for recordings")
 
 
 def test_changed_sounds_or_labels_are_other_options(tmp_path, recordings, refused):
