@@ -118,7 +118,9 @@ def create(path: Path, planned: Plan, *, overwrite: bool) -> None:
     free, (n_tones, n_samples) = shutil.disk_usage(path.parent).free, planned.members["x"].shape
     size = planned.n_bytes
     if size > free:
-        raise MachineError(f"--file_path: {path} would take {size:,} bytes, {free:,} are free; make a smaller grid")
+        raise MachineError(
+            f"--file_path: {path} would take {size:,} bytes, {free:,} are free; make fewer or shorter sounds"
+        )
     tones = f"{n_tones:,} tones ({planned.words}) of {n_samples:,} samples"
     print(f"{path}: {tones}, {size / 1e9:.3g} GB", flush=True)
     warn(planned.warnings)

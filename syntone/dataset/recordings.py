@@ -55,8 +55,9 @@ def _common_length(lengths: dict[str, int], *, fit: str, duration: float | None,
     """Return the samples of every tone: the shortest recording's (`cut`), the longest's (`pad`), or the duration's."""
     wanted = (min if fit == "cut" else max)(lengths.values()) if duration is None else round(duration * sample_rate)
     if wanted < 2:
-        found = f"{duration:g} s at {sample_rate} Hz is" if duration else f"{_of_length(lengths, wanted)} has"
-        raise InputError(f"duration: {found} {wanted} samples, expected 2 or more; give more, or leave the file out")
+        if duration is None:
+            raise InputError(f"{_of_length(lengths, wanted)} has {wanted} samples, expected 2 or more; leave it out")
+        raise InputError(f"duration: {duration:g} s at {sample_rate} Hz is {wanted} samples; give more")
     short = [name for name, length in lengths.items() if length < wanted]
     if short and fit == "cut":
         raise InputError(
@@ -155,7 +156,7 @@ def _warnings(labels: Labels, lengths: dict[str, int], n_samples: int, *, durati
             found.append(f"factor {name} has one level, so nothing can be scored about it")
         elif kind == "nominal" and len(values) == len(labels.files):
             found.append(f"factor {name} has another level for each file, so its scores mean nothing")
-        elif kind == "ordered" and name in UNITS and name not in labels.level_names:
+        elif kind == "ordered" and name in UNITS:
             found.append(f"factor {name} is taken to be in {UNITS[name]}; rename the column if it is not")
     cut = sum(length > n_samples for length in lengths.values())
     padded = sum(length < n_samples for length in lengths.values())

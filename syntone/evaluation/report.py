@@ -71,7 +71,7 @@ def dataset_words(dataset: Dataset) -> str:
         found = np.unique(values)
         n_cells *= len(found)
         words = f"{len(found)} levels, {found[0]:g} to {found[-1]:g}{' Hz' if name == 'frequency' else ''}"
-        if kind == "nominal":
+        if kind == "nominal" or dataset.level_name(name, found[0]) != f"{found[0]:g}":
             words = ", ".join([dataset.level_name(name, value) for value in found[:12]] + ["..."] * (len(found) > 12))
         levels.append(f"{name} ({words})")
     n, n_samples = dataset.x.shape

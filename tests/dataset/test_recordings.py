@@ -11,6 +11,7 @@ import eval as evaluate_script
 import trainvae
 from syntone.dataset import load_npz
 from syntone.dataset.splits import held_out
+from syntone.evaluation.report import dataset_words
 
 RATE = 8000
 
@@ -174,6 +175,7 @@ def test_given_kinds_are_in_the_file_and_its_recipe(tmp_path, recordings, capsys
     data = load_npz(tmp_path / "mine.npz")
     assert data.factor_kinds == ("ordered", "nominal") and data.factor_values[:2].tolist() == [[0, 1], [1, 0]]
     assert data.describe(1) == "dynamics mf, frequency 9"
+    assert "Factors: dynamics (pp, mf, ff), frequency (9, 10)" in dataset_words(data)
     recipe = json.loads(data.recipe)
     assert recipe["ordered"] == ["dynamics"] and recipe["nominal"] == ["frequency"]
     meant = [k % 3 in (1, 2) and k % 2 == 0 for k in range(24)]
