@@ -115,7 +115,7 @@ def create(path: Path, planned: Plan, *, overwrite: bool) -> None:
             return
         what = "is not a readable dataset" if found is None else "was made with other options"
         raise InputError(f"--file_path: {path} exists and {what}; give --overwrite to replace it or another path")
-    free, (n_tones, n_samples) = shutil.disk_usage(path.parent).free, planned.members["x"].shape
+    free, (n_tones, n_samples) = shutil.disk_usage(path.resolve().parent).free, planned.members["x"].shape
     size = planned.n_bytes
     if size > free:
         raise MachineError(

@@ -1,6 +1,10 @@
-"""Write files atomically, one process at a time: to a temporary name beside the target, then renamed."""
+"""Write files atomically, one process at a time: to a temporary name beside the target, then renamed.
+
+A symbolic link is written through: the file that it points to is replaced, and the link stays.
+"""
 
 import csv
+import errno
 import io
 import math
 import os
@@ -14,6 +18,10 @@ from filelock import FileLock, Timeout
 from syntone.errors import InputError
 
 
+def _followed(path: str | Path) -> Path:
+    return Path(os.path.realpath(path) if os.path.islink(path) else path)
+
+
 def check_writable(path: str | Path, *, flag: str, folder: bool = False) -> Path:
     """Refuse a path that can never become a file (or a folder), before any work is done for it."""
     path = Path(path)
@@ -21,11 +29,13 @@ def check_writable(path: str | Path, *, flag: str, folder: bool = False) -> Path
         raise InputError(
             f"{flag}: {path} is a {'file; give a folder' if folder else 'folder; give the path of a file'}"
         )
-    existing = next(parent for parent in [path, *path.parents] if parent.exists())
-    if not existing.is_dir() and existing != path:
+    target = _followed(path)
+    existing = next(parent for parent in [target, *target.parents] if parent.exists())
+    if not existing.is_dir() and existing != target:
         raise InputError(f"{flag}: {existing} is a file, so {path} cannot be made; choose another path")
-    if not os.access(existing, os.W_OK):
-        raise InputError(f"{flag}: {existing} is not writable; choose another path")
+    for place in (existing, existing if existing.is_dir() else existing.parent):  # where the temporary file is made
+        if not os.access(place, os.W_OK):
+            raise InputError(f"{flag}: {place} is not writable, so {path} cannot be written; choose another path")
     return path
 
 
@@ -38,10 +48,10 @@ def lock(path: str | Path, *, flag: str) -> Iterator[None]:
     InputError
         If another process holds the lock.
     """
-    path = Path(path)
-    made = [folder for folder in path.parents if not folder.exists()]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    hidden = path.with_name(f".{path.name}.lock")
+    target = _followed(path)
+    made = [folder for folder in target.parents if not folder.exists()]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    hidden = target.with_name(f".{target.name}.lock")
     try:
         with FileLock(hidden, blocking=False):
             try:
@@ -59,11 +69,14 @@ def lock(path: str | Path, *, flag: str) -> Iterator[None]:
 @contextmanager
 def _temporary(path: Path) -> Iterator[Path]:
     """Name a file beside `path`; rename it to `path` when the block ends well, remove it otherwise."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
+    target = _followed(path)
+    if target.is_dir():  # before any of several files is renamed
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.tmp")
     try:
         yield temporary
-        os.replace(temporary, path)
+        os.replace(temporary, target)
     except OSError as fault:
         if fault.filename in (None, str(temporary)):  # a failed write does not name its file
             fault.filename = str(path)

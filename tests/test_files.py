@@ -1,5 +1,6 @@
 """Files are written atomically, by one process at a time."""
 
+import errno
 import multiprocessing
 import os
 import re
@@ -41,6 +42,59 @@ def test_none_of_several_files_is_replaced_before_all_are_written(tmp_path):
     assert (tmp_path / "a.txt").read_text() == "old" and not (tmp_path / "c.txt").exists()
     write_files({tmp_path / "a.txt": "ä", tmp_path / "c.bin": b"\x00"})
     assert (tmp_path / "a.txt").read_bytes() == "ä".encode() and (tmp_path / "c.bin").read_bytes() == b"\x00"
+
+
+@pytest.mark.parametrize("to", ["there.bin", "new/there.bin"])
+def test_a_link_is_written_through(tmp_path, to):
+    """Also one to a file that is not there yet, and one that other links and folders lead to."""
+    link, folder = tmp_path / "a.bin", tmp_path / "folder"
+    link.symlink_to(to)
+    folder.symlink_to(tmp_path)
+    with atomic_write(folder / "a.bin") as handle:
+        handle.write(b"first")
+    assert link.is_symlink() and (tmp_path / to).read_bytes() == b"first"
+    write_files({link: "second"})
+    assert link.is_symlink() and (tmp_path / to).read_bytes() == b"second"
+    assert not [name for name in os.listdir((tmp_path / to).parent) if name.endswith(".tmp")]
+
+
+def test_a_link_and_its_target_share_a_lock(tmp_path):
+    (tmp_path / "link.npz").symlink_to("a.npz")
+    with lock(tmp_path / "link.npz", flag="--f"):
+        with pytest.raises(InputError, match="another run is writing"), lock(tmp_path / "a.npz", flag="--f"):
+            pass
+
+
+def one_device(source, target, replace=os.replace):
+    """os.replace where every folder is a file system of its own."""
+    if os.path.dirname(source) != os.path.dirname(target):
+        raise OSError(errno.EXDEV, "Invalid cross-device link", str(source), None, str(target))
+    replace(source, target)
+
+
+@pytest.mark.parametrize("elsewhere", ["folder", "file", "none"])
+def test_files_that_belong_together_may_lie_on_several_file_systems(tmp_path, monkeypatch, elsewhere):
+    monkeypatch.setattr(os, "replace", one_device)
+    out, other = tmp_path / "out", tmp_path / "other"
+    out.mkdir()
+    other.mkdir()
+    if elsewhere == "folder":
+        (out / "audio").symlink_to(other)
+    elif elsewhere == "file":
+        (out / "audio").mkdir()
+        (out / "audio" / "b.wav").symlink_to(other / "c.wav")
+    write_files({out / "a.txt": "a", out / "audio" / "b.wav": b"b"})
+    assert (out / "a.txt").read_text() == "a" and (out / "audio" / "b.wav").read_bytes() == b"b"
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_nothing_is_renamed_where_one_of_the_files_is_a_folder(tmp_path):
+    (tmp_path / "a.txt").write_text("old")
+    (tmp_path / "b").mkdir()
+    for paths in (["a.txt", "b"], ["b", "a.txt"]):
+        with pytest.raises(IsADirectoryError, match="b'"):
+            write_files({tmp_path / name: "new" for name in paths})
+    assert (tmp_path / "a.txt").read_text() == "old" and sorted(os.listdir(tmp_path)) == ["a.txt", "b"]
 
 
 def hold(path, ready, leave):
@@ -89,6 +143,18 @@ def test_places_that_cannot_be_written_are_refused(tmp_path):
             check_writable(path, flag="--f", folder=folder)
     assert check_writable(tmp_path / "new" / "a.npz", flag="--f") == tmp_path / "new" / "a.npz"
     assert check_writable(tmp_path, flag="--f", folder=True) == tmp_path
+
+
+def test_a_closed_folder_is_refused_also_behind_a_link_or_around_a_file(tmp_path, monkeypatch):
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    (closed / "a.npz").write_text("")
+    (tmp_path / "link.npz").symlink_to(closed / "new.npz")
+    monkeypatch.setattr(os, "access", lambda place, mode: place != closed)  # root may write everywhere
+    for path in (closed / "a.npz", closed / "b" / "c.npz", tmp_path / "link.npz"):
+        with pytest.raises(InputError, match=f"--f: .*closed is not writable, so .*{path.name} cannot be written"):
+            check_writable(path, flag="--f")
+    assert check_writable(tmp_path / "new.npz", flag="--f") == tmp_path / "new.npz"
 
 
 def test_csv_has_all_digits_and_empty_cells_for_what_is_not_there():
