@@ -30,6 +30,8 @@ from syntone.dataset.splits import check_study
 from syntone.errors import InputError, MachineError
 from syntone.files import check_writable, lock
 
+REPORTS = {"audit", "samples", "figures_dir", "audio_dir"}
+
 
 def build_parser() -> Parser:
     parser = Parser(prog="create.py", description=__doc__)
@@ -57,15 +59,41 @@ def build_parser() -> Parser:
     return parser
 
 
+def check_effects(args: argparse.Namespace, given: set[str]) -> None:
+    """Refuse flags that have no effect together."""
+    if args.made is not None:
+        useless, where = given - REPORTS, "on a file that --audit or --samples names"
+    elif args.from_wav is not None:
+        useless, where = given & {"preset", *DEFAULTS} - FOR_RECORDINGS, "on recordings (--from_wav)"
+    else:
+        useless, where = given & {"fit"}, "on synthesized tones, without --from_wav"
+    if not useless and not args.samples:
+        useless, where = given & {"audio_dir"}, "without --samples"
+    if not useless and not args.audit and not args.samples:
+        useless, where = given & {"figures_dir"}, "without --audit or --samples"
+    if useless:
+        flags = ", ".join(f"--{flag}" for flag in sorted(useless))
+        raise InputError(f"{flags}: no effect {where}; leave out one or the other")
+
+
 def parse_flags(argv: list[str] | None) -> argparse.Namespace:
     args, given = parse_options(build_parser(), argv)
+    named = [path for path in (args.audit, args.samples) if isinstance(path, Path)]
+    args.made = named[0] if named else None
     for flag in ("audit", "samples"):
         path = getattr(args, flag)
         if isinstance(path, Path) and not path.is_file():
             raise InputError(f"--{flag}: {path}: no such file; give a dataset file, or --{flag} alone for the new one")
+        if path is True:
+            setattr(args, flag, args.made or args.file_path)
     for flag, needed in (("figures_dir", args.audit or args.samples), ("audio_dir", args.samples)):
         if needed:
             check_writable(getattr(args, flag), flag=f"--{flag}", folder=True)
+    check_effects(args, given)
+    if args.audit:
+        check_writable(args.audit.with_suffix(".audit.json"), flag="--audit")
+    if args.made is not None:
+        return args
     if (args.from_wav is None) != (args.labels is None):
         raise InputError("--from_wav, --labels: one needs the other; give both or neither")
     check_writable(args.file_path, flag="--file_path")
@@ -82,8 +110,6 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
         levels = dict(zip(grid.factor_names, zip(grid.factor_kinds, grid.values, level_names)))
         check_study(args.hold_out, args.correlate, levels)
         return args
-    for flag in sorted(given - FOR_RECORDINGS):
-        raise InputError(f"--{flag}: is for synthesized tones and means nothing with --from_wav; leave it out")
     if "duration" not in given:
         args.duration = None
     if not args.from_wav.is_dir():
@@ -137,20 +163,15 @@ def warn(messages: list[str]) -> None:
 @command
 def main(argv: list[str] | None = None) -> int | None:
     args = parse_flags(argv)
-    reports = {flag: getattr(args, flag) for flag in ("audit", "samples") if getattr(args, flag) is not None}
-    made = next((path for path in reports.values() if isinstance(path, Path)), None)
-    if made is None:
-        made = args.file_path
-        with lock(made, flag="--file_path"):
-            create(made, plan(args), overwrite=args.overwrite)
-    for flag, path in reports.items():
+    if args.made is None:
+        with lock(args.file_path, flag="--file_path"):
+            create(args.file_path, plan(args), overwrite=args.overwrite)
+    if args.audit or args.samples:
         from syntone.dataset.samples import write_audit, write_samples  # torch and matplotlib, only now
-
-        dataset = load_npz(made if path is True else path)
-        if flag == "audit":
-            print(write_audit(dataset, figures_dir=args.figures_dir))
-        else:
-            print(write_samples(dataset, figures_dir=args.figures_dir, audio_dir=args.audio_dir))
+    if args.audit:
+        print(write_audit(load_npz(args.audit), figures_dir=args.figures_dir))
+    if args.samples:
+        print(write_samples(load_npz(args.samples), figures_dir=args.figures_dir, audio_dir=args.audio_dir))
 
 
 if __name__ == "__main__":

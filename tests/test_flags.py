@@ -77,7 +77,7 @@ TOGETHER = [
     ("create.py", "--labels text.txt", "--from_wav, --labels: one needs the other"),
     ("create.py", "--audit nowhere.npz", "--audit: nowhere.npz: no such file"),
     ("create.py", "--samples nowhere.npz", "--samples: nowhere.npz: no such file"),
-    ("create.py", "--audit text.txt", "text.txt: cannot be read as a dataset"),
+    ("create.py", "--audit tones.npz", "--duration, --file_path, .*: no effect on a file that --audit or --samples"),
     ("create.py", "--audit --figures_dir text.txt", "--figures_dir: text.txt is a file"),
     ("create.py", "--samples --audio_dir text.txt", "--audio_dir: text.txt is a file"),
     ("create.py", "--file_path text.txt --overwrite", "--file_path: text.txt does not end in .npz"),

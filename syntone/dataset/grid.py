@@ -216,6 +216,8 @@ def warnings_for(grid: Grid) -> list[str]:
                 f"band-limited {waveform} tones keep no partial but the fundamental at {alone} of {len(grid.freqs)} "
                 f"frequencies, where they differ from sines in level alone; a lower highest frequency avoids it"
             )
+    if grid.seed and not grid.draws:
+        messages.append("nothing is drawn at random in these tones, so that every seed makes the same ones")
     if "brightness" in grid.factor_names and "sine" in grid.waveforms:
         messages.append("a sine has one partial, so brightness changes nothing in it; leave sines out")
     return messages

@@ -105,12 +105,11 @@ def add_options(parser: Parser) -> None:
 
 
 def parse_options(parser: Parser, argv: list[str] | None) -> tuple[argparse.Namespace, set[str]]:
-    """Return flags, with the preset's value or the default for options not given, and the names that were given."""
-    blank = argparse.Namespace(**dict.fromkeys(["preset", *DEFAULTS]))  # argparse sets no default over an attribute
-    args = parser.parse_args(argv, blank)
-    given = {name for name in ("preset", *DEFAULTS) if getattr(args, name) is not None}
-    args.preset = args.preset or "paper"
-    for name, value in (DEFAULTS | PRESETS[args.preset]).items():
+    """Return flags, with the preset's value or the default for those not given, and the names of those given."""
+    defaults = vars(parser.parse_args([]))
+    args = parser.parse_args(argv, argparse.Namespace(**dict.fromkeys(defaults)))  # no default over an attribute
+    given = {name for name, value in vars(args).items() if value is not None}
+    for name, value in (defaults | PRESETS[args.preset or defaults["preset"]]).items():
         if name not in given:
             setattr(args, name, value * args.sample_rate if name == "freq_end" else value)
     args.factor = [_parse_factor(*words) for words in args.factor]

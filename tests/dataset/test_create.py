@@ -162,6 +162,60 @@ def test_tones_beyond_full_scale_are_named(tmp_path, capsys):
     assert warned("--snr_db", "0")
 
 
+@pytest.mark.parametrize(
+    "flags, pattern",
+    [
+        ("--preset clean --num_freqs 7 --audit tones.npz", "--num_freqs, --preset: no effect on a file that --audit"),
+        ("--samples tones.npz --hold_out timbre=sine", "--hold_out: no effect on a file"),
+        ("--audit --samples tones.npz --seed 0", "--seed: no effect on a file"),
+        ("--audit tones.npz --file_path new.npz --overwrite", "--file_path, --overwrite: no effect on a file"),
+        ("--audit tones.npz --from_wav . --labels l.csv --fit cut", "--fit, --from_wav, --labels: no effect on a file"),
+        ("--audit tones.npz --audio_dir audio", "--audio_dir: no effect without --samples"),
+        ("--figures_dir figures", "--figures_dir: no effect without --audit or --samples"),
+        ("--audio_dir audio", "--audio_dir: no effect without --samples"),
+        ("--from_wav . --labels l.csv --preset clean --num_amps 2", "--num_amps, --preset: no effect on recordings"),
+        ("--from_wav . --labels l.csv --figures_dir figures", "--figures_dir: no effect without --audit"),
+        ("--fit cut", "--fit: no effect on synthesized tones, without --from_wav"),
+        ("--labels l.csv", "--from_wav, --labels: one needs the other"),
+    ],
+)
+def test_flags_without_effect_are_refused(tmp_path, monkeypatch, dataset_path, refused, flags, pattern):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tones.npz").write_bytes(dataset_path.read_bytes())
+    (tmp_path / "l.csv").write_text("file,a\n")
+    refused(create.main, flags.split(), pattern)
+    assert sorted(os.listdir()) == ["l.csv", "tones.npz"]
+
+
+def test_a_seed_without_randomness_is_warned_about(tmp_path, capsys):
+    def warned(*flags):
+        assert create.main([*GRID, *flags, "--overwrite", "--file_path", str(tmp_path / "tones.npz")]) == 0
+        return "every seed makes the same" in capsys.readouterr().err
+
+    assert warned("--seed", "3") and not warned() and not warned("--seed", "3", "--phase", "random")
+
+
+def test_a_file_that_is_not_a_dataset_is_not_audited(tmp_path, refused):
+    (tmp_path / "text.txt").write_text("not tones")
+    refused(create.main, ["--audit", tmp_path / "text.txt"], "text.txt: cannot be read as a dataset")
+
+
+def test_a_folder_that_cannot_hold_the_audit_is_refused_before_the_work(tmp_path, monkeypatch, dataset_path, refused):
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda place, mode: place != dataset_path.parent and access(place, mode))
+    monkeypatch.chdir(tmp_path)
+    refused(create.main, ["--audit", dataset_path], "--audit: .* is not writable, so .*tones.audit.json cannot be")
+    assert os.listdir() == []
+
+
+def test_a_dataset_is_written_through_a_link(tmp_path, dataset_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "tones.npz").symlink_to("disk/real.npz")
+    assert create.main([*GRID, "--file_path", str(tmp_path / "tones.npz")]) == 0
+    assert (tmp_path / "tones.npz").is_symlink()
+    assert (tmp_path / "disk" / "real.npz").read_bytes() == dataset_path.read_bytes()
+
+
 def test_tones_that_could_not_be_read_again_are_not_written(tmp_path, refused):
     """The loudest amplitude with noise 100 dB above it peaks at about 5e11."""
     flags = ["--amp_end", "1e6", "--snr_db", "-100", "--file_path", tmp_path / "tones.npz"]

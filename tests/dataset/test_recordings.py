@@ -80,7 +80,7 @@ def test_what_does_not_fit_is_refused(tmp_path, recordings, refused):
         [*recordings, "--duration", "0.6"],
         "20 recordings are shorter than 0.6 s: 0.wav, .* and 15 more; pad them",
     )
-    refused(create.main, [*recordings, "--freq_end", "3000"], "--freq_end: is for synthesized tones")
+    refused(create.main, [*recordings, "--freq_end", "3000"], "--freq_end: no effect on recordings")
     refused(create.main, [*recordings, "--preset", "paper"], "--preset: is for synthesized tones")
     refused(create.main, [*recordings, "--from_wav", tmp_path / "none"], "--from_wav: .* is not a folder")
     refused(create.main, recordings[:2], "--from_wav, --labels: one needs the other")
