@@ -61,12 +61,12 @@ def build_parser() -> Parser:
 
 def check_effects(args: argparse.Namespace, given: set[str]) -> None:
     """Refuse flags that have no effect together."""
-    if args.made is not None:
+    if args.existing is not None:
         useless, where = given - REPORTS, "on a file that --audit or --samples names"
     elif args.from_wav is not None:
         useless, where = given & {"preset", *DEFAULTS} - FOR_RECORDINGS, "on recordings (--from_wav)"
     else:
-        useless, where = given & {"fit"}, "on synthesized tones, without --from_wav"
+        useless, where = given & {"fit", "ordered", "nominal"}, "on synthesized tones, without --from_wav"
     if not useless and not args.samples:
         useless, where = given & {"audio_dir"}, "without --samples"
     if not useless and not args.audit and not args.samples:
@@ -79,20 +79,20 @@ def check_effects(args: argparse.Namespace, given: set[str]) -> None:
 def parse_flags(argv: list[str] | None) -> argparse.Namespace:
     args, given = parse_options(build_parser(), argv)
     named = [path for path in (args.audit, args.samples) if isinstance(path, Path)]
-    args.made = named[0] if named else None
+    args.existing = named[0] if named else None
     for flag in ("audit", "samples"):
         path = getattr(args, flag)
         if isinstance(path, Path) and not path.is_file():
             raise InputError(f"--{flag}: {path}: no such file; give a dataset file, or --{flag} alone for the new one")
         if path is True:
-            setattr(args, flag, args.made or args.file_path)
+            setattr(args, flag, args.existing or args.file_path)
     for flag, needed in (("figures_dir", args.audit or args.samples), ("audio_dir", args.samples)):
         if needed:
             check_writable(getattr(args, flag), flag=f"--{flag}", folder=True)
     check_effects(args, given)
     if args.audit:
         check_writable(args.audit.with_suffix(".audit.json"), flag="--audit")
-    if args.made is not None:
+    if args.existing is not None:
         return args
     if (args.from_wav is None) != (args.labels is None):
         raise InputError("--from_wav, --labels: one needs the other; give both or neither")
@@ -100,8 +100,6 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
     if args.file_path.suffix != ".npz":  # also guards any other file against --overwrite
         raise InputError(f"--file_path: {args.file_path} does not end in .npz; give {args.file_path}.npz")
     if args.from_wav is None:
-        if args.ordered or args.nominal or args.fit != "cut":
-            raise InputError("--fit, --ordered, --nominal: are for recordings; give --from_wav too, or leave them out")
         check_options(args)
         grid = build_grid(args)
         if grid.n_tones < 2:
@@ -163,7 +161,7 @@ def warn(messages: list[str]) -> None:
 @command
 def main(argv: list[str] | None = None) -> int | None:
     args = parse_flags(argv)
-    if args.made is None:
+    if args.existing is None:
         with lock(args.file_path, flag="--file_path"):
             create(args.file_path, plan(args), overwrite=args.overwrite)
     if args.audit or args.samples:

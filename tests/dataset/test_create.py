@@ -176,6 +176,7 @@ def test_tones_beyond_full_scale_are_named(tmp_path, capsys):
         ("--from_wav . --labels l.csv --preset clean --num_amps 2", "--num_amps, --preset: no effect on recordings"),
         ("--from_wav . --labels l.csv --figures_dir figures", "--figures_dir: no effect without --audit"),
         ("--fit cut", "--fit: no effect on synthesized tones, without --from_wav"),
+        ("--ordered timbre --nominal frequency", "--nominal, --ordered: no effect on synthesized tones"),
         ("--labels l.csv", "--from_wav, --labels: one needs the other"),
     ],
 )

@@ -81,7 +81,7 @@ def test_what_does_not_fit_is_refused(tmp_path, recordings, refused):
         "20 recordings are shorter than 0.6 s: 0.wav, .* and 15 more; pad them",
     )
     refused(create.main, [*recordings, "--freq_end", "3000"], "--freq_end: no effect on recordings")
-    refused(create.main, [*recordings, "--preset", "paper"], "--preset: is for synthesized tones")
+    refused(create.main, [*recordings, "--preset", "paper"], "--preset: no effect on recordings")
     refused(create.main, [*recordings, "--from_wav", tmp_path / "none"], "--from_wav: .* is not a folder")
     refused(create.main, recordings[:2], "--from_wav, --labels: one needs the other")
     refused(create.main, [*recordings, "--hold_out", "speaker=bob"], "speaker has no 'bob'; choose from john, mary")
@@ -188,7 +188,7 @@ def test_given_kinds_are_in_the_file_and_its_recipe(tmp_path, recordings, capsys
     refused(
         create.main, [*recordings, *kinds, "--nominal", "dynamics"], "'dynamics' is given as ordered and as nominal"
     )
-    refused(create.main, ["--ordered", "dynamics"], "--fit, --ordered, --nominal: are for recordings")
+    refused(create.main, ["--ordered", "dynamics"], "--ordered: no effect on synthesized tones")
 
 
 def test_changed_sounds_or_labels_are_other_options(tmp_path, recordings, refused):
