@@ -17,14 +17,14 @@ DEMO := demo
 	@touch $@
 
 demo: .venv/installed
-	$(RUN) create.py --freq_start 400 --freq_end 4000 --num_freqs 25 --num_amps 5 --file_path $(DEMO)/tones.npz
-	$(RUN) trainvae.py --dataset $(DEMO)/tones.npz --epochs 60 --output_dir $(DEMO)/checkpoints --device cpu --resume
+	$(RUN) create.py --preset clean --num_freqs 18 --num_amps 8 --file_path $(DEMO)/tones.npz
+	$(RUN) trainvae.py --dataset $(DEMO)/tones.npz --features gainshape --epochs 60 --output_dir $(DEMO)/checkpoints --device cpu --resume
 	$(RUN) eval.py --model $(DEMO)/checkpoints/*_seed0.pt --output_dir $(DEMO)/results --device cpu
 	@echo
-	@echo "report:  $(DEMO)/results/report.html (all of the following in one page, for a browser)"
-	@echo "table:   $(DEMO)/results/table.md (also .tex, and metrics.csv, metrics.json)"
-	@echo "figures: $(DEMO)/results/Figures/, training curves in $(DEMO)/checkpoints/"
-	@echo "sounds:  $(DEMO)/results/audio/"
+	@echo "open first:  $(DEMO)/results/report.html (scores, figures and sounds in one page, for a browser)"
+	@echo "a picture:   $(DEMO)/results/Figures/BTCVAE_Controllability.png (what each latent changes)"
+	@echo "a sound:     $(DEMO)/results/audio/BTCVAE/ (sounds.csv says which latent each traversal moves)"
+	@echo "more:        $(DEMO)/results/table.md, metrics.csv, Figures/, audio/; training curves in $(DEMO)/checkpoints/"
 
 # Two processes of one thread each: the tests' tensors are tiny, and threads that wait for each other on a busy machine take
 # minutes.

@@ -28,7 +28,6 @@ DEFAULTS = {  # of the options that a kind has
 }
 UNUSED = {"db_min": -80.0, "db_max": 6.0, "smoothing": 0.0, "range_db": 30.0, "level_rows": 16}  # of those it lacks
 PAPER_AMPLITUDE = 0.25  # of full scale
-PLAIN_ITERATIONS, SKIRT_ITERATIONS = 100, 400  # of the unfolding, which also takes skirts away
 
 
 @dataclass(frozen=True)
@@ -170,7 +169,7 @@ class FrontEnd:
         level: its waves get the RMS of a sine of amplitude PAPER_AMPLITUDE.
         """
         mel = self.to_mel(features).squeeze(1).to(torch.float32)
-        power = unfold_mel(mel, self.bank(mel), n_iter=SKIRT_ITERATIONS if self.smoothing else PLAIN_ITERATIONS)
+        power = unfold_mel(mel, self.bank(mel))
         wave = griffin_lim(power.sqrt(), n_fft=self.n_fft, hop=self.hop, n_samples=self.n_samples)
         if self.kind == "paper":
             rms = wave.square().mean(dim=1, keepdim=True).sqrt()
