@@ -2,7 +2,7 @@
 
     from metrics import evaluate, mig  # in this repository; after `pip install .`: from syntone_metrics import ...
     mig(factors=factors, codes=codes, factor_bins=20)
-    report = evaluate(factors=factors, codes=codes, factor_kinds=["nominal", "ordered", "ordered"])
+    report = evaluate(factors=factors, codes=codes, factor_kinds=["nominal", "ordered", "ordered"])  # factor_bins 20
 
 All arguments are keyword-only, because swapping factors and codes changes every score. Larger is better everywhere.
 Information is in nats.

@@ -6,11 +6,12 @@ A score alone is hard to read: noise does not score 0 in every metric, and a per
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 
 from ._beta_vae import beta_vae_score
-from ._dci import dci
+from ._dci import check_work, dci, dci_work
 from ._explicitness import explicitness
 from ._factor_vae import factor_vae_score
 from ._infomec import infomec
@@ -18,11 +19,14 @@ from ._irs import irs
 from ._metric import Row, check_needs
 from ._mig import dcimig, jemmig, mig, mig_sup
 from ._modularity import modularity
-from ._mutual_information import estimate_information
+from ._mutual_information import estimate_information, miller_madow
 from ._sap import sap
-from ._validation import Sample, bin_levels, check_inputs, check_integer, check_kinds, check_seed
+from ._validation import Sample, check_factors, check_inputs, check_integer, check_seed
 
-MIN_RANGE = 0.02  # adjusted is left empty where ceiling - floor is smaller
+MIN_RANGE = 0.1  # adjusted is left empty where ceiling - floor is smaller
+MAX_SHARED = 0.02  # and for these scores also where two factors share more of their entropy
+GAP_SCORES = ("MIG", "SAP", "DCIMIG", "InfoMEC compactness")
+DEFAULT_BINS = "n_bins"  # bin factors at n_bins, whatever that is
 _INFORMATION = (mig, mig_sup, jemmig, dcimig, modularity)
 _OTHERS = (sap, dci, explicitness, irs, beta_vae_score, factor_vae_score, infomec)
 FUNCTIONS: dict[str, Callable] = {function.__name__: function for function in _INFORMATION + _OTHERS}
@@ -42,15 +46,16 @@ class Score:
     floor_std: float  # standard deviation over the draws of the floor; 0 for one draw
     ceiling: float | None  # best score of an oracle with as many latents; None with fewer latents than factors
     per_factor: dict[str, float] | None = None  # score of every factor, by name, if the score is a mean over factors
+    bounded: bool = True  # False if a code can exceed the ceiling: a gap score where factors are correlated
 
     @property
     def adjusted(self) -> float | None:
         """(value - floor) / (ceiling - floor): 0 at the chance level, 1 at the ceiling.
 
-        None without a ceiling, or where ceiling - floor is below 0.02. Not clipped: a code can be worse than chance,
-        and the draws of a fitted score can put it slightly above its ceiling.
+        None without a ceiling, where ceiling - floor is below 0.1, and where the ceiling is not a bound. Not clipped: a
+        code can be worse than chance, and the draws of a fitted score can put it slightly above its ceiling.
         """
-        has_range = self.ceiling is not None and self.ceiling - self.floor >= MIN_RANGE
+        has_range = self.bounded and self.ceiling is not None and self.ceiling - self.floor >= MIN_RANGE
         return (self.value - self.floor) / (self.ceiling - self.floor) if has_range else None
 
 
@@ -64,20 +69,35 @@ class Report:
     mi: np.ndarray  # (K, D) mutual information in nats, after binning of factors and codes
     entropy: np.ndarray  # (K,) entropy of the factors after binning, in nats
     factor_names: tuple[str, ...]
+    n_bins: int  # bins per latent
+    factor_bins: int | None  # ordered factors with more levels were binned to as many; None: all levels are classes
+    shared: float  # largest share of a factor's entropy that another factor knows; see `shared_information`
+
+
+def shared_information(sample: Sample) -> float:
+    """Largest I(v_k; v_l) / min(H_k, H_l) of two factors, Miller-Madow corrected; 0 for independent factors.
+
+    An oracle is no bound of a gap score where factors are correlated: each of its latents also knows the other factor,
+    so that another code can have larger gaps.
+    """
+    entropy = estimate_information(sample).entropy
+    pairs = combinations(range(sample.n_factors), 2)
+    shares = [miller_madow(*sample.classes[:, pair].T) / entropy[list(pair)].min() for pair in pairs]
+    return float(max(shares, default=0.0))
 
 
 def oracles(sample: Sample, *, seed: int) -> list[Sample]:
     """Codes that encode the factors perfectly, with the sample's number of latents D; none where D < K.
 
-    K latents hold the levels as scored (after binning). The other D - K latents are (a) constant, hence inactive;
-    (b) the sample's least informative latents with rows permuted, of which inactive ones stay inactive; (c) the factors
-    again. All D latents may be active whatever the sample's mask: the ceiling belongs to the task, and a model with
-    collapsed latents is compared with the same ceiling as others.
+    K latents hold the classes as scored (after binning), evenly spaced whatever the level numbers are. The other D - K
+    latents are (a) constant, hence inactive; (b) the sample's least informative latents with rows permuted, of which
+    inactive ones stay inactive; (c) the factors again. All D latents may be active whatever the sample's mask: the
+    ceiling belongs to the task, and a model with collapsed latents is compared with the same ceiling as others.
     """
     n_rest = sample.n_latents - sample.n_factors
     if n_rest < 0:
         return []
-    levels = sample.levels.astype(np.float64)
+    levels = sample.classes.astype(np.float64)
     if n_rest == 0:
         return [sample.with_codes(levels)]
     most = estimate_information(sample).share.max(axis=0)
@@ -88,23 +108,31 @@ def oracles(sample: Sample, *, seed: int) -> list[Sample]:
 
 
 def defined_metrics(
-    *, factors: np.ndarray, n_latents: int, n_bins: int = 20, factor_kinds: Sequence[str] | None = None
+    *,
+    factors: np.ndarray,
+    n_latents: int,
+    n_bins: int = 20,
+    factor_bins: int | str | None = DEFAULT_BINS,
+    factor_kinds: Sequence[str] | None = None,
 ) -> tuple[str, ...]:
     """Names among METRICS that `evaluate` can compute for these factors and this number of latents.
 
     A metric needs a number of factors, latents and rows. Fitted metrics also need two levels of every factor with two
-    rows each (one to fit, one to hold out), and metrics that fix a factor one such level.
+    rows each (one to fit, one to hold out), and metrics that fix a factor one such level. DCI has a limit of its work.
+    Parameters and errors are those of `evaluate`; `n_latents` is the number of latents, active or not.
     """
-    kinds = check_kinds(factor_kinds, n_factors=factors.shape[1])
-    levels = [bin_levels(column, n_bins, kind) for column, kind in zip(factors.T, kinds)]
-    repeated = [np.count_nonzero(np.unique(column, return_counts=True)[1] >= 2) for column in levels]
-    sizes = (factors.shape[1], n_latents, len(factors))
+    n_bins, n_latents = check_integer("n_bins", n_bins, least=2), check_integer("n_latents", n_latents, least=1)
+    factor_bins = n_bins if factor_bins == DEFAULT_BINS else factor_bins
+    classes, kinds, _ = check_factors(factors, factor_bins, kinds=factor_kinds)
+    repeated = [np.count_nonzero(np.bincount(column) >= 2) for column in classes.T]
+    sizes = (classes.shape[1], n_latents, len(classes))
 
     def is_defined(function: Callable) -> bool:
         if any(size < least for size, least in zip(sizes, function.needs, strict=True)):
             return False
         if function is dci:  # its regressors split rows of any level
-            return all(n >= 2 for n, kind in zip(repeated, kinds) if kind == "nominal")
+            repeats = all(n >= 2 for n, kind in zip(repeated, kinds) if kind == "nominal")
+            return repeats and dci_work(classes, kinds, n_latents=n_latents) <= 1.0
         return min(repeated) >= function.repeated_levels
 
     return tuple(name for name, function in FUNCTIONS.items() if is_defined(function))
@@ -113,22 +141,16 @@ def defined_metrics(
 def _check_metrics(metrics: Sequence[str], sample: Sample) -> dict[str, Callable]:
     if isinstance(metrics, str):
         raise ValueError(f"metrics: expected a list of names, found the string {metrics!r}; pass [{metrics!r}]")
+    metrics = list(metrics)
     unknown = [name for name in metrics if name not in FUNCTIONS]
     if unknown or not metrics:
         found = ", ".join(map(repr, unknown)) or "none"
         raise ValueError(f"metrics: expected names among {', '.join(METRICS)}, found {found}")
     for name in metrics:
         check_needs(FUNCTIONS[name], sample)
+    if "dci" in metrics:  # the oracles may use every latent
+        check_work(sample.classes, sample.kinds, n_latents=sample.n_latents)
     return {name: FUNCTIONS[name] for name in metrics}
-
-
-def _check_names(names: Sequence[str] | None, *, n_factors: int) -> tuple[str, ...]:
-    if names is None:
-        return tuple(f"factor {k}" for k in range(n_factors))
-    names = tuple(str(name) for name in names)
-    if len(names) != n_factors or len(set(names)) != n_factors:
-        raise ValueError(f"factor_names: expected {n_factors} different names, one per factor, found {names}")
-    return names
 
 
 def _rows(function: Callable, sample: Sample, seed: int) -> dict[str, Row]:
@@ -143,6 +165,7 @@ def evaluate(
     factors: np.ndarray,
     codes: np.ndarray,
     n_bins: int = 20,
+    factor_bins: int | str | None = DEFAULT_BINS,
     factor_names: Sequence[str] | None = None,
     factor_kinds: Sequence[str] | None = None,
     active: np.ndarray | None = None,
@@ -155,14 +178,16 @@ def evaluate(
 
     Parameters
     ----------
-    factors : (N, K) int, level of every factor, at least 2 levels each.
+    factors : (N, K) int, level number of every factor, from 0, at least 2 levels each.
     codes : (N, D) float, one column per latent.
-    n_bins : int, at least 2. Equal-width bins per latent; ordered factors with more levels are binned to as many, for
-        every score alike (an oracle cannot exceed MIG 0.88 when frequency keeps 100 classes against 20 bins).
+    n_bins : int, at least 2. Equal-width bins per latent.
+    factor_bins : int, None or "n_bins". Bin ordered factors with more levels than this, for every score alike; by
+        default as many as `n_bins` (an oracle cannot exceed MIG 0.88 when frequency keeps 100 classes against 20 bins).
+        None uses levels as classes, as the functions do by default.
     factor_names : K different strings; default "factor 0", "factor 1", ...
     factor_kinds : K of "nominal" or "ordered"; default all ordered. Nominal factors stay classes.
     active : (D,) bool; default every latent that is not constant. Inactive latents count as constant.
-    metrics : names among METRICS; default all.
+    metrics : names among METRICS, in a list or any other iterable; default all.
     seed : int. Draws permutations, rows, splits and the fitted predictors' own randomness.
     n_floor_draws : int, at least 1.
     progress : called with the name of each metric before it is computed.
@@ -179,7 +204,8 @@ def evaluate(
     Notes
     -----
     Value, floors and ceilings use the same settings and, where a predictor is fitted, the same at most 5,000 rows of
-    the factors.
+    the factors. `Score.adjusted` is None for MIG, SAP, DCIMIG and the compactness of InfoMEC where two factors share
+    more than 2 % of their entropy (`Report.shared`): no oracle bounds them there.
 
     Examples
     --------
@@ -188,15 +214,35 @@ def evaluate(
     >>> score = evaluate(factors=factors, codes=1.5 * factors, metrics=["mig"]).scores["MIG"]
     >>> round(score.value, 6), round(score.adjusted, 6), score.floor < 0.1
     (1.0, 1.0, True)
+
+    A factor of 100 levels is binned to 20 here; `mig` uses all levels as classes unless it is given `factor_bins`, and
+    20 bins of a latent cannot tell them apart:
+
+    >>> factors = np.indices((100, 10)).reshape(2, -1).T
+    >>> data = {"factors": factors, "codes": factors.astype(float)}
+    >>> report = evaluate(**data, metrics=["mig"])
+    >>> report.scores["MIG"].value, report.factor_bins, mig(**data, factor_bins=20)
+    (1.0, 20, 1.0)
+    >>> unbinned = evaluate(**data, metrics=["mig"], factor_bins=None).scores["MIG"].value
+    >>> round(unbinned, 3), round(mig(**data), 3)
+    (0.825, 0.825)
     """
     seed = check_seed(seed)
     n_floor_draws = check_integer("n_floor_draws", n_floor_draws, least=1)
+    factor_bins = n_bins if factor_bins == DEFAULT_BINS else factor_bins
     sample = check_inputs(
-        factors=factors, codes=codes, n_bins=n_bins, factor_bins=n_bins, factor_kinds=factor_kinds, active=active
+        factors=factors,
+        codes=codes,
+        n_bins=n_bins,
+        factor_bins=factor_bins,
+        factor_kinds=factor_kinds,
+        active=active,
+        factor_names=factor_names,
     )
-    names = _check_names(factor_names, n_factors=sample.n_factors)
+    names = sample.names or tuple(f"factor {k}" for k in range(sample.n_factors))
     chance = [sample.permuted(np.random.default_rng([seed, draw])) for draw in range(n_floor_draws)]
     perfect = oracles(sample, seed=seed)
+    shared = shared_information(sample)
     scores = {}
     for metric, function in _check_metrics(METRICS if metrics is None else metrics, sample).items():
         if progress is not None:
@@ -204,14 +250,26 @@ def evaluate(
         floors = [_rows(function, draw, seed) for draw in chance]
         ceilings = [_rows(function, oracle, seed) for oracle in perfect]
         for name, row in _rows(function, sample, seed).items():
-            scores[name] = _score(row, [f[name].value for f in floors], [c[name].value for c in ceilings], names)
+            bounded = shared <= MAX_SHARED or name not in GAP_SCORES
+            values = [f[name].value for f in floors], [c[name].value for c in ceilings]
+            scores[name] = _score(row, *values, names, bounded)
     information = estimate_information(sample)
-    return Report(scores, int(sample.active.sum()), information.occupancy, information.mi, information.entropy, names)
+    return Report(
+        scores,
+        n_active=int(sample.active.sum()),
+        occupancy=information.occupancy,
+        mi=information.mi,
+        entropy=information.entropy,
+        factor_names=names,
+        n_bins=n_bins,
+        factor_bins=factor_bins,
+        shared=shared,
+    )
 
 
-def _score(row: Row, floors: list[float], ceilings: list[float], names: tuple[str, ...]) -> Score:
+def _score(row: Row, floors: list[float], ceilings: list[float], names: tuple[str, ...], bounded: bool) -> Score:
     floor = float(np.mean(floors))
     floor_std = float(np.std(floors, ddof=1)) if len(floors) > 1 else 0.0
     ceiling = max(ceilings, default=None)
     per_factor = None if row.per_factor is None else dict(zip(names, row.per_factor.tolist(), strict=True))
-    return Score(row.value, floor, floor_std, ceiling, per_factor)
+    return Score(row.value, floor, floor_std, ceiling, per_factor, bounded)

@@ -23,18 +23,18 @@ class LogisticFit(NamedTuple):
 @once_per_sample
 def logistic_fits(sample: Sample, *, seed: int, max_rows: int) -> list[LogisticFit]:
     """Fit a multinomial logistic regression of every factor's classes on all codes."""
-    rows = fitted_rows(len(sample.codes), seed=seed, max_rows=max_rows)
+    rows = fitted_rows(sample.classes, seed=seed, max_rows=max_rows)
     codes = sample.standardised[rows]
-    return [_logistic_fit(codes, sample.classes[rows, k], factor=k) for k in range(sample.n_factors)]
+    return [_logistic_fit(codes, sample.classes[rows, k], name=sample.label(k)) for k in range(sample.n_factors)]
 
 
-def _logistic_fit(codes: np.ndarray, classes: np.ndarray, *, factor: int) -> LogisticFit:
+def _logistic_fit(codes: np.ndarray, classes: np.ndarray, *, name: str) -> LogisticFit:
     from scipy.special import log_softmax
     from scipy.stats import rankdata
     from sklearn.linear_model import LogisticRegression
 
     classes = np.unique(classes, return_inverse=True)[1]  # rows were drawn: a rare level may be gone
-    fitted, held_out = stratified_split(classes, factor=factor)
+    fitted, held_out = stratified_split(classes, name=name)
     n_weights = (classes.max() + 1) * (codes.shape[1] + 1)
     # Newton's method warns on a code of zeros, where nothing is to be solved.
     solver = "newton-cholesky" if codes.any() and n_weights <= NEWTON_LIMIT else "lbfgs"

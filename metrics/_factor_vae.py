@@ -6,15 +6,19 @@ from ._metric import Row, mean_over_factors, metric
 from ._rows import BATCH_SIZE, Levels, draw_first, draw_points
 from ._validation import EDGE, Sample
 
+ZERO_SPREAD = 1e-13  # of equal values after standardising, relative to them; rounding leaves about 1e-15
+
 
 def _votes(codes: np.ndarray, levels: Levels, generator: np.random.Generator) -> np.ndarray:
     """(N_TRAIN + N_TEST,) latent of the smallest variance in BATCH_SIZE rows that share a level."""
     first = draw_first(levels, 1, generator)
     place = generator.integers(levels.count[first], size=(len(first), BATCH_SIZE))
     batch = levels.order[levels.start[first] + place]
-    variance = codes[batch].var(axis=1)
+    values = codes[batch]
+    variance = values.var(axis=1)
+    variance[variance <= (ZERO_SPREAD * np.abs(values).max(axis=1)) ** 2] = 0.0
     # The first of equal ones: the rounding of two equal variances must not depend on which factor was fixed.
-    return np.argmax(variance <= variance.min(axis=1, keepdims=True) + EDGE, axis=1)
+    return np.argmax(variance <= variance.min(axis=1, keepdims=True) * (1.0 + EDGE), axis=1)
 
 
 @metric("FactorVAE score", factors=2, repeated_levels=1)

@@ -18,10 +18,11 @@ import numpy as np
 from ._validation import Sample, check_inputs, check_integer, check_seed
 
 PARAMETERS = {  # of several metrics, described once
-    "factors": "(N, K) int, level of every factor, at least 2 levels each. K >= {0}, N >= {2}.",
+    "factors": "(N, K) int, level number of every factor, from 0, at least 2 levels each. K >= {0}, N >= {2}.",
     "codes": "(N, D) float, one column per latent. D >= {1}.",
     "n_bins": "int, at least 2. Equal-width bins per latent, between its minimum and maximum.",
-    "factor_bins": "int or None. Bin every ordered factor with more levels than this; None uses levels as classes.",
+    "factor_bins": "int or None. Bin every ordered factor with more levels than this; None uses levels as classes. "
+    "`evaluate` bins at `n_bins` by default.",
     "factor_kinds": 'K of "nominal" or "ordered"; default all ordered. A nominal factor is never binned.',
     "active": "(D,) bool; default every latent that is not constant. Inactive latents count as constant.",
     "max_rows": "int, at least 10. Rows drawn to fit and test a predictor, 4 of 5 to fit.",
@@ -78,7 +79,8 @@ def metric(
 
     def decorate(compute: Callable) -> Callable:
         shared = inspect.signature(check_inputs).parameters.values()
-        shared = [parameter for parameter in shared if bins_codes or parameter.name != "n_bins"]
+        left_out = {"factor_names"} if bins_codes else {"factor_names", "n_bins"}
+        shared = [parameter for parameter in shared if parameter.name not in left_out]
         options = list(inspect.signature(compute).parameters.values())[1:]
         signature = inspect.Signature([*shared, *options], return_annotation=returns)
 

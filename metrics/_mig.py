@@ -39,6 +39,15 @@ def mig(sample: Sample) -> Row:
     >>> factors = np.indices((3, 4)).reshape(2, -1).T
     >>> round(mig(factors=factors, codes=1.5 * factors), 6)
     1.0
+
+    A factor of 100 levels has more classes than a latent has bins, unless it is binned as well; `evaluate` does so by
+    default:
+
+    >>> factors = np.indices((100, 10)).reshape(2, -1).T
+    >>> round(mig(factors=factors, codes=1.5 * factors), 3)
+    0.825
+    >>> round(mig(factors=factors, codes=1.5 * factors, factor_bins=20), 3)
+    1.0
     """
     return mean_over_factors(mig_per_factor(estimate_information(sample)))
 

@@ -10,6 +10,7 @@ from ._validation import Sample
 MAX_ROWS = 5000
 N_TRAIN, N_TEST = 1000, 500  # points per factor of the BetaVAE and FactorVAE scores
 BATCH_SIZE = 64
+MERGE = "merge its levels into fewer, or leave the factor or this score out"
 
 
 class Levels(NamedTuple):
@@ -36,8 +37,8 @@ def levels_to_fix(sample: Sample) -> Iterator[Levels]:
         levels = sort_levels(classes)
         if levels.count.max() < 2:
             raise ValueError(
-                f"factors: expected a level with at least two rows in column {k}, found {len(classes)} levels in "
-                f"{len(classes)} rows; bin it with factor_bins"
+                f"factors: expected a level with at least two rows in {sample.label(k)}, found {len(classes)} levels "
+                f"in {len(classes)} rows; {MERGE}"
             )
         yield levels
 
@@ -58,12 +59,32 @@ def draw_first(levels: Levels, n: int, generator: np.random.Generator) -> np.nda
     return rows[generator.integers(len(rows), size=(N_TRAIN + N_TEST, n))]
 
 
-def fitted_rows(n_rows: int, *, seed: int, max_rows: int) -> np.ndarray:
-    """Indices, in random order, of the rows used for fit and test together."""
-    return np.random.default_rng(seed).permutation(n_rows)[:max_rows]
+def fitted_rows(classes: np.ndarray, *, seed: int, max_rows: int) -> np.ndarray:
+    """Draw the rows of (N, K) classes used for fit and test together; return indices in random order.
+
+    A level that has two rows keeps two, so that one can be fitted and one held out, as far as `max_rows` allows.
+    """
+    order = np.random.default_rng(seed).permutation(len(classes))
+    needed = np.zeros(len(order), dtype=bool)
+    for column in classes[order].T if len(order) > max_rows else ():
+        levels = sort_levels(column)
+        needed |= (levels.rank < 2) & (levels.count >= 2)
+    first = np.argsort(~needed, kind="stable")[:max_rows]
+    return order[np.sort(first)]
 
 
-def stratified_split(classes: np.ndarray, *, factor: int) -> tuple[np.ndarray, np.ndarray]:
+def regression_split(classes: np.ndarray, *, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Split rows in random order into positions fitted and the last fifth held out.
+
+    The split is stratified where one part would have a single level, of which a regression has no score.
+    """
+    fitted, held_out = np.split(np.arange(len(classes)), [len(classes) - len(classes) // 5])
+    constant = np.ptp(classes[fitted]) == 0 or np.ptp(classes[held_out]) == 0
+    repeated = np.count_nonzero(np.bincount(classes) >= 2)
+    return stratified_split(classes, name=name) if constant and repeated >= 2 else (fitted, held_out)
+
+
+def stratified_split(classes: np.ndarray, *, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Split rows in random order into positions fitted and held out: a fifth of every level, at least one of two rows.
 
     A level of a single row cannot be both fitted and held out.
@@ -73,8 +94,8 @@ def stratified_split(classes: np.ndarray, *, factor: int) -> tuple[np.ndarray, n
     n_levels = np.count_nonzero(n_held_out)
     if n_levels < 2:
         raise ValueError(
-            f"factors: expected at least two levels with two rows each in column {factor}, found {n_levels} among "
-            f"{len(classes)} rows; bin it with factor_bins"
+            f"factors: expected at least two levels with two rows each in {name}, found {n_levels} among "
+            f"{len(classes)} rows; {MERGE}"
         )
     held_out = sort_levels(classes).rank < n_held_out[classes]
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)

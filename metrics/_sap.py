@@ -10,31 +10,33 @@ from ._validation import EDGE, Sample
 def sap_matrix(sample: Sample) -> np.ndarray:
     """(K, D) how well each latent alone predicts each factor, in [0, 1]; see `sap`."""
     scores = np.empty((sample.n_factors, sample.n_latents))
+    tolerance = np.maximum(EDGE, sample.rounding / np.where(sample.active, sample.codes.std(axis=0), 1.0))
     for k, kind in enumerate(sample.kinds):
         if kind == "ordered":
-            target = sample.levels[:, k] - sample.levels[:, k].mean()
+            target = sample.classes[:, k] - sample.classes[:, k].mean()
             target /= target.std()
             scores[k] = (target @ sample.standardised / len(target)) ** 2
         else:
-            scores[k] = [_balanced_accuracy(latent, sample.classes[:, k]) for latent in sample.standardised.T]
+            latents = zip(sample.standardised.T, tolerance)
+            scores[k] = [_balanced_accuracy(latent, sample.classes[:, k], edge) for latent, edge in latents]
     return np.minimum(scores, 1.0)
 
 
-def _balanced_accuracy(latent: np.ndarray, classes: np.ndarray) -> float:
+def _balanced_accuracy(latent: np.ndarray, classes: np.ndarray, edge: float) -> float:
     """Chance-corrected balanced accuracy of the nearest-class-mean rule on one standardised latent.
 
     Levels with equal means share the credit, and so do values on a boundary: neither the numbering of levels nor the
-    sign of the latent changes the result.
+    sign of the latent changes the result. Values closer than `edge` count as equal.
     """
     counts = np.bincount(classes)
     means = np.bincount(classes, weights=latent) / counts
     order = np.argsort(means)
-    apart = np.diff(means[order]) > EDGE
+    apart = np.diff(means[order]) > edge
     group = np.empty(len(counts), dtype=np.int64)
     group[order] = np.concatenate([[0], np.cumsum(apart)])
     boundaries = 0.5 * (means[order][:-1] + means[order][1:])[apart]
     accuracy = 0.0
-    for shift in (-EDGE, EDGE):
+    for shift in (-edge, edge):
         correct = np.searchsorted(boundaries + shift, latent) == group[classes]
         recall = np.bincount(classes[correct], minlength=len(counts)) / counts
         accuracy += 0.5 * np.mean(recall / np.bincount(group)[group])

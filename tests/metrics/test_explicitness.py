@@ -13,7 +13,7 @@ from metrics._rows import fitted_rows, stratified_split
 
 def test_split_is_stratified_and_disjoint():
     classes = np.random.default_rng(0).permutation(np.repeat([0, 1, 2, 3], [50, 7, 2, 1]))
-    fitted, held_out = stratified_split(classes, factor=0)
+    fitted, held_out = stratified_split(classes, name="a")
     np.testing.assert_array_equal(np.sort(np.concatenate([fitted, held_out])), np.arange(60))
     np.testing.assert_array_equal(np.bincount(classes[held_out], minlength=4), [10, 1, 1, 0])
 
@@ -22,16 +22,67 @@ def test_split_refuses_what_cannot_be_held_out():
     factors = np.stack([np.arange(20), np.arange(20) % 2], axis=1)
     codes = np.random.default_rng(0).random((20, 2))
     for score in (metrics.explicitness, metrics.infomec):
-        with pytest.raises(ValueError, match=r"two levels with two rows each in column 0, found 0 .*factor_bins"):
+        with pytest.raises(
+            ValueError, match=r"two levels with two rows each in column 0, found 0 among 20 rows; merge"
+        ):
             score(factors=factors, codes=codes)
     assert 0.0 <= metrics.explicitness(factors=factors, codes=codes, factor_bins=2) <= 1.0
 
 
+def rare_class(n_rows, n_members, *, n_common=1):
+    """(n_rows, 2): a factor with a class of `n_members` beside `n_common` common ones, and one of four levels."""
+    generator = np.random.default_rng(0)
+    rare = 1 + generator.integers(n_common, size=n_rows)
+    rare[generator.permutation(n_rows)[:n_members]] = 0
+    return np.stack([rare, generator.integers(4, size=n_rows)], axis=1)
+
+
+@pytest.mark.parametrize(("n_rows", "n_members"), [(7000, 2), (32_000, 10)])
+def test_a_rare_class_keeps_two_rows(n_rows, n_members):
+    """Whatever the seed; the other rows are those that were drawn first, in their order."""
+    classes = np.unique(rare_class(n_rows, n_members)[:, 0], return_inverse=True)[1][:, None]
+    for seed in range(20):
+        rows = fitted_rows(classes, seed=seed, max_rows=5000)
+        assert len(set(rows.tolist())) == 5000
+        assert np.count_nonzero(classes[rows] == 0) >= 2
+        plain = np.random.default_rng(seed).permutation(n_rows)[:5000]
+        assert len(np.setdiff1d(rows, plain)) <= 2
+        if np.count_nonzero(classes[plain] == 0) >= 2:
+            np.testing.assert_array_equal(rows, plain)
+
+
+@pytest.mark.parametrize("kinds", [("nominal", "nominal"), ("ordered", "ordered")])
+def test_fitted_scores_of_a_rare_class(kinds):
+    """Two of 700 rows, 100 of them drawn: one is fitted, one held out."""
+    factors = rare_class(700, 2)
+    codes = factors + np.array([[0.0, 0.0]])
+    for seed in range(5):
+        options = {"factors": factors, "codes": codes, "factor_kinds": kinds, "seed": seed, "max_rows": 100}
+        assert metrics.explicitness(**options) == pytest.approx(1.0, abs=1e-9)
+        assert metrics.infomec(**options).explicitness > 0.5
+        assert metrics.dci(**options).informativeness == pytest.approx(1.0, abs=1e-3)
+
+
+def test_a_rare_class_in_evaluate():
+    """The error names the factor."""
+    factors = rare_class(300, 1)
+    codes = factors.astype(float)
+    fitted = {"metrics": ["explicitness"], "factor_names": ["voice", "pitch"], "n_floor_draws": 1}
+    with pytest.raises(ValueError, match=r"two levels with two rows each in factor 'voice', found 1 among 300 rows"):
+        metrics.evaluate(factors=factors, codes=codes, **fitted)
+    with pytest.raises(ValueError, match=r"at least 2 levels, found only 3 in factor 'voice'; leave"):
+        metrics.evaluate(factors=factors * [0, 1] + [3, 0], codes=codes, **fitted)
+    with pytest.raises(ValueError, match=r"found -1 in row 299 of factor 'pitch'; leave out rows without a label"):
+        metrics.evaluate(factors=np.vstack([factors[:-1], [1, -1]]), codes=codes, **fitted)
+    assert "explicitness" not in metrics.defined_metrics(factors=factors, n_latents=2)
+
+
 def test_fitted_rows():
-    rows = fitted_rows(100, seed=1, max_rows=30)
-    assert len(set(rows.tolist())) == 30
-    np.testing.assert_array_equal(rows, fitted_rows(100, seed=1, max_rows=30))
-    assert sorted(fitted_rows(20, seed=0, max_rows=30)) == list(range(20))
+    """Without rare levels the first rows of a permutation."""
+    classes = np.arange(100)[:, None] % [2, 3]
+    rows = fitted_rows(classes, seed=1, max_rows=30)
+    np.testing.assert_array_equal(rows, np.random.default_rng(1).permutation(100)[:30])
+    assert sorted(fitted_rows(classes[:20], seed=0, max_rows=30)) == list(range(20))
 
 
 @pytest.mark.parametrize("newton_limit", [0, 1000], ids=["lbfgs", "newton"])
@@ -45,9 +96,9 @@ def test_logistic_fit_against_scikit_learn(n_levels, newton_limit, monkeypatch):
     sample = sample_of(factors, codes)
     (obtained,) = logistic_fits(sample, seed=4, max_rows=5000)
 
-    rows = fitted_rows(900, seed=4, max_rows=5000)
+    rows = fitted_rows(factors, seed=4, max_rows=5000)
     z, v = sample.standardised[rows], factors[rows, 0]
-    fitted, held_out = stratified_split(v, factor=0)
+    fitted, held_out = stratified_split(v, name="a")
     model = LogisticRegression(C=100.0, tol=1e-6, max_iter=5000).fit(z[fitted], v[fitted])
     p = model.predict_proba(z[held_out])
     auc = np.mean([roc_auc_score(v[held_out] == level, p[:, level]) for level in range(n_levels)])
@@ -65,9 +116,7 @@ def test_shared_fits_are_kept_by_seed_and_rows(monkeypatch):
     assert len({fit.cross_entropy for fit in kept}) == 3
     assert [logistic_fits(sample, **key)[0] for key in keys] == kept
     n_fitted = []
-    monkeypatch.setattr(
-        "metrics._explicitness._logistic_fit", lambda codes, classes, factor: n_fitted.append(len(codes))
-    )
+    monkeypatch.setattr("metrics._explicitness._logistic_fit", lambda codes, classes, name: n_fitted.append(len(codes)))
     logistic_fits(sample, seed=2, max_rows=100)
     assert n_fitted == [100]
 
@@ -77,7 +126,7 @@ def test_levels_that_are_not_drawn_are_left_out():
     factors = np.repeat([[0], [2]], 50, axis=0)
     codes = factors + np.random.default_rng(0).standard_normal((100, 1))
     rare = factors.copy()
-    rare[np.setdiff1d(np.arange(50), fitted_rows(100, seed=0, max_rows=20))[0]] = 1
+    rare[np.setdiff1d(np.arange(50), fitted_rows(factors, seed=0, max_rows=20))[0]] = 1
     expected = metrics.explicitness(factors=factors, codes=codes, max_rows=20)
     assert metrics.explicitness(factors=rare, codes=codes, max_rows=20) == expected
 

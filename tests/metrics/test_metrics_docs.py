@@ -14,7 +14,7 @@ FUNCTIONS = [name for name in metrics.__all__ if inspect.isfunction(getattr(metr
 def test_examples(name):
     function = getattr(metrics, name)
     (example,) = [
-        test for test in doctest.DocTestFinder().find(function, name, globs={name: function}) if test.examples
+        test for test in doctest.DocTestFinder().find(function, name, globs=vars(metrics).copy()) if test.examples
     ]
     assert doctest.DocTestRunner().run(example).failed == 0
 

@@ -100,7 +100,7 @@ def test_permuted_latents(name, data, plain):
 def test_permuted_labels_of_a_nominal_factor(name, data, plain):
     factors, codes = data
     relabelled = factors.copy()
-    relabelled[:, 0] = np.array([12, -3, 7, 0])[factors[:, 0]]
+    relabelled[:, 0] = np.array([12, 3, 7, 0])[factors[:, 0]]
     expected = plain[name]
     assert scores(name, factors=relabelled, codes=codes) == pytest.approx(expected, abs=TOLERANCE[name])
 

@@ -58,3 +58,26 @@ def test_sap_nominal_separates_levels_between_others():
     codes = np.stack([np.array([2.0, -1.0, 5.0, 0.0])[factors[:, 0]], factors[:, 1]], axis=1)
     sample = sample_of(factors, codes, factor_kinds=["nominal", "ordered"])
     np.testing.assert_allclose(sap_matrix(sample), np.eye(2), atol=CLOSE)
+
+
+@pytest.mark.parametrize("kind", ["ordered", "nominal"])
+@pytest.mark.parametrize("offset", [10**9, 2**53, 2**62])
+def test_sap_of_levels_with_an_offset(kind, offset):
+    """Levels are numbered as np.unique does; float64 cannot tell such neighbours apart."""
+    factors = grid(4, 3)
+    codes = factors @ np.array([[1.0, 0.3], [0.2, 1.0]])
+    expected = metrics.sap(factors=factors, codes=codes, factor_kinds=[kind] * 2)
+    assert 0.1 < expected < 1.0
+    assert metrics.sap(factors=factors + offset, codes=codes, factor_kinds=[kind] * 2) == expected
+
+
+def test_sap_nominal_of_float32_on_a_boundary():
+    """Two classes at 0.3 .. 0.7 in steps of 0.1 and at 0.6 .. 1.0: the boundary 0.65 is a half step; with means 0.5
+    and 0.7, values of 0.6 lie on the boundary and count half, in every type."""
+    latent = np.array([0.3, 0.5, 0.6, 0.6, 0.5, 0.6, 0.7, 0.7, 0.8, 0.7])
+    factors = np.repeat([0, 1], 5)[:, None]
+    for dtype in (np.float64, np.float32):
+        codes = np.stack([latent.astype(dtype), np.zeros(10, dtype)], axis=1)
+        # Means 0.5 and 0.7: recalls (1 + 1 + 1/2 + 1/2 + 1) / 5 and (1/2 + 4) / 5
+        obtained = metrics.sap(factors=factors, codes=codes, factor_kinds=["nominal"])
+        assert obtained == pytest.approx(2 * (0.8 + 0.9) / 2 - 1, abs=CLOSE)

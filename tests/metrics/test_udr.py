@@ -25,6 +25,40 @@ def test_the_penalty_of_the_lasso():
     assert metrics.udr(codes=codes, similarity="lasso") == pytest.approx(0.9, abs=1e-4)
 
 
+def test_the_lasso_predicts_a_model_from_the_others():
+    """Weights of B's latents in fits of A's, and of A's in fits of B's, differ where one has a latent twice."""
+    z = np.random.default_rng(0).standard_normal((500, 3))
+    b, c = z @ [[1, 0, 0], [1, 1, 0], [0, 0, 1]], z @ [[1, 1, 0], [0, 1, 0], [0, 1, 1]]
+    obtained = metrics.udr_per_model(codes=[z, b, c], similarity="lasso")
+    np.testing.assert_allclose(obtained, [0.796, 0.637, 0.621], atol=5e-4)
+
+
+def test_the_direction_of_the_lasso():
+    """Fits by hand. z has two latents of variance 1, exactly uncorrelated; `mixed` z0 and m = (z0 + z1) / sqrt(2).
+
+    From z: z0 has the weights (0.9, 0), m those of 1 / sqrt(2) each, both 0.1 smaller. From `mixed`: z0 has (0.9, 0);
+    z1 is uncorrelated with z0 and has 1 / sqrt(2) with m: weights w0 < 0 < w1, where the gradient is the regularizer's.
+    """
+    z = np.array([[1, 1], [1, -1], [-1, 1], [-1, -1]], dtype=float)
+    mixed = np.stack([z[:, 0], z.sum(axis=1)], axis=1)
+    r = np.sqrt(0.5)
+    of_mixed = np.array([[0.9, 0.0], [r - 0.1, r - 0.1]])
+    of_z = np.array([[0.9, 0.0], np.abs(np.linalg.solve([[1.0, r], [r, 1.0]], [0.1, r - 0.1]))])
+
+    def strength(matrix):
+        columns = matrix.max(axis=0) ** 2 / matrix.sum(axis=0)
+        rows = matrix.max(axis=1) ** 2 / matrix.sum(axis=1)
+        return (columns.sum() + rows.sum()) / 4
+
+    obtained = metrics.udr_per_model(codes=[z, mixed], similarity="lasso")
+    np.testing.assert_allclose(obtained, [strength(of_z), strength(of_mixed)], atol=1e-4)
+    assert abs(strength(of_z) - strength(of_mixed)) > 0.1  # else the direction would not matter
+
+
+def test_any_iterable_of_models():
+    assert metrics.udr(codes=(table for table in [GRID, GRID]), active=iter([None, None])) == pytest.approx(1.0)
+
+
 def test_duplicates():
     """3 latents against 6: every column of R has one 1, every row two: (6 + 3 / 2) / 9."""
     assert metrics.udr(codes=[GRID, np.hstack([GRID, GRID])]) == pytest.approx(7.5 / 9, abs=CLOSE)
