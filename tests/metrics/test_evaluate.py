@@ -160,7 +160,7 @@ def correlated(share, *, n_rows=4000):
 @pytest.mark.parametrize(("share", "bounded"), [(0.0, True), (0.1, True), (0.4, False)])
 def test_gap_scores_are_not_adjusted_where_factors_are_correlated(share, bounded):
     """Equal with probability p = 1/4 + 3/4 share, else each other level alike: I = ln 4 + p ln p + q ln(q / 3), with
-    q = 1 - p, which is 1 % of ln 4 for a tenth and 14 % for four tenths. Miller-Madow leaves independent factors about 0."""
+    q = 1 - p: 1 % of ln 4 for a tenth, 14 % for four tenths. Miller-Madow leaves independent factors about 0."""
     factors = correlated(share)
     codes = np.hstack([factors, factors[:, :1]]) + np.random.default_rng(1).standard_normal((4000, 3))
     names = ("mig", "mig_sup", "jemmig", "dcimig", "sap", "explicitness", "infomec")
