@@ -13,16 +13,19 @@ Several seeds of one model are aggregated; figures and sounds are of the first.
 import sys
 from argparse import Namespace
 from pathlib import Path
+from typing import NamedTuple
 
 from metrics import METRICS, self_test
 from models import MODELS
 from syntone.cli import Parser, command, nonnegative_int
 from syntone.device import select_device
-from syntone.errors import InputError
+from syntone.errors import InputError, one_line
 from syntone.evaluation import controllability, report, scores, tables
 from syntone.evaluation.control_figure import controllability_figure
 from syntone.evaluation.load import Entry, load_entries, warnings_for
+from syntone.evaluation.manifest import left_over, manifest
 from syntone.evaluation.media import make_media
+from syntone.evaluation.notes import notes_on
 from syntone.files import check_writable, csv_text, lock, write_files
 
 
@@ -56,6 +59,8 @@ def parse_flags(argv: list[str] | None) -> Namespace:
         check_writable(getattr(args, flag), flag=f"--{flag}", folder=True)
     if not args.model and not args.self_test:
         raise InputError("--model: no checkpoint is given; give one or more .pt that trainvae.py wrote, or --self_test")
+    if args.model and args.self_test:
+        raise InputError("--self_test: scores codes of its own, so it takes no --model; give one of the two")
     return args
 
 
@@ -68,8 +73,16 @@ def run_self_test(seed: int) -> int:
     return 1 if wrong else 0
 
 
-def evaluate_entries(entries: list[Entry], args: Namespace) -> tuple[list[scores.Row], dict[Path, bytes | str]]:
-    """Score every checkpoint; make figures and sounds of the first of each model. Return the rows, and all files."""
+class Result(NamedTuple):
+    """Rows of the table, notes on them, and the contents of all files."""
+
+    rows: list[scores.Row]
+    notes: list[str]
+    files: dict[Path, bytes | str]
+
+
+def evaluate_entries(entries: list[Entry], args: Namespace) -> Result:
+    """Score every checkpoint; make figures and sounds of the first of each model."""
     metrics_of = [scores.choose_metrics(entry, args.metrics) for entry in entries]  # refuses before any work
     wanted = args.metrics is None or scores.CONTROL in args.metrics
     controls = controllability.measure_controls(entries, seed=args.seed) if wanted else {}
@@ -87,18 +100,22 @@ def evaluate_entries(entries: list[Entry], args: Namespace) -> tuple[list[scores
             figure = control and controllability_figure(control, entry)
             media[entry.name] = make_media(entry, result, control=figure, seed=args.seed, animate=not media)
     rows += scores.agreement_rows(entries)
-    rows.sort(key=lambda row: list(MODELS).index(row.model))  # columns in one order, whatever the shell's
+    place = {entry.label: list(MODELS).index(entry.name) for entry in entries}
+    rows.sort(key=lambda row: place[row.model])  # columns in one order, whatever the shell's
 
-    details = {"checkpoints": [str(path) for path in args.model], "state": args.state, "seed": args.seed}
-    details |= {"metrics": args.metrics, "latents": latents}  # metrics: those asked for; null: all
-    texts = tables.score_files(rows, details=details)
-    if wanted:  # without rows where nothing was measured: an older file must not stay
-        texts["controllability.csv"] = csv_text(*controllability.control_table(controls))
-    texts["report.html"] = report.render(rows, entries, list(media.values()), state=args.state, seed=args.seed)
-    files = {args.output_dir / name: text for name, text in texts.items()}
+    asked = {"asked": args.metrics, "controls": controls, "figures": bool(media)}
+    notes = notes_on(rows, entries, report=result, **asked)
+    page = report.render(rows, entries, list(media.values()), state=args.state, seed=args.seed, notes=notes)
+    files: dict[Path, bytes | str] = {args.output_dir / "report.html": page}
+    if wanted:
+        files[args.output_dir / "controllability.csv"] = csv_text(*controllability.control_table(controls))
     for one in media.values():
         files |= one.files(figures_dir=args.figures_dir, audio_dir=args.output_dir / "audio")
-    return rows, files
+    details = {"checkpoints": [str(path) for path in args.model], "state": args.state, "seed": args.seed}
+    details |= {"metrics": args.metrics, "latents": latents}  # metrics: those asked for; null: all
+    details |= {"files": manifest(files, folder=args.output_dir)}
+    texts = tables.score_files(rows, details=details, notes=notes)
+    return Result(rows, notes, {args.output_dir / name: text for name, text in texts.items()} | files)
 
 
 @command
@@ -110,13 +127,18 @@ def main(argv: list[str] | None = None) -> int | None:
     with lock(args.output_dir / "report.html", flag="--output_dir"):
         entries = load_entries(args.model, dataset_path=args.dataset, state=args.state, device=device)
         for message in warnings_for(entries):
-            print(f"eval.py: warning: {message}", file=sys.stderr)
-        rows, files = evaluate_entries(entries, args)
-        write_files(files)
-    print(tables.to_markdown(tables.table(rows)))
-    print(tables.caption(rows))
-    made = "" if args.no_figures else f"; figures: {args.figures_dir}; sounds: {args.output_dir / 'audio'}"
-    print(f"report: {args.output_dir / 'report.html'}; tables: {args.output_dir}{made}")
+            print(f"eval.py: warning: {one_line(message)}", file=sys.stderr)
+        result, audio_dir = evaluate_entries(entries, args), args.output_dir / "audio"
+        inputs = [*args.model, *(entry.dataset.path for entry in entries)]
+        folders = [args.output_dir, args.figures_dir, audio_dir]
+        old = left_over(args.output_dir, written=result.files, within=folders, inputs=inputs)
+        write_files(result.files)
+        for path in old:
+            path.unlink()
+    print(tables.to_markdown(tables.table(result.rows)))
+    print(tables.caption(result.rows, result.notes))
+    made = "" if args.no_figures else f"; figures: {args.figures_dir}; sounds: {audio_dir}"
+    print(one_line(f"report: {args.output_dir / 'report.html'}; tables: {args.output_dir}{made}"))
 
 
 if __name__ == "__main__":

@@ -134,7 +134,7 @@ def choose_scores(args: argparse.Namespace, dataset: Dataset, n_latents: int) ->
         codes = encode(model, features, device=device)
         report = evaluate(**labels, codes=codes.codes, active=codes.active, metrics=metrics, n_floor_draws=1)
         found = {f"score_{name}": score.value for name, score in report.scores.items()}
-        return {"active_latents": float(report.n_active)} | found
+        return {"active_latents": float(codes.active.sum())} | found
 
     return score
 

@@ -46,7 +46,7 @@ def pick(rows: list[dict], metric: str) -> dict[tuple, float]:
     return {
         (row["setting"], row["model"], row["seed"]): row["value"]
         for row in rows
-        if row["metric"] == metric and row["factor"] == "all" and row["value"] is not None
+        if row["metric"] == metric and row["factor"] is None and row["value"] is not None
     }
 
 
@@ -121,13 +121,11 @@ def tradeoff_figure(path: Path, rows: list[dict], titles: dict[str, str]) -> Non
 
 def adjusted_columns(rows: list[dict], settings: Collection[str]) -> tuple[list[tuple], dict[str, np.ndarray]]:
     """The checkpoints that were given all metrics, (setting, model, seed), and each metric's values over them: adjusted
-    where it has floor and ceiling, as they are otherwise. Metrics that some of them lack, or that are constant, are
-    left out."""
-    rows = [
-        row | {"value": row["value"] if row["adjusted"] is None else row["adjusted"]}
-        for row in rows
-        if row["setting"] in settings and row["factor"] == "all"
-    ]
+    where all of them have that, as they are otherwise. Metrics that some of them lack, or that are constant, are left
+    out."""
+    rows = [row for row in rows if row["setting"] in settings and row["factor"] is None]
+    raw = {row["metric"] for row in rows if row["adjusted"] is None}
+    rows = [row | {"value": row["value" if row["metric"] in raw else "adjusted"]} for row in rows]
     whole = pick(rows, "JEMMIG").keys()  # a setting that was given a few metrics has none
     keys = [key for key in pick(rows, "MIG") if key in whole]
     columns = {}

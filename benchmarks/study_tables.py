@@ -28,11 +28,13 @@ CURVES = ("pressure", "train_recon", "train_kl", "valid_recon", "valid_kl", "val
 
 
 def read_rows(path: Path) -> list[dict]:
-    """A CSV file of the study; numbers as floats, what is empty as None."""
+    """A CSV file of the study; numbers as floats, what is empty and the factor of a whole score as None."""
 
     def value(key: str, text: str):
         if key in ("value", "floor", "ceiling", "adjusted", "strength", "epoch", *CURVES):
             return float(text) if text else None
+        if key == "factor" and text == results.WHOLE:
+            return None
         return int(text) if key == "seed" else text
 
     if not path.exists():
@@ -46,7 +48,7 @@ def as_results(rows: list[dict]) -> list[Row]:
     return [Row(**{name: row[name] for name in names}) for row in rows]
 
 
-def values(rows: list[dict], metric: str, factor: str = "all", column: str = "value") -> np.ndarray:
+def values(rows: list[dict], metric: str, factor: str | None = None, column: str = "value") -> np.ndarray:
     """One number a seed."""
     return np.array(
         [row[column] for row in rows if (row["metric"], row["factor"]) == (metric, factor) and row[column] is not None]
@@ -60,7 +62,7 @@ def spread(numbers: np.ndarray, digits: int = 2) -> str:
 
 def overview(rows: list[dict], settings: list[str]) -> str:
     """A line a model and setting: MIG with floor, ceiling and adjusted value, and what stands behind it."""
-    factors = list(dict.fromkeys(row["factor"] for row in rows if row["metric"] == "MIG" and row["factor"] != "all"))
+    factors = list(dict.fromkeys(row["factor"] for row in rows if row["metric"] == "MIG" and row["factor"] is not None))
     columns = {
         "SAP": "SAP",
         "DCI disentanglement": "DCI D",

@@ -10,9 +10,11 @@ from io import BytesIO
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
+from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
@@ -46,7 +48,13 @@ class Sound:
 
 
 def png(figure: Figure) -> bytes:
-    """Encode a figure as PNG."""
+    """Encode a figure as PNG. Dollar signs in its texts are not taken for mathematics, save in numbers of log axes."""
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
+    for axis in figure.findobj(Axis):
+        if axis.get_scale() == "log":
+            for number in axis.get_ticklabels(which="both"):
+                number.set_parse_math(True)
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI)
     return buffer.getvalue()
@@ -61,7 +69,7 @@ def gif(figures: Iterable[Figure]) -> bytes:
 
 def spectrum_db(wave: np.ndarray, *, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
     """Frequencies in Hz and level in dB of a Hann-windowed wave; 0 dB is a sine of amplitude 1."""
-    window = np.hanning(len(wave) + 1)[:-1]
+    window = np.hanning(len(wave) + 1)[:-1] if len(wave) > 1 else np.ones(1)
     amplitude = 2 * np.abs(np.fft.rfft(wave * window)) / window.sum()
     return np.fft.rfftfreq(len(wave), 1 / sample_rate), 20 * np.log10(np.maximum(amplitude, 1e-7))
 
@@ -69,14 +77,17 @@ def spectrum_db(wave: np.ndarray, *, sample_rate: int) -> tuple[np.ndarray, np.n
 def _draw_wave(axes: Axes, sounds: Sequence[Sound], colours: Sequence[str], *, scale: Scale) -> None:
     """About six periods from the middle of the tones."""
     freqs, level = spectrum_db(sounds[0].wave, sample_rate=scale.sample_rate)
-    period = scale.sample_rate / max(freqs[1 + level[1:].argmax()], 20.0)
+    loudest = freqs[np.where(freqs > 0, level, -np.inf).argmax()]
+    period = scale.sample_rate / max(loudest, 20.0)
     n_shown = int(min(len(sounds[0].wave), max(24, 6 * period)))
     start = (len(sounds[0].wave) - n_shown) // 2
     time = (start + np.arange(n_shown)) / scale.sample_rate * 1000
     for sound, colour in zip(sounds, colours):
-        axes.plot(time, sound.wave[start : start + n_shown], color=colour, linewidth=1.2)
+        marker = "." if n_shown == 1 else ""
+        axes.plot(time, sound.wave[start : start + n_shown], color=colour, linewidth=1.2, marker=marker)
     highest = 1.1 * max(1e-3, *(np.abs(sound.wave[start : start + n_shown]).max() for sound in sounds))
-    axes.set(xlim=(time[0], time[-1]), ylim=(-highest, highest), ylabel="amplitude")
+    last = max(time[-1], (start + 1) / scale.sample_rate * 1000)  # one sample has no range
+    axes.set(xlim=(time[0], last), ylim=(-highest, highest), ylabel="amplitude")
     axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.tick_params(axis="y", labelsize=8)  # -0.0010 fits beside the next panel
     axes.grid(alpha=0.3)
@@ -218,10 +229,11 @@ def audit_figure(
         _draw_steps(axes, factor, resolution_db=resolution_db)
         _label(axes, title=f"{factor['factor']}: largest difference over a spectrogram")
     label, lines = shares
-    for number, (name, (values, share)) in enumerate(lines.items()):  # lines that coincide show around each other
-        last.plot(values, 100 * share, linewidth=9.0 * 0.6**number, label=name)
+    for number, (values, share) in enumerate(lines.values()):  # lines that coincide show around each other
+        last.plot(values, 100 * share, linewidth=9.0 * 0.6**number, label=str(number))
     title_of = "tones indistinguishable from one with other labels"
     _label(last, title=title_of, xlabel=label, ylabel="share of tones (%)", ylim=(-3, 103))
+    last.legend(last.lines, lines, fontsize=7)  # named, since a legend leaves out labels that begin with _
     figure.suptitle(title, fontsize=11)
     return figure
 

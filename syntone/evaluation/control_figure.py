@@ -13,7 +13,7 @@ from syntone.evaluation.controllability import N_STEPS, Control
 from syntone.evaluation.load import Entry
 from syntone.figures import ORIGINAL
 
-MAX_LATENTS = 12  # columns; more would not be legible
+MAX_COLUMNS = 12  # latents; more would not be legible
 COLOURS = ("#1f4e79", "#d9601a", "#2e8b57", "#8e44ad", "#b8860b", "#c2185b", "#00838f", "#555555")
 CLASSES = cycler(linestyle=("-", "--", ":", "-.")) * cycler(color=COLOURS)  # solid lines for the first eight, ...
 ANCHORS = {"color": ORIGINAL, "linestyle": "-", "linewidth": 0.9, "alpha": 0.65, "marker": ".", "markersize": 2.5}
@@ -24,14 +24,14 @@ def controllability_figure(control: Control, entry: Entry) -> Figure:
     """Heat map of the change of every factor by every latent, and below it, in the same columns, what was measured
     along the traversals: a line per anchor tone, or per class of a nominal factor its mean probability over these."""
     seen = [k for k, factor in enumerate(control.factors) if factor.seen]
-    latents, map_height = control.latents[:MAX_LATENTS], 0.62 * len(control.factors)
+    latents, map_height = control.latents[:MAX_COLUMNS], 0.62 * len(control.factors)
     size = (max(3.4 + 1.62 * len(latents), 11.0), 2.2 + map_height + 1.75 * len(seen) * (len(latents) > 0))
     figure = Figure(figsize=size, layout="constrained")
     score = f"controllability {control.score:.3f}" if np.isfinite(control.score) else "a score needs two factors"
     if control.floors:
         score += f" (one factor per latent: 1, random directions: {np.mean(control.floors):.3f})"
-    n_anchors, n_latents = control.measured[0].shape[:2]
-    shown = f"; the {MAX_LATENTS} of {n_latents} with the largest KL" if n_latents > MAX_LATENTS else ""
+    n_anchors, n_active = len(control.measured[0]), entry.codes.active.sum()
+    shown = f"; the {MAX_COLUMNS} of {n_active} active latents with the largest KL" if n_active > MAX_COLUMNS else ""
     notes = (
         f"mean change over {n_anchors} anchor tones, each latent in {N_STEPS} steps between its 2 % and 98 % quantile; "
         f"dark: the factor's whole range{shown}; steps with a mismatch above {100 * control.mismatch_limit:.0f} % are "
@@ -91,7 +91,7 @@ def _draw_walks(panels: np.ndarray, control: Control, k: int, positions: np.ndar
         column, label = dataset.factor_names.index(factor.name), f"probability of {factor.name}"
         first = np.unique(dataset.factors[:, column], return_index=True)[1]
         names = [dataset.level_name(factor.name, value) for value in dataset.factor_values[first, column]]
-        curves, style = np.ma.masked_invalid(measured).mean(axis=0), {"linewidth": 1.6, "label": names}
+        curves, style = np.ma.masked_invalid(measured).mean(axis=0), {"linewidth": 1.6}
     moving = zip(control.monotonicity[k], control.smoothness[k])
     for panel, position, curve, (monotonicity, smoothness) in zip(panels, positions, curves, moving):
         panel.set_prop_cycle(CLASSES)
@@ -105,4 +105,4 @@ def _draw_walks(panels: np.ndarray, control: Control, k: int, positions: np.ndar
     panels[0].set_ylabel(label, fontsize=10)
     if factor.nominal:
         place = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5), "ncols": 1 + len(names) // 9}
-        panels[-1].legend(fontsize=8, frameon=False, handlelength=1.2, **place)
+        panels[-1].legend(panels[-1].lines, names, fontsize=8, frameon=False, handlelength=1.2, **place)

@@ -35,6 +35,7 @@ N_ANCHORS, N_STEPS, N_FLOOR = 16, 15, 2  # anchor tones; steps of a traversal; d
 N_PAIRS = 200  # averages of two tones, for the limit
 MOVED = 1e-6  # normalised; a smaller path is rounding, and has neither smoothness nor monotonicity
 DECODED_ROWS = 512  # tones at a time
+MAX_LATENTS = 64  # moved, of those that are active; 64 on 32,000 tones take minutes on a CPU
 MAX_CLASSES = 32  # of a nominal factor: a blend has a share for each
 MATRICES = ("change", "normalised", "smoothness", "monotonicity")  # of Control, (K, J) each
 
@@ -157,9 +158,9 @@ def decode_and_match(z: np.ndarray, *, entry: Entry, templates: Templates) -> Ma
 
 
 def measure_controls(entries: list[Entry], *, seed: int) -> dict[tuple[str, int], Control]:
-    """What the active latents of every checkpoint move, by its key; latents by mean KL, anchors out of the validation
-    tones. Templates are made once for all that share features. A dataset with a nominal factor of more than MAX_CLASSES
-    classes, such as one class per recording, is left out."""
+    """What the active latents of every checkpoint move, by its key: the MAX_LATENTS with the largest mean KL, from
+    anchors out of the validation tones. Templates are made once for all that share features. A dataset with a nominal
+    factor of more than MAX_CLASSES classes, such as one class per recording, is left out."""
     controls, templates, made_of = {}, None, None
     for entry in tqdm(entries, desc=CONTROL, unit="checkpoint", delay=2, disable=None):
         dataset, labels, codes = entry.dataset, entry.dataset.labels(), entry.codes
@@ -173,7 +174,8 @@ def measure_controls(entries: list[Entry], *, seed: int) -> dict[tuple[str, int]
             templates = make_templates(patterns, dataset.factor_values[:, varied], labels)
             templates = templates._replace(limit=find_limit(templates, generator=np.random.default_rng(seed)))
         rng, measure = np.random.default_rng(seed), partial(decode_and_match, entry=entry, templates=templates)
-        given = {"latents": codes.order[codes.active[codes.order]], "templates": templates, "generator": rng}
+        latents = codes.order[codes.active[codes.order]][:MAX_LATENTS]
+        given = {"latents": latents, "templates": templates, "generator": rng}
         anchors = choose_rows(entry.valid_rows, dataset.y, n=N_ANCHORS, rng=rng)
         controls[entry.key] = controllability(measure, codes.codes, anchors=anchors, **given)
     return controls
@@ -182,13 +184,14 @@ def measure_controls(entries: list[Entry], *, seed: int) -> dict[tuple[str, int]
 def control_rows(control: Control, key: tuple[str, int]) -> list[Row]:
     """Score with floor and ceiling (with two factors or more to move), coverage, and share of off-manifold steps."""
     score, floors, off = control.score, control.floors, control.off_manifold
-    rows = [Row(*key, CONTROL, "all", score)] if np.isfinite(score) else []
+    rows = [Row(*key, CONTROL, None, score)] if np.isfinite(score) else []
     if floors:
-        rows = score_rows(key, CONTROL, Score(score, float(np.mean(floors)), float(np.std(floors)), ceiling=1.0))
-    coverage = {"all": control.coverage.mean()}
-    coverage |= {factor.name: share for factor, share in zip(control.factors, control.coverage)}
-    rows += [Row(*key, f"{CONTROL}: coverage", name, float(share)) for name, share in coverage.items()]
-    return [*rows, Row(*key, f"{CONTROL}: off-manifold steps", "all", float(off.mean()) if len(off) else 0.0)]
+        chance = float(np.mean(floors)), float(np.std(floors, ddof=1))
+        rows = score_rows(key, CONTROL, Score(score, *chance, ceiling=1.0))
+    rows.append(Row(*key, f"{CONTROL}: coverage", None, float(control.coverage.mean())))
+    for factor, share in zip(control.factors, control.coverage):
+        rows.append(Row(*key, f"{CONTROL}: coverage", factor.name, float(share)))
+    return [*rows, Row(*key, f"{CONTROL}: off-manifold steps", None, float(off.mean()) if len(off) else 0.0)]
 
 
 def control_details(control: Control) -> dict:

@@ -1,5 +1,6 @@
 """Checkpoints with their data and codes, ready to be evaluated."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -11,7 +12,7 @@ from tqdm import tqdm
 
 from syntone.dataset.file import Dataset, load_npz
 from syntone.device import to_device
-from syntone.errors import InputError
+from syntone.errors import InputError, one_line
 from syntone.evaluation.codes import Codes, encode
 from syntone.features.front_end import FrontEnd, compute_features
 from syntone.training.checkpoint import Checkpoint, check_dataset, load_checkpoint
@@ -21,6 +22,7 @@ from syntone.training.checkpoint import Checkpoint, check_dataset, load_checkpoi
 class Entry:
     """One checkpoint with its data."""
 
+    label: str  # in tables: name of the model, with that of its dataset where several are evaluated together
     checkpoint: Checkpoint
     model: nn.Module  # on the device, in evaluation mode
     front_end: FrontEnd
@@ -37,8 +39,8 @@ class Entry:
 
     @property
     def key(self) -> tuple[str, int]:
-        """Name of the model and training seed."""
-        return self.checkpoint.model_name, self.checkpoint.seed
+        """Label and training seed."""
+        return self.label, self.checkpoint.seed
 
 
 def load_entries(paths: list[Path], *, dataset_path: Path | None, state: str, device: torch.device) -> list[Entry]:
@@ -75,9 +77,11 @@ def load_entries(paths: list[Path], *, dataset_path: Path | None, state: str, de
             raise InputError(f"{mismatch}; re-create the dataset, or give --dataset {source} to evaluate on it")
         features = features_of(source, front_end)
         rows = np.arange(len(dataset)) if mismatch else checkpoint.valid_rows.numpy()
-        return Entry(checkpoint, model, front_end, dataset, features, encode(model, features), rows, mismatch)
+        label, codes = checkpoint.model_name + marks[source.resolve()], encode(model, features)
+        return Entry(label, checkpoint, model, front_end, dataset, features, codes, rows, mismatch)
 
     checkpoints = [load_checkpoint(path) for path in paths]
+    marks = _dataset_marks(dataset_path or Path(checkpoint.dataset_path) for checkpoint in checkpoints)
     _check_seeds(checkpoints, paths)
     if dataset_path:
         read(dataset_path)  # a mistake in it is not one of the first checkpoint
@@ -88,6 +92,16 @@ def load_entries(paths: list[Path], *, dataset_path: Path | None, state: str, de
         except InputError as mistake:
             raise InputError(f"{path}: {mistake}") from mistake
     return entries
+
+
+def _dataset_marks(sources: Iterable[Path]) -> dict[Path, str]:
+    """Return what a label needs to tell datasets apart: nothing for one, else their names, numbered where equal."""
+    places = list(dict.fromkeys(source.resolve() for source in sources))
+    if len(places) == 1:
+        return {places[0]: ""}
+    names = [one_line(place.name) for place in places]
+    numbers = [f", {n}" if names.count(name) > 1 else "" for n, name in enumerate(names, start=1)]
+    return {place: f" ({name}{number})" for place, name, number in zip(places, names, numbers)}
 
 
 def _check_seeds(checkpoints: list[Checkpoint], paths: list[Path]) -> None:

@@ -16,7 +16,7 @@ from syntone.figures import Sound
 from syntone.files import csv_text
 
 N_ROWS, N_FRAMES = 4, 8  # tones and samples in the figures, and in the GIFs and as sounds
-N_STEPS = 7  # of a traversal
+N_LATENTS, N_STEPS = 16, 7  # traversals, of the latents with the largest KL, and the steps of each
 PAUSE_SECONDS = 0.1  # between the steps of a traversal in its WAV
 
 
@@ -64,6 +64,8 @@ def make_media(entry: Entry, report: Report, *, control: Figure | None, seed: in
     pairs, singles = [[pair] for pair in zip(originals, rebuilt)], [[[sample]] for sample in samples]  # rows of figures
     shown = pairs[:: max(1, len(pairs) // N_ROWS)]
     moving, shares = "mel spectrograms, each row moving one latent", "share of each factor's entropy in each latent"
+    if chosen := _of_all(entry.codes):
+        moving, shares = moving + chosen, f"{shares}{chosen} and those compared by MIG"
     made = [
         (f"Original_vs_Reconstructed_{name}.png", "reconstruction", draw_pairs(shown), tones),
         (f"Generated_sample_{name}.png", "sample", draw_samples(singles[:N_ROWS]), drawn),
@@ -106,38 +108,48 @@ def _latent_label(codes: Codes, latent: int, *, break_at: str = "\n") -> str:
     return f"z{latent}: {codes.kl[latent]:.2f} nats" + ("" if codes.active[latent] else f"{break_at}(collapsed)")
 
 
+def _of_all(codes: Codes) -> str:
+    """Name the choice of latents where not all are shown."""
+    n = len(codes.kl)
+    return f", the {N_LATENTS} of {n} latents with the largest mean KL" if n > N_LATENTS else ""
+
+
 def _traversals(entry: Entry, rng: np.random.Generator) -> tuple[Figure, list[Sound]]:
-    """The figure of all latents' traversals, and one sound per latent: its steps after one another, pauses between."""
-    base, codes = int(rng.choice(entry.valid_rows)), entry.codes
+    """The figure of the latents' traversals, and one sound per latent: its steps after one another, pauses between."""
+    base, codes, latents = int(rng.choice(entry.valid_rows)), entry.codes, entry.codes.order[:N_LATENTS]
     values = traversal_values(codes.codes, n_steps=N_STEPS)
-    moved = traversal_codes(codes.codes[base], values, codes.order)
+    moved = traversal_codes(codes.codes[base], values, latents)
     decoded = decode(entry.model, moved.reshape(-1, moved.shape[2]), device=entry.features.device)
     steps = sounds_of(decoded, front_end=entry.front_end, labels=[""] * len(decoded))
     mels = np.stack([step.mel for step in steps]).reshape(*moved.shape[:2], *steps[0].mel.shape)
     waves = np.stack([step.wave for step in steps]).reshape(*moved.shape[:2], -1)
     figure = figures.traversal_figure(
         mels,
-        values=values[codes.order],
-        labels=[_latent_label(codes, latent) for latent in codes.order],
+        values=values[latents],
+        labels=[_latent_label(codes, latent) for latent in latents],
         scale=scale_of(entry.front_end),
         title=f"{entry.name}: each row moves one latent between its 2 % and 98 % quantile, from the code of "
-        f"{entry.dataset.describe(base)}; rows by mean KL",
+        f"{entry.dataset.describe(base)}; rows by mean KL{_of_all(codes)}",
     )
     pause = np.zeros((*moved.shape[:2], int(PAUSE_SECONDS * entry.front_end.sample_rate)))
     joined = np.concatenate([waves, pause], axis=2).reshape(len(moved), -1)
     sounds = []
-    for latent, wave, mel in zip(codes.order, joined, mels):
+    for latent, wave, mel in zip(latents, joined, mels):
         label = f"{_latent_label(codes, latent, break_at=' ')}, {values[latent, 0]:+.2f} to {values[latent, -1]:+.2f}"
         sounds.append(Sound(wave, np.concatenate(mel, axis=1), label, "traversal", f"traversal_z{latent}"))
     return figure, sounds
 
 
 def _information(entry: Entry, report: Report) -> Figure:
-    """Mutual information of factors and latents in units of the factors' entropies."""
-    codes = entry.codes
+    """Mutual information of factors and latents in units of the factors' entropies, of the latents with the largest KL
+    and the two that are most informative on each factor."""
+    codes, shares = entry.codes, (report.mi / report.entropy[:, None])[:, entry.codes.order]
+    best = np.argsort(-shares, axis=1, kind="stable")[:, :2]
+    shown = np.union1d(best, np.arange(min(N_LATENTS, len(codes.order))))
+    chosen = f"\nlatents{_of_all(codes)}, and those framed" if _of_all(codes) else ""
     return figures.information_figure(
-        (report.mi / report.entropy[:, None])[:, codes.order],
+        shares[:, shown],
         factors=report.factor_names,
-        latents=[f"z{j}\n{codes.kl[j]:.2f}" + ("" if codes.active[j] else "\n(collapsed)") for j in codes.order],
-        title=f"{entry.name}: share of each factor's entropy in each latent; framed: the two compared by MIG",
+        latents=[f"z{j}\n{codes.kl[j]:.2f}" + ("" if codes.active[j] else "\n(collapsed)") for j in codes.order[shown]],
+        title=f"{entry.name}: share of each factor's entropy in each latent; framed: the two compared by MIG{chosen}",
     )

@@ -104,22 +104,32 @@ PAGE.filters |= {
 }
 
 
-def render(rows: Sequence[Row], entries: Sequence[Entry], media: Sequence[Media], *, state: str, seed: int) -> str:
-    """Return the page: rows of the table, what was evaluated and how, media of each model or, without figures, none."""
+def render(
+    rows: Sequence[Row],
+    entries: Sequence[Entry],
+    media: Sequence[Media],
+    *,
+    state: str,
+    seed: int,
+    notes: Sequence[str] = (),
+) -> str:
+    """Return the page: rows of the table and notes on them, what was evaluated and how, media of each model or, without
+    figures, none."""
     left_out = kinds_left_out(media)
     groups: dict[tuple, list[Entry]] = {}
     checkpoints: dict[str, list[Checkpoint]] = {row.model: [] for row in rows}
+    labels = {entry.name: entry.label for entry in entries}
     for entry in entries:
         groups.setdefault((entry.dataset.path, entry.front_end), []).append(entry)
-        checkpoints[entry.name].append(entry.checkpoint)
+        checkpoints[entry.label].append(entry.checkpoint)
     return PAGE.get_template("report.html.j2").render(
         table=tables.table(rows),
-        caption=tables.caption(rows),
+        caption=tables.caption(rows, notes),
         warnings=warnings_for(entries),
         groups=list(groups.values()),
         checkpoints=checkpoints,
-        pictures={one.model: one.pictures for one in media},
-        cards={one.model: make_cards(one, left_out) for one in media},
+        pictures={labels[one.model]: one.pictures for one in media},
+        cards={labels[one.model]: make_cards(one, left_out) for one in media},
         left_out=left_out,
         megabytes=MAX_SOUND_BYTES // 10**6,
         active_nats=ACTIVE_NATS,

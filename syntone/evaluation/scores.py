@@ -17,12 +17,12 @@ ERROR = "reconstruction error (dB)"
 
 @dataclass(frozen=True)
 class Row:
-    """One number of one checkpoint: a metric, and a factor or "all" for the score itself."""
+    """One number of one checkpoint: a metric, and a factor; None for the score itself."""
 
     model: str
     seed: int
     metric: str
-    factor: str
+    factor: str | None
     value: float
     floor: float | None = None
     ceiling: float | None = None
@@ -30,8 +30,9 @@ class Row:
     floor_std: float | None = None
 
 
-def _defined(entry: Entry, labels: dict) -> tuple[str, ...]:
-    """Metrics that are defined for these labels and so many latents."""
+def defined(entry: Entry, labels: dict | None = None) -> tuple[str, ...]:
+    """Metrics that are defined for these labels, by default of all tones, and so many latents."""
+    labels = labels or entry.dataset.labels()
     n_latents = entry.codes.codes.shape[1]
     return defined_metrics(factors=labels["factors"], n_latents=n_latents, factor_kinds=labels["factor_kinds"])
 
@@ -50,12 +51,12 @@ def choose_metrics(entry: Entry, asked: list[str] | None) -> list[str]:
     labels = entry.dataset.labels()
     n_tones, n_factors = labels["factors"].shape
     data = f"{n_factors} varied factors, {entry.codes.codes.shape[1]} latents and {n_tones} tones"
-    return choose_defined(of_codes, _defined(entry, labels), default=METRICS, flag="--metrics", data=data)
+    return choose_defined(of_codes, defined(entry, labels), default=METRICS, flag="--metrics", data=data)
 
 
 def score_rows(key: tuple[str, int], metric: str, score: Score) -> list[Row]:
     """A score, followed by those of its factors."""
-    whole = Row(*key, metric, "all", score.value, score.floor, score.ceiling, score.adjusted, score.floor_std)
+    whole = Row(*key, metric, None, score.value, score.floor, score.ceiling, score.adjusted, score.floor_std)
     return [whole, *(Row(*key, metric, factor, value) for factor, value in (score.per_factor or {}).items())]
 
 
@@ -69,12 +70,12 @@ def score_codes(entry: Entry, metrics: list[str], *, seed: int) -> tuple[Report,
     """
     error = reconstruction_error_db(entry.model, entry.features[entry.valid_rows], front_end=entry.front_end)
     labels, codes, active = entry.dataset.labels(), entry.codes.codes, entry.codes.active
-    given = labels | {"metrics": metrics or _defined(entry, labels)[:1], "seed": seed}
+    given = labels | {"metrics": metrics or defined(entry, labels)[:1], "seed": seed}
     with tqdm(desc=f"scores of {entry.name}", unit="score", delay=2, disable=None) as bar:
         report = evaluate(codes=codes, active=active, progress=lambda name: bar.update(), **given)
     fullest = report.occupancy[active].max() if active.any() else 1.0
     counts = {ERROR: error, "active latents": float(active.sum()), "fullest bin": float(fullest)}
-    rows = [Row(*entry.key, name, "all", value) for name, value in counts.items()]
+    rows = [Row(*entry.key, name, None, value) for name, value in counts.items()]
     for metric, score in report.scores.items():
         rows += score_rows(entry.key, metric, score) if metrics else []
     return report, rows
@@ -91,16 +92,15 @@ def section_rows(entry: Entry, asked: list[str] | None, *, seed: int) -> list[Ro
         unseen = tones if part == "held out" else np.intersect1d(tones, entry.valid_rows)
         if len(unseen):
             error = reconstruction_error_db(entry.model, entry.features[unseen], front_end=entry.front_end)
-            rows.append(Row(*entry.key, f"{part}: {ERROR}", "all", error))
-        rows.append(Row(*entry.key, f"{part}: tones", "all", float(len(tones))))
+            rows.append(Row(*entry.key, f"{part}: {ERROR}", None, error))
+        rows.append(Row(*entry.key, f"{part}: tones", None, float(len(tones))))
         if not entry.dataset.varies(tones):
             continue
         labels, codes = entry.dataset.labels(tones), entry.codes.codes[tones]
-        defined = _defined(entry, labels)
-        metrics = [name for name in asked or METRICS if name in defined]
+        possible = defined(entry, labels)
+        metrics = [name for name in asked or METRICS if name in possible]
         if metrics:
-            active = entry.codes.active & (codes.max(axis=0) > codes.min(axis=0))
-            report = evaluate(**labels, codes=codes, active=active, metrics=metrics, seed=seed)
+            report = evaluate(**labels, codes=codes, active=entry.codes.active, metrics=metrics, seed=seed)
             for metric, score in report.scores.items():
                 rows += score_rows(entry.key, f"{part}: {metric}", score)
     return rows
@@ -113,14 +113,14 @@ def agreement_rows(entries: list[Entry]) -> list[Row]:
         seeds = [entry for entry in entries if entry.name == model]
         if len(seeds) > 1:
             values = udr_per_model(codes=[one.codes.codes for one in seeds], active=[one.codes.active for one in seeds])
-            rows += [Row(*entry.key, "UDR", "all", float(value)) for entry, value in zip(seeds, values)]
+            rows += [Row(*entry.key, "UDR", None, float(value)) for entry, value in zip(seeds, values)]
     return rows
 
 
 def information_details(entry: Entry, report: Report) -> dict:
     """Plain types for the JSON: KL and fullest bin of each latent, entropies and mutual information in nats."""
     return {
-        "model": entry.name,
+        "model": entry.label,
         "seed": entry.checkpoint.seed,
         "kl_nats": entry.codes.kl.tolist(),
         "fullest_bin": report.occupancy.tolist(),

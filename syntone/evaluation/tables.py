@@ -2,15 +2,18 @@
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 
 import numpy as np
 
+from syntone.errors import one_line
 from syntone.evaluation.scores import Row
 from syntone.files import csv_text
 
 CSV_COLUMNS = ("model", "seed", "metric", "factor", "value", "floor", "ceiling", "adjusted")
+WHOLE = "all"  # in files, the factor of a score that is of all factors
 COUNTS = ("active latents", ": tones")  # metrics that count, shown without decimals
 
 
@@ -26,8 +29,8 @@ def spread(values: Sequence[float], digits: int = 3) -> str:
 
 
 def _mean(values: Sequence[float | None]) -> str:
-    known = [value for value in values if value is not None]
-    return number(float(np.mean(known)) if known else None)
+    """Format the mean; a dash where one is None: a mean over some seeds cannot be compared with one over all."""
+    return number(None if None in values else float(np.mean(values)))
 
 
 def _cell(rows: Sequence[Row]) -> str:
@@ -35,7 +38,7 @@ def _cell(rows: Sequence[Row]) -> str:
     if rows[0].metric.endswith(COUNTS) and len(rows) == 1:
         return number(rows[0].value, 0)
     text = spread([row.value for row in rows])
-    if any(row.floor is None for row in rows):  # a mean over some seeds cannot be compared with one over all
+    if any(row.floor is None for row in rows):
         return text
     floor = _mean([row.floor for row in rows])
     if len(rows) == 1 and rows[0].floor_std is not None:
@@ -48,32 +51,50 @@ def table(rows: Sequence[Row], *, factors_of: Sequence[str] = ("MIG",)) -> list[
 
     The metrics in `factors_of` are followed by one line per factor.
     """
-    shown = [row for row in rows if row.factor == "all" or row.metric.split(": ")[-1] in factors_of]
-    groups: dict[tuple[str, str], dict[str, list[Row]]] = {}
+    shown = [row for row in rows if row.factor is None or row.metric.split(": ")[-1] in factors_of]
+    groups: dict[tuple[str, str | None], dict[str, list[Row]]] = {}
     for row in shown:
         groups.setdefault((row.metric, row.factor), {}).setdefault(row.model, []).append(row)
     models = list(dict.fromkeys(row.model for row in shown))
     n_seeds = [len({row.seed for row in shown if row.model == model}) for model in models]
     cells = [["metric", *models], ["training seeds", *map(str, n_seeds)]]
     for (metric, factor), of_model in groups.items():
-        name = metric if factor == "all" else f"{metric}, {factor}"
+        name = metric if factor is None else f"{metric}, {factor}"
         cells.append([name, *[_cell(of_model[model]) if model in of_model else "–" for model in models]])
     return cells
 
 
-def caption(rows: Sequence[Row]) -> str:
-    """Return a sentence on how to read the table."""
+def caption(rows: Sequence[Row], notes: Sequence[str] = ()) -> str:
+    """Return how to read the table, followed by the notes, sentences on these scores."""
     checkpoints = {(row.model, row.seed) for row in rows}
     one = "One training seed; the ± of a floor is the spread of its draws."
     many = "The ± of a score is its standard deviation over training seeds."
-    return (
+    how = (
         "score [floor, ceiling] → adjusted, where adjusted is (score - floor) / (ceiling - floor). Scores are over "
         f"active latents. {many if len(checkpoints) > len({model for model, _ in checkpoints}) else one}"
     )
+    return one_line(" ".join([how, *notes]))
+
+
+MARKUP = re.compile(r"[\\|*$<~&]|\b_|_\b|(?<=\])[(\[]")  # not the _ within a word, which Markdown leaves alone
+LATEX = {"±": r"$\pm$", "→": r"$\to$", "–": "--"} | {letter: rf"\{letter}" for letter in "_%&#${}"}
+LATEX |= {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "|": r"\textbar{}"}
+LATEX |= {"<": r"\textless{}", ">": r"\textgreater{}"}
+
+
+def markdown_text(text: str) -> str:
+    """Escape text for Markdown and for a terminal."""
+    return MARKUP.sub(lambda found: "\\" + found[0], one_line(text))
+
+
+def latex_text(text: str) -> str:
+    """Escape text for LaTeX."""
+    return one_line(text).translate(str.maketrans(LATEX))
 
 
 def to_markdown(cells: Sequence[Sequence[str]]) -> str:
     """Return the table as Markdown, columns padded so that it reads well in a terminal too."""
+    cells = [list(map(markdown_text, line)) for line in cells]
     widths = [max(map(len, column)) for column in zip(*cells)]
     lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths)) + " |" for line in cells]
     rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
@@ -82,24 +103,25 @@ def to_markdown(cells: Sequence[Sequence[str]]) -> str:
 
 def to_latex(cells: Sequence[Sequence[str]]) -> str:
     """Return the table as a LaTeX tabular that needs no package."""
-    symbols = {"±": r"$\pm$", "→": r"$\to$", "–": "--"} | {letter: rf"\{letter}" for letter in "_%&#$"}
-    lines = [" & ".join(cell.translate(str.maketrans(symbols)) for cell in line) + r" \\" for line in cells]
+    lines = [" & ".join(map(latex_text, line)) + r" \\" for line in cells]
     begin = rf"\begin{{tabular}}{{{'l' * len(cells[0])}}}"
     return "\n".join([begin, r"\hline", lines[0], r"\hline", *lines[1:], r"\hline", r"\end{tabular}", ""])
 
 
-def score_files(rows: Sequence[Row], *, details: dict) -> dict[str, str]:
+def score_files(rows: Sequence[Row], *, details: dict, notes: Sequence[str] = ()) -> dict[str, str]:
     """Return the text of metrics.csv, metrics.json, table.md and table.tex by file name.
 
     Parameters
     ----------
     details : plain types: what was evaluated, for the JSON
+    notes : sentences for the caption
     """
-    cells, note = table(rows), caption(rows)
-    document = details | {"scores": [asdict(row) for row in rows]}
+    cells, note = table(rows), caption(rows, notes)
+    named = [asdict(row) | {"factor": WHOLE if row.factor is None else row.factor} for row in rows]
+    document = details | {"notes": list(notes), "scores": named}
     return {
-        "metrics.csv": csv_text(CSV_COLUMNS, ([getattr(row, column) for column in CSV_COLUMNS] for row in rows)),
+        "metrics.csv": csv_text(CSV_COLUMNS, ([row[column] for column in CSV_COLUMNS] for row in named)),
         "metrics.json": json.dumps(document, indent=1, allow_nan=False) + "\n",
-        "table.md": to_markdown(cells) + f"\n{note}\n",
+        "table.md": to_markdown(cells) + f"\n{markdown_text(note)}\n",
         "table.tex": f"% {note}\n" + to_latex(cells),
     }

@@ -85,7 +85,7 @@ def test_rows_to_show_come_in_turn_from_every_group():
 
 
 def rows(model: str, values: list[float], **more) -> list[Row]:
-    return [Row(model, seed, "MIG", "all", value, **more) for seed, value in enumerate(values)]
+    return [Row(model, seed, "MIG", None, value, **more) for seed, value in enumerate(values)]
 
 
 def test_one_seed_shows_the_floors_spread():
@@ -100,7 +100,7 @@ def test_several_seeds_show_mean_and_standard_deviation():
 
 def test_missing_ceiling_and_missing_model_are_a_dash():
     given = rows("VAE", [0.3], floor=0.1, floor_std=0.0) + rows("BTCVAE", [0.5], floor=0.1, ceiling=0.11, floor_std=0.0)
-    given.append(Row("VAE", 0, "reconstruction error (dB)", "all", 2.5))
+    given.append(Row("VAE", 0, "reconstruction error (dB)", None, 2.5))
     cells = tables.table(given)
     assert cells[2:] == [
         ["MIG", "0.300 [0.100 ± 0.000, –] → –", "0.500 [0.100 ± 0.000, 0.110] → –"],

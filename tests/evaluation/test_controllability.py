@@ -157,7 +157,7 @@ def test_nothing_moves_without_active_latents_and_one_factor_has_no_score(sines)
     assert np.isnan(found.score) and found.coverage == pytest.approx([1.0])
     assert found.monotonicity[0, 0] == pytest.approx(1.0)
     rows = control.control_rows(found, ("VAE", 0))
-    assert [row.metric for row in rows if row.factor == "all"] == [
+    assert [row.metric for row in rows if row.factor is None] == [
         "controllability: coverage",
         "controllability: off-manifold steps",
     ]

@@ -238,14 +238,16 @@ def made_up(words: str, *, n_samples: int = 800) -> tuple[list, list, Media]:
     )
     checkpoint = SimpleNamespace(epoch=1, best_epoch=1, seed=0, model_config={words: words}, options={words: [words]})
     front_end = FrontEnd("logmel", sample_rate=8000, n_samples=n_samples)
-    entry = SimpleNamespace(name=words, checkpoint=checkpoint, dataset=dataset, front_end=front_end, mismatch=words)
+    entry = SimpleNamespace(
+        name=words, label=words, checkpoint=checkpoint, dataset=dataset, front_end=front_end, mismatch=words
+    )
     kinds = ("original", "reconstruction", "sample", "traversal")
     sounds = [Sound(np.zeros(n_samples), np.zeros((2, 2)), words, kind, f"{words}_1") for kind in kinds]
     parts = ("reconstruction", "sample", "traversal", "information", "animation")
     gif = io.BytesIO()
     Image.new("L", (3, 2)).save(gif, format="gif")
     pictures = [Picture(f"{words}.gif", gif.getvalue(), part, words) for part in parts]
-    return [Row(words, 0, words, "all", 0.5)], [entry], Media(words, 8000, pictures, sounds)
+    return [Row(words, 0, words, None, 0.5)], [entry], Media(words, 8000, pictures, sounds)
 
 
 def test_names_are_text_whatever_they_hold():

@@ -1,0 +1,59 @@
+"""What a reader of the table must know about these scores: sentences for its caption, the page and metrics.json."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from metrics import METRICS, Report
+from syntone.evaluation.codes import ACTIVE_NATS
+from syntone.evaluation.controllability import MAX_LATENTS, Control
+from syntone.evaluation.load import Entry, warnings_for
+from syntone.evaluation.media import N_LATENTS
+from syntone.evaluation.scores import Row, defined
+
+
+def notes_on(
+    rows: Sequence[Row],
+    entries: Sequence[Entry],
+    *,
+    report: Report,
+    asked: Sequence[str] | None,
+    controls: dict[tuple[str, int], Control],
+    figures: bool,
+) -> list[str]:
+    """Return one sentence each on binning, inactive latents, empty cells, what is left out, and the dataset."""
+    found = [inactive(entries)]
+    if any(row.floor is not None and row.ceiling is None for row in rows):
+        found.append("There is no ceiling with fewer latents than factors.")
+    if any(row.ceiling is not None and row.adjusted is None for row in rows):
+        found.append(
+            "adjusted is empty where ceiling - floor is below 0.1 and, for MIG, SAP, DCIMIG and compactness, where two "
+            "factors share more than 2 % of the smaller entropy: an oracle is not an upper bound there."
+        )
+    undefined = {} if asked else {name: None for entry in entries for name in METRICS if name not in defined(entry)}
+    if undefined:
+        found.append(f"Not defined for these data: {', '.join(undefined)}.")
+    widest = max(len(entry.codes.kl) for entry in entries)
+    if figures and widest > N_LATENTS:
+        found.append(f"Traversals and their sounds are of the {N_LATENTS} latents with the largest mean KL.")
+    if controls and max(entry.codes.active.sum() for entry in entries) > MAX_LATENTS:
+        found.append(f"Controllability is of the {MAX_LATENTS} active latents with the largest mean KL.")
+    return found + [f"Warning: {message}." for message in warnings_for(entries)]
+
+
+def binning(report: Report) -> str:
+    """Describe how codes and factors were binned."""
+    return (
+        f"Each latent is binned to {report.n_bins} equal-width bins, each ordered factor of more than "
+        f"{report.factor_bins} levels to {report.factor_bins}."
+    )
+
+
+def inactive(entries: Sequence[Entry]) -> str:
+    """Describe which latents are active, and how many of each model are not."""
+    words = []
+    for label in dict.fromkeys(entry.label for entry in entries):
+        masks = [entry.codes.active for entry in entries if entry.label == label]
+        counts = sorted({int(np.sum(~mask)) for mask in masks})
+        words.append(f"{label} {' to '.join(map(str, counts[:: max(1, len(counts) - 1)]))} of {len(masks[0])}")
+    return f"A latent is active where its mean KL is above {ACTIVE_NATS} nats; left out: {', '.join(words)}."
