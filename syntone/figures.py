@@ -4,13 +4,13 @@ Conventions: waves (T,), linear amplitude; mel spectrograms (M, L), dB; all imag
 """
 
 import math
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
@@ -51,10 +51,9 @@ def png(figure: Figure) -> bytes:
     """Encode a figure as PNG. Dollar signs in its texts are not taken for mathematics, save in numbers of log axes."""
     for text in figure.findobj(Text):
         text.set_parse_math(False)
-    for axis in figure.findobj(Axis):
-        if axis.get_scale() == "log":
-            for number in axis.get_ticklabels(which="both"):
-                number.set_parse_math(True)
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis) if axis.get_scale() == "log"):
+        for number in axis.get_ticklabels(which="both"):
+            number.set_parse_math(True)
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI)
     return buffer.getvalue()
@@ -175,7 +174,9 @@ def traversal_figure(
     mels: np.ndarray, *, values: np.ndarray, labels: Sequence[str], scale: Scale, title: str
 ) -> Figure:
     """One row per latent, one column per value of it: mels (R, S, M, L) in dB, values (R, S), R row labels."""
-    figure, grid = _grid(*values.shape, panel=(1.13, 1.08), gap=(0.18, 0.2), margins=(0.9, 1.0, 0.5, 0.55))
+    lines = textwrap.wrap(title, int(11.5 * (1.7 + 1.31 * values.shape[1])))  # letters over the figure's width
+    margins = (0.9, 1.0, 0.5, 0.39 + 0.16 * len(lines))
+    figure, grid = _grid(*values.shape, panel=(1.13, 1.08), gap=(0.18, 0.2), margins=margins)
     for (r, s), axes in np.ndenumerate(grid):
         image = _draw_mel(axes, mels[r, s], scale=scale)
         axes.set_title(f"{values[r, s]:+.2f}", fontsize=8, pad=2)
@@ -183,7 +184,7 @@ def traversal_figure(
         axes.set_ylabel(labels[r] + "\nHz", fontsize=9)
         axes.tick_params(labelsize=6)
         axes.label_outer(remove_inner_ticks=True)
-    return _finish(figure, image, scale=scale, title=title, fontsize=10)
+    return _finish(figure, image, scale=scale, title="\n".join(lines), fontsize=10)
 
 
 def information_figure(shares: np.ndarray, *, factors: Sequence[str], latents: Sequence[str], title: str) -> Figure:

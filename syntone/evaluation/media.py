@@ -111,7 +111,7 @@ def _latent_label(codes: Codes, latent: int, *, break_at: str = "\n") -> str:
 def _of_all(codes: Codes) -> str:
     """Name the choice of latents where not all are shown."""
     n = len(codes.kl)
-    return f", the {N_LATENTS} of {n} latents with the largest mean KL" if n > N_LATENTS else ""
+    return f": the {N_LATENTS} of {n} latents with the largest mean KL" if n > N_LATENTS else ""
 
 
 def _traversals(entry: Entry, rng: np.random.Generator) -> tuple[Figure, list[Sound]]:
@@ -146,7 +146,7 @@ def _information(entry: Entry, report: Report) -> Figure:
     codes, shares = entry.codes, (report.mi / report.entropy[:, None])[:, entry.codes.order]
     best = np.argsort(-shares, axis=1, kind="stable")[:, :2]
     shown = np.union1d(best, np.arange(min(N_LATENTS, len(codes.order))))
-    chosen = f"\nlatents{_of_all(codes)}, and those framed" if _of_all(codes) else ""
+    chosen = f"\nshown{_of_all(codes)}, and those framed" if _of_all(codes) else ""
     return figures.information_figure(
         shares[:, shown],
         factors=report.factor_names,
