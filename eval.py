@@ -21,6 +21,7 @@ from syntone.cli import Parser, command, nonnegative_int
 from syntone.device import select_device
 from syntone.errors import InputError, one_line
 from syntone.evaluation import controllability, report, scores, tables
+from syntone.evaluation.codes import ACTIVE_NATS
 from syntone.evaluation.control_figure import controllability_figure
 from syntone.evaluation.load import Entry, load_entries, warnings_for
 from syntone.evaluation.manifest import left_over, manifest
@@ -88,9 +89,9 @@ def evaluate_entries(entries: list[Entry], args: Namespace) -> Result:
     controls = controllability.measure_controls(entries, seed=args.seed) if wanted else {}
     rows, latents, media = [], [], {}
     for entry, metrics in zip(entries, metrics_of):
-        result, found = scores.score_codes(entry, metrics, seed=args.seed)
+        information, found = scores.score_codes(entry, metrics, seed=args.seed)
         rows += found
-        latents.append(scores.information_details(entry, result))
+        latents.append(scores.information_details(entry, information))
         control = controls.get(entry.key)
         if control:
             rows += controllability.control_rows(control, entry.key)
@@ -98,13 +99,13 @@ def evaluate_entries(entries: list[Entry], args: Namespace) -> Result:
         rows += scores.section_rows(entry, args.metrics, seed=args.seed)
         if not args.no_figures and entry.name not in media:
             figure = control and controllability_figure(control, entry)
-            media[entry.name] = make_media(entry, result, control=figure, seed=args.seed, animate=not media)
+            media[entry.name] = make_media(entry, information, control=figure, seed=args.seed, animate=not media)
     rows += scores.agreement_rows(entries)
     place = {entry.label: list(MODELS).index(entry.name) for entry in entries}
     rows.sort(key=lambda row: place[row.model])  # columns in one order, whatever the shell's
 
     asked = {"asked": args.metrics, "controls": controls, "figures": bool(media)}
-    notes = notes_on(rows, entries, report=result, **asked)
+    notes = notes_on(rows, entries, **asked)
     page = report.render(rows, entries, list(media.values()), state=args.state, seed=args.seed, notes=notes)
     files: dict[Path, bytes | str] = {args.output_dir / "report.html": page}
     if wanted:
@@ -113,6 +114,7 @@ def evaluate_entries(entries: list[Entry], args: Namespace) -> Result:
         files |= one.files(figures_dir=args.figures_dir, audio_dir=args.output_dir / "audio")
     details = {"checkpoints": [str(path) for path in args.model], "state": args.state, "seed": args.seed}
     details |= {"metrics": args.metrics, "latents": latents}  # metrics: those asked for; null: all
+    details |= {"n_bins": scores.N_BINS, "factor_bins": scores.N_BINS, "active_above_nats": ACTIVE_NATS}
     details |= {"files": manifest(files, folder=args.output_dir)}
     texts = tables.score_files(rows, details=details, notes=notes)
     return Result(rows, notes, {args.output_dir / name: text for name, text in texts.items()} | files)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from metrics import Report
+from metrics import Information
 from syntone import figures
 from syntone.evaluation.codes import Codes, choose_rows, decode, reconstruct, traversal_codes, traversal_values
 from syntone.evaluation.load import Entry
@@ -48,11 +48,11 @@ class Media:
         return found | {folder / "sounds.csv": csv_text(("file", "kind", "description"), lines)}
 
 
-def make_media(entry: Entry, report: Report, *, control: Figure | None, seed: int, animate: bool) -> Media:
+def make_media(entry: Entry, information: Information, *, control: Figure | None, seed: int, animate: bool) -> Media:
     """Draw and invert what a model does with tones, with draws of the prior and with one latent at a time.
 
-    `report` is of the entry's codes, `control` the figure of controllability, where it was measured; the seed draws the
-    tones and samples shown; `animate` adds the two GIFs.
+    `information` is of the entry's codes, `control` the figure of controllability, where it was measured; the seed
+    draws the tones and samples shown; `animate` adds the two GIFs.
     """
     rng, name, scale = np.random.default_rng(seed), entry.name, scale_of(entry.front_end)
     originals, rebuilt = _reconstructions(entry, rng)
@@ -70,7 +70,7 @@ def make_media(entry: Entry, report: Report, *, control: Figure | None, seed: in
         (f"Original_vs_Reconstructed_{name}.png", "reconstruction", draw_pairs(shown), tones),
         (f"Generated_sample_{name}.png", "sample", draw_samples(singles[:N_ROWS]), drawn),
         (f"{name}_Latent_Space_Interpolation.png", "traversal", traversal, moving),
-        (f"{name}_Mutual_Information.png", "information", _information(entry, report), shares),
+        (f"{name}_Mutual_Information.png", "information", _information(entry, information), shares),
     ]
     if control is not None:
         made.append((f"{name}_Controllability.png", "information", control, "what moving each latent changes"))
@@ -140,16 +140,16 @@ def _traversals(entry: Entry, rng: np.random.Generator) -> tuple[Figure, list[So
     return figure, sounds
 
 
-def _information(entry: Entry, report: Report) -> Figure:
+def _information(entry: Entry, information: Information) -> Figure:
     """Mutual information of factors and latents in units of the factors' entropies, of the latents with the largest KL
     and the two that are most informative on each factor."""
-    codes, shares = entry.codes, (report.mi / report.entropy[:, None])[:, entry.codes.order]
+    codes, shares = entry.codes, information.share[:, entry.codes.order]
     best = np.argsort(-shares, axis=1, kind="stable")[:, :2]
     shown = np.union1d(best, np.arange(min(N_LATENTS, len(codes.order))))
     chosen = f"\nshown{_of_all(codes)}, and those framed" if _of_all(codes) else ""
     return figures.information_figure(
         shares[:, shown],
-        factors=report.factor_names,
+        factors=entry.dataset.labels()["factor_names"],
         latents=[f"z{j}\n{codes.kl[j]:.2f}" + ("" if codes.active[j] else "\n(collapsed)") for j in codes.order[shown]],
         title=f"{entry.name}: share of each factor's entropy in each latent; framed: the two compared by MIG{chosen}",
     )

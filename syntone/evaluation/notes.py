@@ -4,25 +4,25 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from metrics import METRICS, Report
+from metrics import METRICS
 from syntone.evaluation.codes import ACTIVE_NATS
 from syntone.evaluation.controllability import MAX_LATENTS, Control
 from syntone.evaluation.load import Entry, warnings_for
 from syntone.evaluation.media import N_LATENTS
-from syntone.evaluation.scores import Row, defined
+from syntone.evaluation.scores import N_BINS, Row, defined
 
 
 def notes_on(
     rows: Sequence[Row],
     entries: Sequence[Entry],
     *,
-    report: Report,
     asked: Sequence[str] | None,
     controls: dict[tuple[str, int], Control],
     figures: bool,
 ) -> list[str]:
     """Return one sentence each on binning, inactive latents, empty cells, what is left out, and the dataset."""
-    found = [inactive(entries)]
+    bins = f"Each latent is binned to {N_BINS} equal-width bins, each ordered factor of more levels to {N_BINS}."
+    found = [bins, inactive(rows, entries)]
     if any(row.floor is not None and row.ceiling is None for row in rows):
         found.append("There is no ceiling with fewer latents than factors.")
     if any(row.ceiling is not None and row.adjusted is None for row in rows):
@@ -41,18 +41,10 @@ def notes_on(
     return found + [f"Warning: {message}." for message in warnings_for(entries)]
 
 
-def binning(report: Report) -> str:
-    """Describe how codes and factors were binned."""
-    return (
-        f"Each latent is binned to {report.n_bins} equal-width bins, each ordered factor of more than "
-        f"{report.factor_bins} levels to {report.factor_bins}."
-    )
-
-
-def inactive(entries: Sequence[Entry]) -> str:
+def inactive(rows: Sequence[Row], entries: Sequence[Entry]) -> str:
     """Describe which latents are active, and how many of each model are not."""
     words = []
-    for label in dict.fromkeys(entry.label for entry in entries):
+    for label in dict.fromkeys(row.model for row in rows):
         masks = [entry.codes.active for entry in entries if entry.label == label]
         counts = sorted({int(np.sum(~mask)) for mask in masks})
         words.append(f"{label} {' to '.join(map(str, counts[:: max(1, len(counts) - 1)]))} of {len(masks[0])}")

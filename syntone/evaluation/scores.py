@@ -5,13 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 from tqdm import tqdm
 
-from metrics import METRICS, Report, Score, defined_metrics, evaluate, udr_per_model
+from metrics import METRICS, Information, Score, defined_metrics, evaluate, mutual_information, udr_per_model
 from syntone.cli import choose_defined
 from syntone.dataset.splits import sections
 from syntone.evaluation.codes import reconstruction_error_db
 from syntone.evaluation.load import Entry
 
 CONTROL = "controllability"  # needs a decoder, so it is not in metrics/
+N_BINS = 20  # of each latent, and of ordered factors with more levels
 ERROR = "reconstruction error (dB)"
 
 
@@ -60,25 +61,29 @@ def score_rows(key: tuple[str, int], metric: str, score: Score) -> list[Row]:
     return [whole, *(Row(*key, metric, factor, value) for factor, value in (score.per_factor or {}).items())]
 
 
-def score_codes(entry: Entry, metrics: list[str], *, seed: int) -> tuple[Report, list[Row]]:
+def score_codes(entry: Entry, metrics: list[str], *, seed: int) -> tuple[Information, list[Row]]:
     """Evaluate one checkpoint over its active latents.
 
     Returns
     -------
-    report : of all tones; without metrics it has information and entropies all the same
+    information : of all tones
     rows : reconstruction error, number of active latents, fullest bin, and the scores
     """
     error = reconstruction_error_db(entry.model, entry.features[entry.valid_rows], front_end=entry.front_end)
-    labels, codes, active = entry.dataset.labels(), entry.codes.codes, entry.codes.active
-    given = labels | {"metrics": metrics or defined(entry, labels)[:1], "seed": seed}
-    with tqdm(desc=f"scores of {entry.name}", unit="score", delay=2, disable=None) as bar:
-        report = evaluate(codes=codes, active=active, progress=lambda name: bar.update(), **given)
-    fullest = report.occupancy[active].max() if active.any() else 1.0
+    labels, data = entry.dataset.labels(), {"codes": entry.codes.codes, "active": entry.codes.active}
+    of_factors = {name: labels[name] for name in ("factors", "factor_kinds")}
+    information = mutual_information(**of_factors, **data, n_bins=N_BINS, factor_bins=N_BINS)
+    active = entry.codes.active
+    fullest = information.occupancy[active].max() if active.any() else 1.0
     counts = {ERROR: error, "active latents": float(active.sum()), "fullest bin": float(fullest)}
     rows = [Row(*entry.key, name, None, value) for name, value in counts.items()]
-    for metric, score in report.scores.items():
-        rows += score_rows(entry.key, metric, score) if metrics else []
-    return report, rows
+    if metrics:
+        with tqdm(desc=f"scores of {entry.name}", unit="score", delay=2, disable=None) as bar:
+            given = {"metrics": metrics, "n_bins": N_BINS, "seed": seed, "progress": lambda name: bar.update()}
+            report = evaluate(**labels, **data, **given)
+        for metric, score in report.scores.items():
+            rows += score_rows(entry.key, metric, score)
+    return information, rows
 
 
 def section_rows(entry: Entry, asked: list[str] | None, *, seed: int) -> list[Row]:
@@ -100,7 +105,9 @@ def section_rows(entry: Entry, asked: list[str] | None, *, seed: int) -> list[Ro
         possible = defined(entry, labels)
         metrics = [name for name in asked or METRICS if name in possible]
         if metrics:
-            report = evaluate(**labels, codes=codes, active=entry.codes.active, metrics=metrics, seed=seed)
+            report = evaluate(
+                **labels, codes=codes, active=entry.codes.active, metrics=metrics, n_bins=N_BINS, seed=seed
+            )
             for metric, score in report.scores.items():
                 rows += score_rows(entry.key, f"{part}: {metric}", score)
     return rows
@@ -117,14 +124,14 @@ def agreement_rows(entries: list[Entry]) -> list[Row]:
     return rows
 
 
-def information_details(entry: Entry, report: Report) -> dict:
+def information_details(entry: Entry, information: Information) -> dict:
     """Plain types for the JSON: KL and fullest bin of each latent, entropies and mutual information in nats."""
     return {
         "model": entry.label,
         "seed": entry.checkpoint.seed,
         "kl_nats": entry.codes.kl.tolist(),
-        "fullest_bin": report.occupancy.tolist(),
-        "factors": list(report.factor_names),
-        "entropy_nats": report.entropy.tolist(),
-        "mutual_information_nats": report.mi.tolist(),
+        "fullest_bin": information.occupancy.tolist(),
+        "factors": list(entry.dataset.labels()["factor_names"]),
+        "entropy_nats": information.entropy.tolist(),
+        "mutual_information_nats": information.mi.tolist(),
     }
