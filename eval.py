@@ -114,7 +114,7 @@ def evaluate_entries(entries: list[Entry], args: Namespace) -> Result:
         files |= one.files(figures_dir=args.figures_dir, audio_dir=args.output_dir / "audio")
     details = {"checkpoints": [str(path) for path in args.model], "state": args.state, "seed": args.seed}
     details |= {"metrics": args.metrics, "latents": latents}  # metrics: those asked for; null: all
-    details |= {"n_bins": scores.N_BINS, "factor_bins": scores.N_BINS, "active_above_nats": ACTIVE_NATS}
+    details |= scores.BINS | {"active_above_nats": ACTIVE_NATS}
     details |= {"files": manifest(files, folder=args.output_dir)}
     texts = tables.score_files(rows, details=details, notes=notes)
     return Result(rows, notes, {args.output_dir / name: text for name, text in texts.items()} | files)

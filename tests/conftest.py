@@ -9,7 +9,6 @@ import sandbox
 
 import create
 from syntone.evaluation import media
-from syntone.features import front_end
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a background job, whose children would ignore Ctrl-C too
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -25,11 +24,10 @@ def dataset_path(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def fewer_tones():
-    """Rough sounds and figures of few tones: most of an evaluation's time goes into inverting spectrograms."""
+    """Figures and sounds of few tones."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(media, "N_FRAMES", 4)  # a waveform each
         patch.setattr(media, "N_STEPS", 3)
-        patch.setattr(front_end, "SKIRT_ITERATIONS", 40)
         yield
 
 

@@ -9,7 +9,7 @@ from syntone.evaluation.codes import ACTIVE_NATS
 from syntone.evaluation.controllability import MAX_LATENTS, Control
 from syntone.evaluation.load import Entry, warnings_for
 from syntone.evaluation.media import N_LATENTS
-from syntone.evaluation.scores import N_BINS, Row, defined
+from syntone.evaluation.scores import BINS, Row, defined
 
 
 def notes_on(
@@ -21,7 +21,8 @@ def notes_on(
     figures: bool,
 ) -> list[str]:
     """Return one sentence each on binning, inactive latents, empty cells, what is left out, and the dataset."""
-    bins = f"Each latent is binned to {N_BINS} equal-width bins, each ordered factor of more levels to {N_BINS}."
+    bins = "Each latent is binned to {n_bins} equal-width bins, an ordered factor of more than {factor_bins} levels to "
+    bins = (bins + "{factor_bins}.").format(**BINS)
     found = [bins, inactive(rows, entries)]
     if any(row.floor is not None and row.ceiling is None for row in rows):
         found.append("There is no ceiling with fewer latents than factors.")

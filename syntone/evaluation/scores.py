@@ -12,7 +12,7 @@ from syntone.evaluation.codes import reconstruction_error_db
 from syntone.evaluation.load import Entry
 
 CONTROL = "controllability"  # needs a decoder, so it is not in metrics/
-N_BINS = 20  # of each latent, and of ordered factors with more levels
+BINS = {"n_bins": 20, "factor_bins": 20}  # of each latent, and of ordered factors with more levels
 ERROR = "reconstruction error (dB)"
 
 
@@ -72,15 +72,15 @@ def score_codes(entry: Entry, metrics: list[str], *, seed: int) -> tuple[Informa
     error = reconstruction_error_db(entry.model, entry.features[entry.valid_rows], front_end=entry.front_end)
     labels, data = entry.dataset.labels(), {"codes": entry.codes.codes, "active": entry.codes.active}
     of_factors = {name: labels[name] for name in ("factors", "factor_kinds")}
-    information = mutual_information(**of_factors, **data, n_bins=N_BINS, factor_bins=N_BINS)
+    information = mutual_information(**of_factors, **data, **BINS)
     active = entry.codes.active
     fullest = information.occupancy[active].max() if active.any() else 1.0
     counts = {ERROR: error, "active latents": float(active.sum()), "fullest bin": float(fullest)}
     rows = [Row(*entry.key, name, None, value) for name, value in counts.items()]
     if metrics:
         with tqdm(desc=f"scores of {entry.name}", unit="score", delay=2, disable=None) as bar:
-            given = {"metrics": metrics, "n_bins": N_BINS, "seed": seed, "progress": lambda name: bar.update()}
-            report = evaluate(**labels, **data, **given)
+            given = {"metrics": metrics, "seed": seed, "progress": lambda name: bar.update()}
+            report = evaluate(**labels, **data, **BINS, **given)
         for metric, score in report.scores.items():
             rows += score_rows(entry.key, metric, score)
     return information, rows
@@ -105,9 +105,8 @@ def section_rows(entry: Entry, asked: list[str] | None, *, seed: int) -> list[Ro
         possible = defined(entry, labels)
         metrics = [name for name in asked or METRICS if name in possible]
         if metrics:
-            report = evaluate(
-                **labels, codes=codes, active=entry.codes.active, metrics=metrics, n_bins=N_BINS, seed=seed
-            )
+            data = {"codes": codes, "active": entry.codes.active}
+            report = evaluate(**labels, **data, **BINS, metrics=metrics, seed=seed)
             for metric, score in report.scores.items():
                 rows += score_rows(entry.key, f"{part}: {metric}", score)
     return rows

@@ -1,5 +1,6 @@
 """Evaluations of unusual data and names: files of earlier evaluations, many latents, one sample, nasty names."""
 
+import contextlib
 import csv
 import io
 import json
@@ -48,8 +49,8 @@ def evaluate(folder, *paths, flags="--metrics mig --no_figures") -> int:
     return evaluate_script.main(argv)
 
 
-@pytest.fixture(scope="module")
-def blank_pictures():
+@contextlib.contextmanager
+def blank():
     """Pictures of one pixel and fewer sounds, for tests of what is written, not of what is drawn."""
     buffer = io.BytesIO()
     Image.new("L", (1, 1)).save(buffer, format="png")
@@ -58,6 +59,12 @@ def blank_pictures():
         patch.setattr(figures, "gif", lambda drawn: buffer.getvalue())
         patch.setattr(media, "N_FRAMES", 2)
         patch.setattr(media, "N_STEPS", 2)
+        yield patch
+
+
+@pytest.fixture
+def blank_pictures():
+    with blank():
         yield
 
 
@@ -157,10 +164,10 @@ def test_empty_adjusted_scores_are_dashes_and_explained():
 
 
 @pytest.fixture(scope="module")
-def many(dataset_path, tmp_path_factory, blank_pictures):
+def many(dataset_path, tmp_path_factory):
     """A model of 40 latents, evaluated."""
     folder = tmp_path_factory.mktemp("many")
-    with pytest.MonkeyPatch.context() as patch:
+    with blank() as patch:
         patch.setattr(media, "N_LATENTS", 3)
         patch.setattr("syntone.evaluation.notes.N_LATENTS", 3)
         patch.setattr("syntone.evaluation.controllability.MAX_LATENTS", 2)

@@ -9,7 +9,6 @@ import create
 import eval as evaluate_script
 import trainvae
 from syntone.evaluation import media as showing
-from syntone.features import front_end
 
 
 def test_dataset_and_another_process_agree(world):
@@ -44,7 +43,6 @@ def test_another_process_trains_the_same(world):
 
 
 def test_figures_and_sounds_are_equal_to_the_byte(world, monkeypatch):
-    monkeypatch.setattr(front_end, "SKIRT_ITERATIONS", 20)
     monkeypatch.setattr(showing, "N_FRAMES", 2)
     monkeypatch.setattr(showing, "N_STEPS", 2)
     argv = [word for word in GOOD["eval.py"].split() if word != "--no_figures"]
