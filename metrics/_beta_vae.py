@@ -4,7 +4,7 @@ import numpy as np
 
 from ._explicitness import INVERSE_PENALTY
 from ._metric import Row, mean_over_factors, metric
-from ._rows import BATCH_SIZE, N_TRAIN, Levels, draw_first, draw_points
+from ._rows import BATCH_SIZE, N_TRAIN, Levels, draw_first, draw_points, in_blocks
 from ._validation import Sample
 
 
@@ -14,7 +14,7 @@ def _pair_differences(codes: np.ndarray, levels: Levels, generator: np.random.Ge
     count = levels.count[first]
     step = generator.integers(1, count)
     second = levels.order[levels.start[first] + (levels.rank[first] + step) % count]
-    return np.abs(codes[first] - codes[second]).mean(axis=1)
+    return in_blocks(lambda one, other: np.abs(codes[one] - codes[other]).mean(axis=1), first, second)
 
 
 @metric("BetaVAE score", factors=2, repeated_levels=1)

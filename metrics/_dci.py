@@ -8,7 +8,7 @@ import numpy as np
 
 from ._metric import Row, mean_over_factors, metric
 from ._rows import MAX_ROWS, fitted_rows, regression_split, stratified_split
-from ._validation import Sample
+from ._validation import Sample, to_array
 
 PREDICTORS = {"gradient_boosting": "GradientBoosting", "random_forest": "RandomForest"}
 
@@ -25,7 +25,7 @@ class DCI(NamedTuple):
 
 
 def _check_importance(importance: np.ndarray) -> np.ndarray:
-    importance = np.asarray(importance, dtype=np.float64)
+    importance = to_array("importance", importance).astype(np.float64)
     if importance.ndim != 2 or min(importance.shape) < 2:
         raise ValueError(
             f"importance: expected shape (K, D) with at least 2 factors and 2 latents, found {importance.shape}"
@@ -130,7 +130,12 @@ def _tree_ensemble(predictor: str, kind: str, seed: int):
 
 def fit_importance(sample: Sample, *, seed: int, predictor: str, max_rows: int) -> tuple[np.ndarray, np.ndarray]:
     """Fit one predictor per factor; return importance (K, D) and held-out accuracy or R^2 (K,), at least 0."""
-    rows = fitted_rows(sample.classes, seed=seed, max_rows=max_rows)
+    # A regression needs no level of its own, but two that differ: rows of the most common one and others.
+    groups = [
+        classes if kind == "nominal" else (classes != np.bincount(classes).argmax()).astype(int)
+        for classes, kind in zip(sample.classes.T, sample.kinds)
+    ]
+    rows = fitted_rows(np.stack(groups, axis=1), seed=seed, max_rows=max_rows)
     codes = sample.standardised[rows]
 
     def fit(k: int) -> tuple[np.ndarray, float]:

@@ -71,14 +71,14 @@ class Report:
     factor_names: tuple[str, ...]
     n_bins: int  # bins per latent
     factor_bins: int | None  # ordered factors with more levels were binned to as many; None: all levels are classes
-    shared: float  # largest share of a factor's entropy that another factor knows; see `shared_information`
+    shared: float  # largest mutual information of two factors, as a share of the smaller entropy
 
 
 def shared_information(sample: Sample) -> float:
     """Largest I(v_k; v_l) / min(H_k, H_l) of two factors, Miller-Madow corrected; 0 for independent factors.
 
-    An oracle is no bound of a gap score where factors are correlated: each of its latents also knows the other factor,
-    so that another code can have larger gaps.
+    An oracle does not bound a gap score where factors are correlated: each of its latents also has information about
+    the other factor, so that another code can have larger gaps.
     """
     entropy = estimate_information(sample).entropy
     pairs = combinations(range(sample.n_factors), 2)
@@ -205,7 +205,7 @@ def evaluate(
     -----
     Value, floors and ceilings use the same settings and, where a predictor is fitted, the same at most 5,000 rows of
     the factors. `Score.adjusted` is None for MIG, SAP, DCIMIG and the compactness of InfoMEC where two factors share
-    more than 2 % of their entropy (`Report.shared`): no oracle bounds them there.
+    more than 2 % of their entropy (`Report.shared`): the oracles do not bound them there.
 
     Examples
     --------

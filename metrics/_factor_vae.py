@@ -3,7 +3,7 @@
 import numpy as np
 
 from ._metric import Row, mean_over_factors, metric
-from ._rows import BATCH_SIZE, Levels, draw_first, draw_points
+from ._rows import BATCH_SIZE, Levels, draw_first, draw_points, in_blocks
 from ._validation import EDGE, Sample
 
 ZERO_SPREAD = 1e-13  # of equal values after standardising, relative to them; rounding leaves about 1e-15
@@ -14,10 +14,14 @@ def _votes(codes: np.ndarray, levels: Levels, generator: np.random.Generator) ->
     first = draw_first(levels, 1, generator)
     place = generator.integers(levels.count[first], size=(len(first), BATCH_SIZE))
     batch = levels.order[levels.start[first] + place]
-    values = codes[batch]
+    return in_blocks(lambda rows: _least_varying(codes[rows]), batch)
+
+
+def _least_varying(values: np.ndarray) -> np.ndarray:
+    """(B,) latent of the smallest variance in each of (B, BATCH_SIZE, D) batches, the first of equal ones."""
     variance = values.var(axis=1)
     variance[variance <= (ZERO_SPREAD * np.abs(values).max(axis=1)) ** 2] = 0.0
-    # The first of equal ones: the rounding of two equal variances must not depend on which factor was fixed.
+    # Two equal variances round differently, which must not depend on the factor that was fixed.
     return np.argmax(variance <= variance.min(axis=1, keepdims=True) * (1.0 + EDGE), axis=1)
 
 

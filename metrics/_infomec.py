@@ -63,8 +63,8 @@ def infomec(sample: Sample, *, max_rows: int = MAX_ROWS, seed: int = 0) -> tuple
     -----
     Hsu et al. 2023, "Disentanglement via Latent Quantization". I_kj of a discrete latent (at most `n_bins` values) is
     the plug-in estimate of its values, as in the authors' code. A continuous latent is binned instead of their
-    nearest-neighbour estimate, and the Miller-Madow correction removes the bias, which would let a useless latent seem
-    to know every factor: minus (occupied cells - occupied rows - occupied columns + 1) / 2N, at least 0. No other score
+    nearest-neighbour estimate, and the Miller-Madow correction removes the bias by which a useless latent has
+    information: minus (occupied cells - occupied rows - occupied columns + 1) / 2N, at least 0. No other score
     is corrected. Explicitness is held out here, in-sample there, and it reads a discrete latent as one number, where
     theirs has a weight for each of its values. Only the explicitness draws rows; the other two use every row.
     """

@@ -53,6 +53,12 @@ def draw_points(sample: Sample, draw: Callable, *, seed: int) -> tuple[np.ndarra
     return tuple(np.split(np.stack(points), [N_TRAIN], axis=1))
 
 
+def in_blocks(function: Callable, *rows: np.ndarray) -> np.ndarray:
+    """Compute `function(*rows)` of drawn rows, (N_TRAIN + N_TEST, n) each, in blocks that need little memory."""
+    blocks = zip(*(np.array_split(table, 30) for table in rows), strict=True)
+    return np.concatenate([function(*block) for block in blocks])
+
+
 def draw_first(levels: Levels, n: int, generator: np.random.Generator) -> np.ndarray:
     """(N_TRAIN + N_TEST, n) rows whose level has another row."""
     rows = np.flatnonzero(levels.count >= 2)

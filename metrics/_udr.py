@@ -81,7 +81,7 @@ def udr(
     ----------
     codes : M >= 2 arrays (N, D_m), the same N samples encoded by each model.
     active : M masks (D_m,) bool; default every latent that is not constant. Inactive latents are left out.
-    similarity : "spearman" (rank correlation) or "lasso" (weights of a sparse linear fit, penalty 0.1).
+    similarity : "spearman" (rank correlation) or "lasso" (weights of a sparse linear fit, regularizer 0.1).
 
     Returns
     -------

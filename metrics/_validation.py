@@ -116,21 +116,29 @@ def check_seed(seed: int) -> int:
     return check_integer("seed", seed, least=0, most=2**32 - 1)
 
 
-def _check_table(name: str, array: np.ndarray, columns: str) -> np.ndarray:
-    if hasattr(array, "detach"):  # a tensor, which numpy refuses if it has a gradient, or is bfloat16 or not on the CPU
-        array = array.detach().cpu()
-        array = array.float() if "bfloat16" in str(array.dtype) else array
-    table = np.ma.array(array)
-    if np.ma.is_masked(table):
-        found = np.ma.count_masked(table)
+def to_array(name: str, values: np.ndarray) -> np.ndarray:
+    """Return tensors, tables and lists as an array; refuse masked entries, whose hidden values are no data."""
+    if hasattr(
+        values, "detach"
+    ):  # a tensor, which numpy refuses if it has a gradient, or is bfloat16 or not on the CPU
+        values = values.detach().cpu()
+        values = values.float() if "bfloat16" in str(values.dtype) else values
+    array = np.ma.array(values)
+    if np.ma.is_masked(array):
+        found = np.ma.count_masked(array)
         raise ValueError(f"{name}: expected no masked entries, found {found}; leave out the rows that have them")
+    return array.data
+
+
+def _check_table(name: str, values: np.ndarray, columns: str) -> np.ndarray:
+    table = to_array(name, values)
     if table.ndim != 2 or 0 in table.shape:
         advice = f"a single column is passed as {name}[:, None]"
         advice = advice if table.ndim < 3 else f"pass one row per sample, {name}.reshape(len({name}), -1)"
         raise ValueError(
             f"{name}: expected shape (N, {columns}) with at least one row and column, found {table.shape}; {advice}"
         )
-    return table.data
+    return table
 
 
 def _label(names: Sequence[str] | None, factor: int) -> str:
@@ -200,8 +208,7 @@ def check_codes(codes: np.ndarray, active: np.ndarray | None) -> tuple[np.ndarra
     if active is None:
         active = varies
     else:
-        active = active.detach().cpu() if hasattr(active, "detach") else active
-        active = np.asarray(active)
+        active = to_array("active", active)
         if active.dtype != bool or active.shape != (codes.shape[1],):
             raise ValueError(
                 f"active: expected {codes.shape[1]} booleans, one per latent, found {active.dtype} of shape "

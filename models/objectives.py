@@ -83,7 +83,8 @@ def kl_decomposition(
     Returns
     -------
     mi, tc, dwkl : scalars in the input's dtype, batch means, nats
-        Their sum is the mean of log q(z | x) - log p(z), whatever the estimator (Chen et al. 2018, Eq. 2).
+        Their sum is the mean of log q(z | x) - log p(z), whatever the estimator (Chen et al. 2018, Eq. 2). The
+        estimate of tc can be below 0.
     """
     log_q_zx = gaussian_log_density(z, mu, logvar).sum(dim=1)
     log_p_z = gaussian_log_density(z, torch.zeros_like(z), torch.zeros_like(z)).sum(dim=1)

@@ -213,6 +213,39 @@ def test_the_tolerance_merges_no_levels(dtype):
         assert bins.occupancy[0] == pytest.approx(1 / 20)
 
 
+def test_masks_of_other_arguments():
+    hidden = np.ma.array(np.ones((2, 3)), mask=[[0, 0, 1], [0, 0, 0]])
+    with pytest.raises(ValueError, match="importance: expected no masked entries, found 1"):
+        metrics.dci_disentanglement(hidden)
+    with pytest.raises(ValueError, match="active: expected no masked entries, found 1"):
+        metrics.mig(factors=FACTORS, codes=CODES, active=np.ma.array([True] * 3, mask=[0, 1, 0]))
+    nothing_hidden = np.ma.masked_invalid(CODES)
+    assert metrics.mig(factors=FACTORS, codes=nothing_hidden) == metrics.mig(factors=FACTORS, codes=CODES)
+
+
+class Table:
+    """What a table of another library offers: columns when iterated, an array when asked."""
+
+    def __init__(self, values):
+        self.values, self.shape = values, values.shape
+
+    def __iter__(self):
+        return iter("abc")
+
+    def __len__(self):
+        return len(self.values)
+
+    def __array__(self, dtype=None, copy=None):
+        return self.values
+
+
+def test_tables_of_other_libraries():
+    assert metrics.mig(factors=Table(FACTORS), codes=Table(CODES)) == metrics.mig(factors=FACTORS, codes=CODES)
+    assert metrics.defined_metrics(factors=Table(FACTORS), n_latents=3) == metrics.METRICS
+    with pytest.raises(ValueError, match="found one array"):
+        metrics.udr(codes=Table(CODES))
+
+
 class Tensor:
     """What a tensor with a gradient offers; this package must not import torch."""
 
