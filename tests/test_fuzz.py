@@ -61,6 +61,8 @@ def write_checkpoint(path: Path) -> None:
             history={"epoch": [1], "valid_loss": [0.5]},
             dataset_path="tones.npz",
             recipe="{}",
+            digest={"x": 1},
+            synthesized=False,
             train_rows=torch.arange(2),
             valid_rows=torch.arange(2, 4),
         ),

@@ -42,6 +42,7 @@ KEYS = {
     "x": (np.float32, "NT"),
 }
 FORMAT_VERSION = 1
+DIGESTED = ("x", "factors", "factor_values", "factor_names", "factor_kinds", "sample_rate")
 OPTIONAL = {"y", "classes", "freqs", "amps"}
 RESERVED = "all"  # the factor of a score over all factors in the tables of eval.py
 NORESERVE = 0x4000 if sys.platform == "linux" else 0  # MAP_NORESERVE, which not every Python names
@@ -68,7 +69,7 @@ class Blocks:
         return math.prod(self.shape) * self.dtype.itemsize
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """Contents of a dataset file; the fields are the keys of the file.
 
@@ -80,6 +81,7 @@ class Dataset:
     factor_names, factor_kinds : (K,) str; kinds are "nominal" or "ordered"
     sample_rate : int, Hz
     recipe : str, JSON: how the file was made
+    digest : key -> CRC-32 checksum, of the members that training and scores depend on
     y, classes, freqs, amps : waveform index (N,), names (W,), Hz (N,), linear amplitude (N,); None for other sounds
     """
 
@@ -91,6 +93,7 @@ class Dataset:
     factor_kinds: tuple[str, ...]
     sample_rate: int
     recipe: str
+    digest: dict[str, int] = field(default_factory=dict)
     y: np.ndarray | None = None
     classes: tuple[str, ...] | None = None
     freqs: np.ndarray | None = None
@@ -104,7 +107,7 @@ class Dataset:
         vars(self).update(state)
         if self.mapped:
             found = load_npz(self.path)
-            if not np.array_equal(found.factors, self.factors) or found.recipe != self.recipe:
+            if (found.digest, found.recipe) != (self.digest, self.recipe):
                 raise InputError(f"{self.path}: was replaced while it was in use; load it again")
             vars(self)["x"] = found.x
 
@@ -302,7 +305,7 @@ def load_npz(path: str | Path) -> Dataset:
         raise InputError(f"{path}: no such file; make one with create.py")
     with open(path, "rb") as handle:
         try:
-            members = _read_members(handle)
+            members, digest = _read_members(handle)
         except (*DAMAGE, OSError) as damage:
             if isinstance(damage, OSError) and damage.errno != errno.EINVAL:  # EINVAL: a place before the file's start
                 raise
@@ -320,13 +323,13 @@ def load_npz(path: str | Path) -> Dataset:
         else array.astype(KEYS[key][0], copy=False)
         for key, array in members.items()
     }
-    dataset = Dataset(path=path, **fields)
+    dataset = Dataset(path=path, digest=digest, **fields)
     vars(dataset)["mapped"] = True
     return dataset
 
 
-def _read_members(handle: BinaryIO) -> dict[str, np.ndarray]:
-    """Return the members of the format, after every byte of the file was compared with its checksum."""
+def _read_members(handle: BinaryIO) -> tuple[dict[str, np.ndarray], dict[str, int]]:
+    """Return the members of the format and their digest, after every byte was compared with its checksum."""
     with zipfile.ZipFile(handle) as archive:
         for info in archive.infolist():
             if info.compress_type != zipfile.ZIP_STORED:
@@ -339,7 +342,8 @@ def _read_members(handle: BinaryIO) -> dict[str, np.ndarray]:
             handle.fileno(), 0, flags=mmap.MAP_PRIVATE | NORESERVE, prot=mmap.PROT_READ | mmap.PROT_WRITE
         )
         found = {key: _view(mapped, archive, archive.getinfo(f"{key}.npy")) for key in present}
-    return {key: array if key == "x" else np.array(array) for key, array in found.items()}
+        digest = {key: archive.getinfo(f"{key}.npy").CRC for key in DIGESTED if key in found}
+    return {key: array if key == "x" else np.array(array) for key, array in found.items()}, digest
 
 
 def _view(mapped: mmap.mmap, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:

@@ -70,8 +70,10 @@ def check_study(
             raise InputError(f"correlate: {one} with itself; name two factors")
 
 
-def _options(dataset: Dataset, key: str) -> list:
-    return json.loads(dataset.recipe).get(key) or []
+def study(recipe: str) -> dict[str, list]:
+    """Return the hold-outs and the correlations that a recipe asks for."""
+    found = json.loads(recipe)
+    return {key: found.get(key) or [] for key in ("hold_out", "correlate")}
 
 
 def held_out(dataset: Dataset) -> np.ndarray:
@@ -83,13 +85,13 @@ def held_out(dataset: Dataset) -> np.ndarray:
         If the recipe's hold-outs do not fit the file's factors.
     """
     found = np.zeros(len(dataset), bool)
-    hold_outs = _options(dataset, "hold_out")
+    hold_outs = study(dataset.recipe)["hold_out"]
     if not hold_outs:
         return found
     levels, places = {}, {}
     for name, kind, column in zip(dataset.factor_names, dataset.factor_kinds, dataset.factor_values.T):
         values, places[name] = np.unique(column, return_inverse=True)
-        named = kind == "nominal" or name in _options(dataset, "level_names")
+        named = kind == "nominal" or name in json.loads(dataset.recipe).get("level_names", {})
         names = [dataset.level_name(name, value) for value in values] if named else None
         levels[name] = kind, values, names
     for conditions in hold_outs:
@@ -100,7 +102,7 @@ def held_out(dataset: Dataset) -> np.ndarray:
 
 def correlation_weights(dataset: Dataset) -> np.ndarray | None:
     """Return how often each tone occurs in training, up to a factor: float64 (N,), at most 1; None: equally often."""
-    correlations = _options(dataset, "correlate")
+    correlations = study(dataset.recipe)["correlate"]
     if not correlations:
         return None
     exponent = np.zeros(len(dataset))

@@ -106,15 +106,16 @@ def _dataset_marks(sources: Iterable[Path]) -> dict[Path, str]:
 
 def _check_seeds(checkpoints: list[Checkpoint], paths: list[Path]) -> None:
     """Refuse checkpoints of one model that differ in more than their seed: they are aggregated over seeds."""
-    first: dict[str, tuple] = {}
+    first: dict[str, Checkpoint] = {}
     seen: set[tuple[str, int]] = set()
     for one, path in zip(checkpoints, paths):
-        name, seed = one.model_name, one.seed
-        setting = (one.model_config, one.front_end_config, one.epoch, one.recipe, one.options | {"seed": 0})
-        if first.setdefault(name, setting) != setting:
+        name, seed, before = one.model_name, one.seed, first.setdefault(one.model_name, one)
+        settings = [(it.model_config, it.front_end_config, it.epoch, it.options | {"seed": 0}) for it in (before, one)]
+        what = "with other options" if settings[0] != settings[1] else "on other data"
+        if settings[0] != settings[1] or before.data.difference(one.data):
             raise InputError(
-                f"{path}: was trained with other options than the {name} before it, so the two are not seeds of one "
-                f"model; evaluate them one at a time"
+                f"{path}: was trained {what} than the {name} before it, so the two are not seeds of one model; "
+                f"evaluate them one at a time"
             )
         if (name, seed) in seen:
             raise InputError(f"{path}: {name} with seed {seed} was given before; give each once")

@@ -13,13 +13,12 @@ from torch import Tensor, nn
 
 from models import MODELS, build_model
 from syntone.dataset.file import Dataset
-from syntone.dataset.recipe import same_recipe
-from syntone.dataset.splits import held_out
+from syntone.dataset.identity import Identity, identify
 from syntone.errors import InputError
 from syntone.features.front_end import FrontEnd
 from syntone.files import write_files
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 RETRAIN = "train it again with trainvae.py"
 # What zipfile raises for a damaged file, and torch.load with `weights_only` for the content of a foreign one.
 UNREADABLE = (zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, OSError)
@@ -36,7 +35,8 @@ class Checkpoint:
     last, best : state dicts of the model after these epochs
     optimizer : state dict of the optimizer
     history : column name -> one number per epoch
-    dataset_path, recipe : where the data was and how it was made
+    dataset_path : where the data was
+    recipe, digest, synthesized : what the data was, see `syntone.dataset.identity.Identity`
     train_rows, valid_rows : int64, rows of the dataset used for training and validation
     """
 
@@ -52,12 +52,18 @@ class Checkpoint:
     history: dict[str, list[float]]
     dataset_path: str
     recipe: str
+    digest: dict[str, int]
+    synthesized: bool
     train_rows: Tensor
     valid_rows: Tensor
 
     @property
     def seed(self) -> int:
         return self.options["seed"]
+
+    @property
+    def data(self) -> Identity:
+        return Identity(self.recipe, self.digest, self.synthesized)
 
     def front_end(self) -> FrontEnd:
         """Return the front end that the model was trained with."""
@@ -202,12 +208,9 @@ def check_dataset(checkpoint: Checkpoint, dataset: Dataset) -> str | None:
             f"trained on {front_end.n_samples} at {front_end.sample_rate} Hz; give the dataset it names, "
             f"{checkpoint.dataset_path}"
         )
-    if not same_recipe(dataset.recipe, checkpoint.recipe):
-        return f"{dataset.path.name} was made by another recipe than the training data of {checkpoint.model_name}"
-    n_split = len(checkpoint.train_rows) + len(checkpoint.valid_rows)
-    n_kept = len(dataset) - int(held_out(dataset).sum())
-    if n_kept != n_split:
-        return f"{dataset.path.name} has {n_kept} tones, {checkpoint.model_name} was trained on a split of {n_split}"
+    difference = checkpoint.data.difference(identify(dataset))
+    if difference:
+        return f"{dataset.path.name} {difference} than the training data of {checkpoint.model_name}"
     last = max(int(checkpoint.train_rows.max()), int(checkpoint.valid_rows.max()))
     if last >= len(dataset):
         return f"{dataset.path.name} has {len(dataset)} tones, {checkpoint.model_name} was trained on rows up to {last}"

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from models import MODELS, build_model
 from models.options import REQUIRED, constructor_parameters
 from syntone.dataset.file import Dataset
-from syntone.dataset.recipe import same_recipe
+from syntone.dataset.identity import Identity, identify
 from syntone.dataset.splits import training_split
 from syntone.errors import InputError
 from syntone.features.front_end import FrontEnd, compute_features
@@ -38,7 +38,7 @@ class Run:
     epochs: int
     path: Path
     dataset_path: str
-    recipe: str
+    data: Identity
     resume: Progress | None = None
 
     @property
@@ -57,9 +57,9 @@ class Run:
             front_end_config=self.front_end.config(),
             options=asdict(self.settings),
             dataset_path=self.dataset_path,
-            recipe=self.recipe,
             train_rows=self.split.train,
             valid_rows=self.split.valid,
+            **vars(self.data),
             **vars(progress),
         )
 
@@ -116,7 +116,7 @@ def plan(
         epochs=epochs,
         path=path,
         dataset_path=str(dataset.path),
-        recipe=dataset.recipe,
+        data=identify(dataset),
     )
     if overwrite or not path.exists():
         return run
@@ -144,8 +144,8 @@ def _differences(found: Checkpoint, run: Run) -> str:
     was = {"model": found.model_name} | found.model_config | found.front_end_config | found.options
     now = {"model": run.model_name} | run.model_config | run.front_end.config() | asdict(run.settings)
     words = [f"{key} {was.get(key)}, now {now.get(key)}" for key in was | now if was.get(key) != now.get(key)]
-    if not same_recipe(found.recipe, run.recipe):
-        words.append(f"another dataset, {found.dataset_path}")
+    if difference := found.data.difference(run.data):
+        words.append(f"another dataset, {found.dataset_path}: the one given {difference}")
     return ", ".join(words)
 
 
