@@ -24,6 +24,7 @@ from tqdm import tqdm
 from syntone.cli import Parser, command
 from syntone.dataset import load_npz
 from syntone.dataset.grid import plan_tones
+from syntone.dataset.identity import follows_recipe
 from syntone.dataset.options import DEFAULTS, FOR_RECORDINGS, add_options, build_grid, check_options, parse_options
 from syntone.dataset.recipe import Plan, same_recipe, write_plan
 from syntone.dataset.splits import check_study
@@ -131,13 +132,15 @@ def create(path: Path, planned: Plan, *, overwrite: bool) -> None:
     """Write the dataset file, unless one with the same recipe is there."""
     if path.exists() and not overwrite:
         try:
-            found = load_npz(path).recipe
+            found = load_npz(path)
         except InputError:
             found = None
-        if found is not None and same_recipe(found, str(planned.members["recipe"])):
-            print(f"{path} was made with these options already; left alone")
-            return
         what = "is not a readable dataset" if found is None else "was made with other options"
+        if found is not None and same_recipe(found.recipe, str(planned.members["recipe"])):
+            if "freqs" not in planned.members or follows_recipe(found):  # recordings, or the tones of the recipe
+                print(f"{path} was made with these options already; left alone")
+                return
+            what = "was changed since it was made with these options"
         raise InputError(f"--file_path: {path} exists and {what}; give --overwrite to replace it or another path")
     free, (n_tones, n_samples) = shutil.disk_usage(path.resolve().parent).free, planned.members["x"].shape
     size = planned.n_bytes

@@ -112,6 +112,16 @@ def test_other_hold_outs_of_the_same_sounds_are_another_dataset(dataset_path, tm
 # ---- the scripts ----
 
 
+@pytest.mark.parametrize("name", CHANGES)
+def test_create_does_not_take_a_changed_file_for_the_one_it_would_make(world, capfd, name):
+    write_copy(Path("tones.npz"), Path("new.npz"), CHANGES[name][0])
+    pattern = "--file_path: new.npz exists and was changed since it was made with these options; give --overwrite"
+    argv = GOOD["create.py"].split()
+    check_refused(lambda: in_process("create.py", argv, capfd), script="create.py", pattern=pattern)
+    write_copy(Path("tones.npz"), Path("new.npz"), {})
+    assert in_process("create.py", argv, capfd) == (0, "")
+
+
 @pytest.fixture
 def own_world(world) -> Path:
     """The sandbox with a dataset of the user's own under tones.npz, and a checkpoint of one epoch on it."""
