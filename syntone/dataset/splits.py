@@ -40,13 +40,28 @@ def _parse_condition(condition: str, levels: Levels) -> tuple[str, np.ndarray]:
         except ValueError:
             form = f"{name}=VALUE or {name}=LOW:HIGH in the factor's unit"
             raise InputError(f"hold_out: {condition!r}: {word!r} is not a number; write {form}") from None
-        slack = 1e-9 * np.abs(values)  # a value is typed with fewer digits than it has
-        met |= (values >= low - slack) & (values <= high + slack)
-    if not met.any():
-        raise InputError(
-            f"hold_out: no level of {name} meets {condition!r}; levels run from {values.min():g} to {values.max():g}"
-        )
+        found = _between(low, high, values)
+        if not found.any() or (found.sum() > 1 and not colon):
+            what = "more than one level" if found.any() else "no level"
+            near = ", ".join(f"{value:.10g}" for value in sorted(values[np.argsort(np.abs(values - low))[:3]]))
+            ends = f"from {values.min():g} to {values.max():g}"
+            raise InputError(f"hold_out: {word!r} meets {what} of {name}; they run {ends}, the nearest are {near}")
+        met |= found
     return name, met
+
+
+def _between(low: float, high: float, values: np.ndarray) -> np.ndarray:
+    """Return which values lie within both ends, bool, or are printed like an end: with six digits.
+
+    Of a single value the digits that it is typed with count, three at least.
+    """
+    slack = 1e-9 * np.abs(values)
+    met = (values >= low - slack) & (values <= high + slack)
+    for digits in range(12, 2, -1) if low == high else (6,):
+        if low == high and met.any():
+            break
+        met |= np.isin([float(f"{value:.{digits}g}") for value in values], (low, high))
+    return met
 
 
 def check_study(
@@ -144,9 +159,9 @@ def training_split(dataset: Dataset, *, seed: int) -> tuple[np.ndarray, np.ndarr
     """
     kept = np.flatnonzero(~held_out(dataset))
     if len(kept) < 4:
+        has = "has" if len(kept) == len(dataset) else f"its hold-outs leave {len(kept)} of"
         raise InputError(
-            f"{dataset.path}: its hold-outs leave {len(kept)} of {len(dataset)} tones for training and validation; "
-            f"make the dataset again with less held out"
+            f"{dataset.path}: {has} {len(dataset)} tones; training and validation need 2 each: make it again with more"
         )
     train, valid = (kept[rows] for rows in split(len(kept), seed=seed))
     weights = correlation_weights(dataset)

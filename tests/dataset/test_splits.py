@@ -107,7 +107,12 @@ def test_sections_are_the_held_out_tones_and_a_thinned_grid(tmp_path):
         (["--hold_out", "colour=red"], "'colour' is not a factor here; choose from timbre, amplitude, frequency"),
         (["--hold_out", "timbre=flute"], "timbre has no 'flute'; choose from sine, triangle"),
         (["--hold_out", "frequency=high"], "'high' is not a number"),
-        (["--hold_out", "frequency=5000:6000"], "no level of frequency meets"),
+        (
+            ["--hold_out", "frequency=5000:6000"],
+            "'5000:6000' meets no level of frequency; .* nearest are 2000, 2500, 3000",
+        ),
+        (["--hold_out", "frequency=500,999"], "'999' meets no level of frequency; .* nearest are 500, 1000, 1500"),
+        (["--hold_out", "frequency=999.99"], "'999.99' meets no level of frequency"),
         (["--hold_out", "frequency=0:9000"], "every tone meets frequency=0:9000"),
         (["--correlate", "timbre", "frequency", "0.2"], "timbre is nominal"),
         (["--correlate", "amplitude", "amplitude", "0.2"], "amplitude with itself"),
@@ -119,6 +124,33 @@ def test_sections_are_the_held_out_tones_and_a_thinned_grid(tmp_path):
 def test_conditions_that_mean_nothing_are_refused(tmp_path, refused, flags, pattern):
     refused(create.main, [*GRID, "--file_path", tmp_path / "tones.npz", *flags], pattern)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_value_meets_the_level_that_is_printed_like_it():
+    """Levels of `--preset clean` as the audit's text (4 digits), JSON, figures (6) and file names (Hz) print them."""
+    levels = np.geomspace(440, 2600, 35)
+    of = {"frequency": ("ordered", levels, None), "level": ("ordered", np.array([0.0, 0.1, 1.0004, 1.0041]), None)}
+
+    def met(condition):
+        return splits._parse_condition(condition, of)[1].nonzero()[0].tolist()
+
+    assert levels[1] != 463.601
+    for word in ("463.601", "463.6", "464", "463.6011", str(levels[1])):
+        assert met(f"frequency={word}") == [1], word
+    assert met("frequency=463.601:488.469") == [1, 2] and met("frequency=464:500") == [2]
+    assert met("level=0") == [0] and met("level=1.0") == [2] and met("level=1.00") == [2]
+
+
+def test_a_value_that_several_levels_are_printed_like_is_refused():
+    of = {"level": ("ordered", np.array([1.0002, 1.0004, 2.0]), None)}
+    with pytest.raises(InputError, match="hold_out: '1' meets more than one level of level; .*are 1.0002, 1.0004, 2$"):
+        splits._parse_condition("level=1", of)
+
+
+def test_few_sounds_are_not_blamed_on_hold_outs(tmp_path):
+    flags = "--num_freqs 1 --num_amps 3 --waveforms sine".split()
+    with pytest.raises(InputError, match="tones.npz: has 3 tones; training and validation need 2 each"):
+        splits.training_split(make(tmp_path, *flags), seed=0)
 
 
 def test_too_few_tones_left_are_refused_by_the_training(tmp_path, refused):
