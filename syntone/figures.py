@@ -152,10 +152,12 @@ def tones_figure(
     Each row holds groups, drawn beside each other; a group holds one sound, or two drawn over each other in `colours`.
     The waveform of a reconstruction has phases of its own: a mel spectrogram has none.
     """
-    n_groups, n_sounds = len(rows[0]), len(rows[0][0])
+    n_groups, n_sounds = max(map(len, rows)), len(rows[0][0])
     panel = (3.1 if n_groups == 1 else 2.0, 1.85)
     figure, grid = _grid(len(rows), n_groups * (2 + n_sounds), panel=panel, gap=(0.75, 0.55))
     for line, groups in zip(grid, rows):
+        for axes in line[len(groups) * (2 + n_sounds) :]:
+            axes.set_axis_off()
         for (wave, spectrum, *mels), sounds in zip(np.split(line, n_groups), groups):
             _draw_wave(wave, sounds, colours, scale=scale)
             _draw_spectrum(spectrum, sounds, colours, scale=scale)

@@ -109,25 +109,28 @@ def axis_label(name: str) -> str:
 def write_samples(dataset: Dataset, *, figures_dir: Path, audio_dir: Path) -> str:
     """Write Samples.png and WAVs of the tones that `sample_rows` chooses; return where they are."""
     front_end = FrontEnd("logmel", sample_rate=dataset.sample_rate, n_samples=dataset.x.shape[1], smoothing=0.0)
-    rows = sample_rows(dataset)
-    waves = np.array(dataset.x[rows.reshape(-1)])
-    labels = [dataset.describe(row) for row in rows.reshape(-1)]
+    lines = sample_rows(dataset)
+    rows = [row for line in lines for row in line]
+    waves, labels = np.array(dataset.x[rows]), [dataset.describe(row) for row in rows]
     sounds = sounds_of(front_end.features(torch.from_numpy(waves)), front_end=front_end, labels=labels, waves=waves)
-    grid = [[[sound] for sound in sounds[i : i + rows.shape[1]]] for i in range(0, len(sounds), rows.shape[1])]
+    of_row = dict(zip(rows, sounds))
+    grid = [[[of_row[row]] for row in line] for line in lines]
     figure = figures.tones_figure(grid, scale=scale_of(front_end), title=f"Tones of {dataset.path.name}")
-    written = {figures_dir / "Samples.png": figures.png(figure)}
-    for sound in sounds:
-        name = re.sub(r"[^\w.-]", "_", sound.label.replace(", ", "_"))
+    written, taken = {figures_dir / "Samples.png": figures.png(figure)}, set()
+    for row, sound in of_row.items():
+        name = re.sub(r"[^\w.-]", "_", sound.label.replace(", ", "_"))[:80]
+        name += f"_{row}" if name.lower() in taken else ""  # some file systems take a and A for the same
+        taken.add(name.lower())
         written[audio_dir / f"{name}.wav"] = wav_bytes(sound.wave, dataset.sample_rate)
     write_files(written)
     return f"samples: {figures_dir / 'Samples.png'}; sounds: {audio_dir}"
 
 
-def sample_rows(dataset: Dataset) -> np.ndarray:
-    """Return rows to show, (R, C): one row per level of the first nominal factor (at most 8).
+def sample_rows(dataset: Dataset) -> list[list[int]]:
+    """Return rows to show, one list per level of the first nominal factor (at most 8).
 
-    Its columns are the tones nearest to the lowest, the middle and the highest level of frequency (without it, of the
-    ordered factor of most levels) and to the middle of all other factors.
+    It holds the tones nearest to the lowest, the middle and the highest level of frequency (without it, of the ordered
+    factor of most levels) and to the middle of all other factors, each tone once.
     """
     levels = np.stack([np.unique(column, return_inverse=True)[1] for column in dataset.factors.T], axis=1)
     highest = levels.max(axis=0)
@@ -146,6 +149,6 @@ def sample_rows(dataset: Dataset) -> np.ndarray:
             off = np.abs(places[members] - wanted)
             off[:, nominal] = 0
             off[:, axis] *= len(wanted)  # the place on this axis comes first
-            line.append(members[off.sum(axis=1).argmin()])
-        found.append(line)
-    return np.array(found)
+            line.append(int(members[off.sum(axis=1).argmin()]))
+        found.append(list(dict.fromkeys(line)))
+    return found

@@ -10,9 +10,10 @@ import sys
 import numpy as np
 import pytest
 from sandbox import GRID, ROOT
+from scipy.io import wavfile
 
 import create
-from syntone.dataset import load_npz
+from syntone.dataset import load_npz, save_npz
 from syntone.dataset.oscillators import unit_tone
 
 
@@ -162,6 +163,31 @@ def test_tones_beyond_full_scale_are_named(tmp_path, capsys):
     assert warned("--snr_db", "0")
 
 
+def test_samples_show_each_tone_once(tmp_path):
+    """Of two frequencies there is no middle one; sounds whose file names would be the same stay apart."""
+    flags = ["--samples", "--figures_dir", str(tmp_path), "--audio_dir", str(tmp_path / "audio")]
+    flags += ["--num_freqs", "2", "--num_amps", "1", "--waveforms", "sine", "square"]
+    assert create.main([*GRID, *flags, "--file_path", str(tmp_path / "tones.npz")]) == 0
+    names = [f"{wave}_amplitude_0.1_{freq}_Hz.wav" for wave in ("sine", "square") for freq in (3000, 500)]
+    assert sorted(os.listdir(tmp_path / "audio")) == names
+
+    own = {
+        "factor_kinds": ["nominal", "ordered"],
+        "factor_names": ["timbre", "f"],
+        "classes": ["a b", "a_B", "c" * 300],
+    }
+    values = np.array([[0, 1.0001], [0, 1.0002], [0, 1.0003], [1, 1.0002], [2, 2], [2, 3]])
+    levels = np.stack([np.unique(column, return_inverse=True)[1] for column in values.T], axis=1)
+    x = np.random.default_rng(0).normal(size=(6, 4000)) / 10
+    path = tmp_path / "own.npz"
+    save_npz(path, x=x, factors=levels, factor_values=values, sample_rate=8000, recipe={}, **own)
+    places = ["--figures_dir", str(tmp_path), "--audio_dir", str(tmp_path / "own")]
+    assert create.main(["--samples", str(path), *places]) == 0
+    sounds = [wavfile.read(sound)[1].tobytes() for sound in (tmp_path / "own").iterdir()]
+    # of the first class, the sound nearest to the middle level of all is also the nearest to the highest
+    assert sorted(sounds) == sorted(np.float32(wave).tobytes() for wave in x[[0, 2, 3, 4, 5]])
+
+
 @pytest.mark.parametrize(
     "flags, pattern",
     [
@@ -225,8 +251,6 @@ def test_tones_that_could_not_be_read_again_are_not_written(tmp_path, refused):
 
 
 def test_samples_are_drawn_and_sounded(tmp_path, dataset_path):
-    from scipy.io import wavfile
-
     flags = ["--samples", str(dataset_path), "--figures_dir", str(tmp_path), "--audio_dir", str(tmp_path / "audio")]
     assert create.main(flags) == 0
     assert (tmp_path / "Samples.png").read_bytes()[:4] == b"\x89PNG"
