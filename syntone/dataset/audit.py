@@ -23,11 +23,14 @@ from scipy.spatial import cKDTree
 
 from metrics._validation import bin_levels
 from syntone.dataset.file import Dataset
+from syntone.errors import InputError
 from syntone.features.front_end import FrontEnd, compute_features
 
 RESOLUTIONS_DB = (0.05, 0.1, 0.25, 0.5)  # the last is that of the report; its counts are repeated at the others
 EDGE_FRAMES, BAND_GROUPS = 2, 8  # edge frames see the tone's beginning or end; bands are grouped for the coarse means
 BLOCK_ROWS = 512
+MAX_PAIRS = 10**7  # that are compared pixel by pixel: about a minute, and 0.3 GB
+MAX_CLASSES = 50  # of a nominal factor whose levels are compared in pairs
 N_BINS = 20  # levels that eval.py scores of an ordered factor at most
 
 
@@ -95,10 +98,22 @@ def close_pairs(spectra: Spectrograms, *, radius: float) -> tuple[np.ndarray, np
     A mean over pixels never differs by more than the largest of their differences, so what is far apart in the coarse
     means is far apart; a tree over those leaves few candidates that are compared pixel by pixel. Rows that are equal to
     the bit would make k^2 pairs: the first of them is compared, and each of the others is paired with it alone.
+
+    Raises
+    ------
+    InputError
+        If there are more candidates than `MAX_PAIRS`, estimated from 1,000 rows.
     """
     distinct = np.unique(spectra.first)
-    tree = cKDTree(spectra.coarse[distinct])
-    candidates = tree.query_pairs(radius + 1e-3, p=np.inf, output_type="ndarray")  # float32 means are rounded
+    tree, reach = cKDTree(spectra.coarse[distinct]), radius + 1e-3  # float32 means are rounded
+    some = np.random.default_rng(0).permutation(distinct)[:1000]
+    near_some = tree.query_ball_point(spectra.coarse[some], reach, p=np.inf, return_length=True)
+    if (expected := (near_some.mean() - 1) * len(distinct) / 2) > MAX_PAIRS:
+        raise InputError(
+            f"audit: about {expected:,.0f} pairs of tones are nearly alike (within {radius:g} dB in means of pixels), "
+            f"at most {MAX_PAIRS:,} are compared; audit a dataset of fewer levels with larger steps"
+        )
+    candidates = tree.query_pairs(reach, p=np.inf, output_type="ndarray")
     repeats = np.flatnonzero(spectra.first != np.arange(len(spectra.first)))
     pairs = np.concatenate([distinct[candidates], np.stack([spectra.first[repeats], repeats], axis=1)])
     found = distances(spectra.db, pairs)
@@ -178,11 +193,13 @@ def step_pairs(factors: np.ndarray, factor: int, *, kind: str) -> np.ndarray:
 def audit_steps(dataset: Dataset, labels: dict, db: np.ndarray, *, front_end: FrontEnd) -> list[dict]:
     """Return the steps of every factor: from and to which value, how many pairs of tones make it, the share of them
     that can be told apart, and the smallest and the median distance, dB. For frequency also how many steps are narrower
-    than the distance between the mel bands there."""
+    than the distance between the mel bands there. A nominal factor of more than `MAX_CLASSES` levels has no steps."""
     report = []
     for k, (name, kind) in enumerate(zip(labels["factor_names"], labels["factor_kinds"])):
         values = dataset.factor_values[:, dataset.factor_names.index(name)]
-        pairs = step_pairs(labels["factors"], k, kind=kind)
+        n_levels = len(np.unique(labels["factors"][:, k]))
+        listed = kind == "ordered" or n_levels <= MAX_CLASSES
+        pairs = step_pairs(labels["factors"], k, kind=kind) if listed else np.empty((0, 2), int)
         found = distances(db, pairs)
         told_apart = found > RESOLUTIONS_DB[-1]
         steps, ends = [], values[pairs]
@@ -194,7 +211,7 @@ def audit_steps(dataset: Dataset, labels: dict, db: np.ndarray, *, front_end: Fr
             if kind == "nominal":
                 step["names"] = [dataset.level_name(name, low), dataset.level_name(name, high)]
             steps.append(step)
-        factor = {"factor": name, "kind": kind, "levels": len(np.unique(labels["factors"][:, k]))}
+        factor = {"factor": name, "kind": kind, "levels": n_levels}
         factor["told_apart"] = float(told_apart.mean()) if len(found) else None
         if name == "frequency" and kind == "ordered":
             low = np.unique(values)

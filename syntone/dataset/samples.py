@@ -9,7 +9,7 @@ import torch
 from tqdm import tqdm
 
 from syntone import figures
-from syntone.dataset.audit import audit
+from syntone.dataset.audit import MAX_CLASSES, audit
 from syntone.dataset.file import Dataset
 from syntone.dataset.nuisances import FACTORS
 from syntone.features.front_end import FrontEnd
@@ -66,6 +66,8 @@ def audit_text(report: dict) -> str:
 def _steps_text(factor: dict) -> str:
     """One sentence on the steps of one factor."""
     name, steps = factor["factor"], factor["steps"]
+    if factor["kind"] == "nominal" and factor["levels"] > MAX_CLASSES:
+        return f"The {factor['levels']} levels of {name} are not compared in pairs, which is done up to {MAX_CLASSES}."
     if not steps:
         return f"No two tones differ in {name} alone."
     kind = "pairs of levels" if factor["kind"] == "nominal" else "steps"

@@ -9,6 +9,7 @@ from sandbox import GRID
 
 import create
 from syntone.dataset import audit, load_npz, save_npz
+from syntone.errors import InputError
 from syntone.features.filters import mel_points
 from syntone.features.front_end import FrontEnd
 
@@ -37,6 +38,18 @@ def test_equal_rows_are_joined_without_all_their_pairs():
     db[49] = 0.3
     pairs, _ = audit.close_pairs(spectra_of(db), radius=0.5)
     assert len(pairs) == 49 and len(np.unique(audit.equivalence_classes(50, pairs))) == 1
+
+
+def test_more_pairs_than_can_be_compared_are_refused_before_they_are_listed(monkeypatch):
+    """401 rows 0.005 dB apart: each has 100 rows within 0.501 dB on both sides, but for the ends."""
+    spectra = spectra_of(np.linspace(0, 2, 401)[:, None] * np.ones(4))
+    n_pairs = sum(401 - apart for apart in range(1, 101))
+    monkeypatch.setattr(audit, "MAX_PAIRS", n_pairs)  # the estimate is exact, as there are no more than 1,000 rows
+    audit.close_pairs(spectra, radius=0.5)
+    monkeypatch.setattr(audit, "MAX_PAIRS", n_pairs - 1)
+    monkeypatch.setattr(audit, "distances", None)
+    with pytest.raises(InputError, match=f"audit: about {n_pairs:,} pairs of tones .* fewer levels with larger steps"):
+        audit.close_pairs(spectra, radius=0.5)
 
 
 def test_confusions_count_every_tone_that_has_one_of_another_level():
@@ -167,6 +180,20 @@ def test_a_bare_audit_reports_on_the_file_made_and_a_path_makes_nothing(tmp_path
     assert (tmp_path / "tones.audit.json").exists() and (tmp_path / "elsewhere" / "Dataset_Audit.png").exists()
     assert not (tmp_path / "Dataset" / "syntone.npz").exists()
     refused(create.main, ["--audit", "none.npz"], "--audit: none.npz: no such file")
+
+
+def test_pairs_of_many_classes_are_not_listed(tmp_path, capsys):
+    """60 classes would make 1,770 pairs; the tones of two of them are equal."""
+    x = np.random.default_rng(0).normal(size=(60, 1000)) / 10
+    x[1] = x[0]
+    path, classes = tmp_path / "mine.npz", np.arange(60)
+    labels = dict(factor_names=["speaker"], factor_kinds=["nominal"], sample_rate=8000, recipe={})
+    save_npz(path, x=x, factors=classes[:, None], factor_values=classes[:, None], **labels)
+    report, confused = audit.audit(load_npz(path))
+    assert np.flatnonzero(confused).tolist() == [0, 1]
+    assert report["steps"] == [{"factor": "speaker", "kind": "nominal", "levels": 60, "told_apart": None, "steps": []}]
+    assert create.main(["--audit", str(path), "--figures_dir", str(tmp_path)]) == 0
+    assert "The 60 levels of speaker are not compared in pairs, which is done up to 50." in capsys.readouterr().out
 
 
 def test_data_without_ordered_factors_or_pairs_is_audited(tmp_path):
