@@ -7,7 +7,8 @@
 
 Prints a table and writes to results/: the table (metrics.csv, metrics.json, table.md, table.tex), what each latent
 moves (controllability.csv), Figures/, audio/, and report.html, one page with all of them that needs no network.
-Several seeds of one model are aggregated; figures and sounds are of the first.
+Several seeds of one model are aggregated; figures and sounds are of the first. What the last evaluation wrote to
+results/ and this one does not write is removed.
 """
 
 import sys
@@ -104,7 +105,7 @@ def evaluate_entries(entries: list[Entry], args: Namespace) -> Result:
     place = {entry.label: list(MODELS).index(entry.name) for entry in entries}
     rows.sort(key=lambda row: place[row.model])  # columns in one order, whatever the shell's
 
-    asked = {"asked": args.metrics, "controls": controls, "figures": bool(media)}
+    asked = {"asked": args.metrics, "controls": controls if wanted else None, "figures": bool(media)}
     notes = notes_on(rows, entries, **asked)
     page = report.render(rows, entries, list(media.values()), state=args.state, seed=args.seed, notes=notes)
     files: dict[Path, bytes | str] = {args.output_dir / "report.html": page}

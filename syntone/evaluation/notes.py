@@ -6,7 +6,7 @@ import numpy as np
 
 from metrics import METRICS
 from syntone.evaluation.codes import ACTIVE_NATS
-from syntone.evaluation.controllability import MAX_LATENTS, Control
+from syntone.evaluation.controllability import MAX_CLASSES, MAX_LATENTS, Control
 from syntone.evaluation.load import Entry, warnings_for
 from syntone.evaluation.media import N_LATENTS
 from syntone.evaluation.scores import BINS, Row, defined
@@ -17,10 +17,17 @@ def notes_on(
     entries: Sequence[Entry],
     *,
     asked: Sequence[str] | None,
-    controls: dict[tuple[str, int], Control],
+    controls: dict[tuple[str, int], Control] | None,
     figures: bool,
 ) -> list[str]:
-    """Return one sentence each on binning, inactive latents, empty cells, what is left out, and the dataset."""
+    """Return a sentence each on binning, inactive latents, empty cells, what is left out, and the dataset.
+
+    Parameters
+    ----------
+    asked : metrics asked for; None for all
+    controls : None where controllability was not asked for
+    figures : whether there are figures and sounds
+    """
     bins = "Each latent is binned to {n_bins} equal-width bins, an ordered factor of more than {factor_bins} levels to "
     bins = (bins + "{factor_bins}.").format(**BINS)
     found = [bins, inactive(rows, entries)]
@@ -33,10 +40,12 @@ def notes_on(
         )
     undefined = {} if asked else {name: None for entry in entries for name in METRICS if name not in defined(entry)}
     if undefined:
-        found.append(f"Not defined for these data: {', '.join(undefined)}.")
+        found.append(f"Left out, not defined for these data or of too much work: {', '.join(undefined)}.")
     widest = max(len(entry.codes.kl) for entry in entries)
     if figures and widest > N_LATENTS:
         found.append(f"Traversals and their sounds are of the {N_LATENTS} latents with the largest mean KL.")
+    if controls is not None and any(entry.key not in controls for entry in entries):
+        found.append(f"Controllability is not measured where a nominal factor has more than {MAX_CLASSES} classes.")
     if controls and max(entry.codes.active.sum() for entry in entries) > MAX_LATENTS:
         found.append(f"Controllability is of the {MAX_LATENTS} active latents with the largest mean KL.")
     return found + [f"Warning: {message}." for message in warnings_for(entries)]
@@ -47,6 +56,6 @@ def inactive(rows: Sequence[Row], entries: Sequence[Entry]) -> str:
     words = []
     for label in dict.fromkeys(row.model for row in rows):
         masks = [entry.codes.active for entry in entries if entry.label == label]
-        counts = sorted({int(np.sum(~mask)) for mask in masks})
-        words.append(f"{label} {' to '.join(map(str, counts[:: max(1, len(counts) - 1)]))} of {len(masks[0])}")
+        fewest, most = (function(np.sum(~mask) for mask in masks) for function in (min, max))
+        words.append(f"{label} {fewest}{f' to {most}' if most > fewest else ''} of {len(masks[0])}")
     return f"A latent is active where its mean KL is above {ACTIVE_NATS} nats; left out: {', '.join(words)}."

@@ -292,6 +292,7 @@ def test_a_factor_of_too_many_classes_leaves_the_checkpoint_out(evaluated, tmp_p
     evaluate([evaluated / "logmel" / "VAE_seed0.pt"], tmp_path, "--no_figures")
     assert "no controllability of VAE, seed 0: a factor has over 1 classes" in "".join(capsys.readouterr())
     assert "controllability" not in (tmp_path / "metrics.csv").read_text()
+    assert "not measured where a nominal factor has more than" in (tmp_path / "table.md").read_text()
 
 
 @pytest.mark.parametrize("kind, more", [("logmel", {"smoothing": 5.0}), ("gainshape", {"db_min": -80.0})])

@@ -68,6 +68,11 @@ def blank_pictures():
         yield
 
 
+def read_rows(folder) -> list[dict[str, str]]:
+    with open(folder / "metrics.csv") as handle:
+        return list(csv.DictReader(handle))
+
+
 # ---- names ----
 
 
@@ -129,8 +134,7 @@ def test_one_sample_per_sound_and_nasty_names_are_evaluated(tmp_path, fewer_tone
     assert evaluate(tmp_path / "r", path, flags="--metrics mig controllability") == 0
     made = sorted(file.name for file in (tmp_path / "r" / "Figures").glob("*.png"))
     assert len(made) == 5
-    with open(tmp_path / "r" / "metrics.csv") as handle:
-        assert NASTY in {row["factor"] for row in csv.DictReader(handle)}
+    assert NASTY in {row["factor"] for row in read_rows(tmp_path / "r")}
 
 
 def test_controllability_is_measured_where_no_metric_is_defined(tmp_path, fewer_tones):
@@ -147,10 +151,22 @@ def test_metrics_that_the_data_do_not_define_are_named(tmp_path):
     path = train(tmp_path / "d.npz", tmp_path, flags="--latent_dim 1")
     assert evaluate(tmp_path / "r", path, flags="--no_figures") == 0
     text = (tmp_path / "r" / "table.md").read_text()
-    assert "Not defined for these data: mig, jemmig, sap, dci, infomec." in text
+    assert "not defined for these data or of too much work: mig, jemmig, sap, dci, infomec." in text
     assert "There is no ceiling with fewer latents than factors." in text and "–] → –" in text
     assert evaluate(tmp_path / "r", path, flags="--metrics irs --no_figures") == 0
-    assert "Not defined" not in (tmp_path / "r" / "table.md").read_text()
+    assert "not defined" not in (tmp_path / "r" / "table.md").read_text()
+
+
+def test_an_empty_adjusted_score_of_correlated_factors_is_explained(tmp_path):
+    levels = np.arange(48) % 4
+    factors = np.stack([levels, np.where(np.arange(48) < 40, levels, 0)], axis=1)
+    own_data(tmp_path / "d.npz", factors, names=["p", "q"], kinds=["ordered", "ordered"])
+    path = train(tmp_path / "d.npz", tmp_path, flags="--latent_dim 2 --epochs 3")
+    assert evaluate(tmp_path / "r", path) == 0
+    (mig,) = [row for row in read_rows(tmp_path / "r") if (row["metric"], row["factor"]) == ("MIG", "all")]
+    assert mig["ceiling"] and not mig["adjusted"]
+    text = (tmp_path / "r" / "table.md").read_text()
+    assert "] → –" in text and "adjusted is empty where ceiling - floor is below 0.1 and, for MIG," in text
 
 
 def test_empty_adjusted_scores_are_dashes_and_explained():
@@ -269,6 +285,16 @@ def test_an_evaluation_removes_what_the_last_one_left_and_nothing_else(dataset_p
     assert "audio/VAE/traversal_z2.wav" in first - names_in(folder)
     assert evaluate(folder, small, flags="--no_figures --metrics mig") == 0
     assert not list((folder / "Figures").iterdir()) and (folder / "audio" / "VAE").is_dir()
+
+
+def test_sounds_in_a_linked_folder_are_removed_too(dataset_path, tmp_path, blank_pictures):
+    (tmp_path / "r").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "r" / "audio").symlink_to(tmp_path / "elsewhere")
+    assert evaluate(tmp_path / "r", path := train(dataset_path, tmp_path), flags="--metrics mig") == 0
+    assert list((tmp_path / "elsewhere" / "VAE").glob("*.wav"))
+    assert evaluate(tmp_path / "r", path) == 0
+    assert not list((tmp_path / "elsewhere" / "VAE").iterdir()) and (tmp_path / "r" / "audio").is_symlink()
 
 
 def test_nothing_is_removed_if_the_evaluation_fails(dataset_path, tmp_path, refused, blank_pictures):
