@@ -223,9 +223,9 @@ def audit_steps(dataset: Dataset, labels: dict, db: np.ndarray, *, front_end: Fr
 
 def audit(dataset: Dataset, *, progress: Callable[[int], object] | None = None) -> tuple[dict, np.ndarray]:
     """Return the report as plain types, and which tones are indistinguishable from one with other labels, bool (N,)."""
+    labels = dataset.labels()  # refuses a dataset without varied factors before any work
     front_end = FrontEnd("logmel", sample_rate=dataset.sample_rate, n_samples=dataset.x.shape[1], smoothing=0.0)
     spectra = spectrograms(dataset, front_end, progress=progress)
-    labels = dataset.labels()
     factors, kinds, names = labels["factors"], labels["factor_kinds"], labels["factor_names"]
     pairs, found = close_pairs(spectra, radius=RESOLUTIONS_DB[-1])
     at = []

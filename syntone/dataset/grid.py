@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from syntone.dataset.file import BLOCK_BYTES, Blocks, dataset_members
+from syntone.dataset.file import Blocks, dataset_members
 from syntone.dataset.nuisances import add_noise, draw_nuisance, envelope, tone_generator
 from syntone.dataset.oscillators import n_partials, unit_tone
 from syntone.dataset.recipe import Plan
+from syntone.dataset.validation import BLOCK_BYTES
 
 GENERATOR_VERSION = 1  # of the tones that the options of a recipe stand for
 CACHE_BYTES = 16 * 2**20  # unit tones kept while only the amplitude changes

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from syntone.dataset.file import check_factor_names
 from syntone.dataset.splits import Levels
+from syntone.dataset.validation import check_factor_names
 from syntone.errors import InputError
 
 INVISIBLE = r"\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\xad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff"

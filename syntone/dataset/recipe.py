@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from syntone.dataset.file import LARGEST_SAMPLE, Blocks, write_members
+from syntone.dataset.file import Blocks, write_members
+from syntone.dataset.validation import LARGEST_SAMPLE
 from syntone.errors import InputError
 
 

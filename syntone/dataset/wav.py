@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from syntone.dataset.file import LARGEST_SAVED
+from syntone.dataset.validation import LARGEST_SAVED
 from syntone.errors import InputError
 
 ORDERS = {b"RIFF": "<", b"RF64": "<", b"BW64": "<", b"RIFX": ">"}

@@ -14,9 +14,10 @@ import pytest
 import torch
 
 from syntone.dataset import file, load_npz, save_npz, splits
-from syntone.dataset.file import LARGEST_SAVED, Blocks, first_tone_beyond, write_members
+from syntone.dataset.file import Blocks, write_members
 from syntone.dataset.oscillators import unit_tone
 from syntone.dataset.recipe import same_recipe
+from syntone.dataset.validation import LARGEST_SAVED, first_tone_beyond
 from syntone.errors import InputError
 
 
