@@ -18,11 +18,11 @@ from syntone.files import write_files
 
 # Settings of the tables, in the order of the tables.
 TITLES = {
-    "published": "published setting, paper's grid of 4,000",
-    "grid": "defaults, paper's grid of 4,000",
-    "clean": "defaults, clean",
-    "gainshape": "`--features gainshape`, clean",
-    "large": "`--features gainshape`, paper's grid of 32,000",
+    "published": "published, `paper4000`",
+    "grid": "defaults, `paper4000`",
+    "clean": "defaults, `clean`",
+    "gainshape": "`gainshape`, `clean`",
+    "large": "`gainshape`, `paper`",
 }
 CURVES = ("pressure", "train_recon", "train_kl", "valid_recon", "valid_kl", "valid_loss")
 
