@@ -4,8 +4,7 @@
     python benchmarks/study.py --parts clean gainshape --seeds 0 1 2 3 4 5 6 7 8 9
     python benchmarks/study.py --together --jobs 1               # on a GPU: all seeds of a model in one command
     python benchmarks/study.py --list | xargs -P 2 -I{} sh -c '{}'
-    python benchmarks/study.py --tables                          # from benchmarks/study/*.csv alone, into the README
-    too
+    python benchmarks/study.py --tables                          # from benchmarks/study/*.csv alone
 
 Trains what is not trained yet (checkpoints/study/), scores what is not scored yet (results/study/), and writes
 benchmarks/study/: scores.csv and selection.csv with every number, the tables and the plots. Start it again after
@@ -40,6 +39,7 @@ DATASETS = {
 }
 GRID, CLEAN, LARGE = DATASETS
 FOLDER = ROOT / "benchmarks" / "study"
+PAGES = [ROOT / "README.md", ROOT / "docs" / "results.md"]
 SELECTION_SEEDS = (100, 101, 102)
 # The published code sums the reconstruction over the batch of 64 and averages the KL: with sigma 1 / sqrt(2) every
 # weight is its nominal one over 64. Times 64, which moves no optimum, this is sigma 1 / (8 sqrt(2)) and the nominal
@@ -47,7 +47,7 @@ SELECTION_SEEDS = (100, 101, 102)
 PUBLISHED = "--features paper --anneal_from 1 --sigma 0.08838834764831845"
 GAINSHAPE = "--features gainshape"
 FASTER = "--precision bfloat16"  # for FactorVAE, which takes as long as three others
-# Of 1000, the paper's, 100 and 30 the one with the smallest reconstruction error at the same KL, on seed 100 (README).
+# Of 1000, the paper's, 100 and 30 the one with the smallest reconstruction error at the same KL, on seed 100 (docs/training.md).
 CAPACITY = {"CapacityVAE": "--gamma 30"}
 FEW = ("mig", "modularity", "sap")
 
@@ -310,12 +310,12 @@ def main(argv: list[str] | None = None) -> int:
                 write_csv(FOLDER / f"{name}.csv", rows)
     study_tables.write_all(FOLDER, CANDIDATES)
     try:
-        study_tables.write_readme(ROOT / "README.md", FOLDER)
+        study_tables.fill(PAGES, FOLDER)
     except FileNotFoundError as missing:
         sys.exit(
-            f"study.py: the README names a table that is missing, {Path(missing.filename).name}; run its part first"
+            f"study.py: a page names a table that is missing, {Path(missing.filename).name}; run its part first"
         )
-    print(f"tables and plots: {FOLDER.relative_to(ROOT)}; the tables in README.md are theirs")
+    print(f"tables and plots: {FOLDER.relative_to(ROOT)}; also in {', '.join(path.name for path in PAGES)}")
     return 0
 
 

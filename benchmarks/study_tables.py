@@ -1,7 +1,6 @@
 """The tables of the study, from the CSV files beside them: nothing here trains or scores.
 
-The README holds some of them between two comments, `<!-- study: NAME -->` and `<!-- end -->`; `write_readme` puts there
-what the CSV files say.
+Pages hold some of them between two comments, `<!-- study: NAME -->` and `<!-- end -->`; `fill` writes them there.
 """
 
 import csv
@@ -24,6 +23,7 @@ TITLES = {
     "gainshape": "`gainshape`, `clean`",
     "large": "`gainshape`, `paper`",
 }
+SUMMARY = {"gainshape": "`gainshape`, `clean`", "clean": "`logmel`, `clean`"}  # settings of the README's table
 CURVES = ("pressure", "train_recon", "train_kl", "valid_recon", "valid_kl", "valid_loss")
 
 
@@ -100,6 +100,19 @@ def overview(rows: list[dict], settings: list[str]) -> str:
                     *rest,
                 ]
             )
+    return results.to_markdown(cells)
+
+
+def summary(rows: list[dict], settings: list[str]) -> str:
+    """The README's table: the recommended and the default front end on `clean`, five numbers per model."""
+    columns = {"MIG": 2, "DCI disentanglement": 2, "SAP": 2, "UDR": 2, "reconstruction error (dB)": 1}
+    cells = [["front end, grid", "model", *columns]]
+    for setting in settings:
+        mine = [row for row in rows if row["setting"] == setting]
+        for model in dict.fromkeys(row["model"] for row in mine):
+            one = [row for row in mine if row["model"] == model]
+            numbers = [spread(values(one, metric), digits) for metric, digits in columns.items()]
+            cells.append([SUMMARY[setting], model, *numbers])
     return results.to_markdown(cells)
 
 
@@ -180,6 +193,8 @@ def tables(folder: Path, candidates: dict[str, str]) -> dict[str, str]:
     scores, selected = read_rows(folder / "scores.csv"), read_rows(folder / "selection.csv")
     there = [setting for setting in TITLES if any(row["setting"] == setting for row in scores)]
     found = {"overview": overview(scores, there)} if there else {}
+    if set(SUMMARY) <= set(there):
+        found["summary"] = summary(scores, list(SUMMARY))
     found |= {setting: whole_table(scores, setting) for setting in there}
     if study_plots.by_strength(scores):
         found["strengths"] = strengths_table(scores)
@@ -204,20 +219,21 @@ def write_all(folder: Path, candidates: dict[str, str]) -> None:
     )
 
 
-def filled(readme: str, folder: Path) -> str:
-    """The text of a README with the tables of the folder in their places.
+def filled(page: str, folder: Path) -> str:
+    """Return the text of a page with the tables of the folder in their places.
 
     Raises
     ------
     FileNotFoundError
-        If it asks for a table that there is not.
+        If the page names a table that the folder does not have.
     """
 
     def table(match: re.Match) -> str:
         return f"<!-- study: {match[1]} -->\n\n{(folder / f'{match[1]}.md').read_text()}\n<!-- end -->"
 
-    return re.sub(r"<!-- study: (\w+) -->\n.*?<!-- end -->", table, readme, flags=re.DOTALL)
+    return re.sub(r"<!-- study: (\w+) -->\n.*?<!-- end -->", table, page, flags=re.DOTALL)
 
 
-def write_readme(path: Path, folder: Path) -> None:
-    write_files({path: filled(path.read_text(), folder)})
+def fill(pages: list[Path], folder: Path) -> None:
+    """Write the tables of the folder into pages."""
+    write_files({path: filled(path.read_text(), folder) for path in pages})

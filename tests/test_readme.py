@@ -1,4 +1,4 @@
-"""The README's commands and code run as written."""
+"""Commands, code, links and defaults in README.md and docs/ are right."""
 
 import re
 import shlex
@@ -15,14 +15,19 @@ from syntone.features.front_end import DEFAULTS
 from syntone.training.checkpoint import load_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
-README = (ROOT / "README.md").read_text()
+PAGES = {path: path.read_text() for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]}
+TEXT = "\n".join(PAGES.values())
 SCRIPTS = {"create.py": create, "trainvae.py": trainvae, "eval.py": evaluate_script}
-COMMANDS = re.findall(r"^(?:python )(\w+\.py.*)$", README, flags=re.MULTILINE)
-CODE = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+# In code blocks from the start of a line; in running text and tables between backticks.
+COMMANDS = sorted(set(re.findall(r"(?:^|`)python ((?:create|trainvae|eval)\.py(?! --help)[^`\n]*)", TEXT, flags=re.MULTILINE)))
+CODE = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
 
 
-def test_the_three_commands_of_the_example_are_there():
-    assert {command.split()[0] for command in COMMANDS} >= set(SCRIPTS)
+def test_readme_is_of_one_sitting_and_has_the_three_commands():
+    readme = PAGES[ROOT / "README.md"]
+    assert len(readme.splitlines()) <= 320 and len(readme.encode()) <= 26_000
+    for name in SCRIPTS:
+        assert re.search(rf"^python {re.escape(name)}", readme, flags=re.MULTILINE)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -35,7 +40,6 @@ def test_every_command_is_understood(command, tmp_path, monkeypatch):
         "Dataset/clean.npz",
         "checkpoints/VAE_seed0.pt",
         "checkpoints/BetaVAE_seed0.pt",
-        "checkpoints/study/gainshape/gainshape/VAE_seed0.pt",
         "labels.csv",
     ):
         (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
@@ -47,22 +51,34 @@ def test_every_command_is_understood(command, tmp_path, monkeypatch):
 
 def test_make_targets_are_there():
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
-    assert set(re.findall(r"`make ([\w-]+)`", README)) <= targets
+    assert set(re.findall(r"`make ([\w-]+)`", TEXT)) <= targets
 
 
-def test_links_and_pictures_are_there():
-    for target in re.findall(r"\]\(([^)#]+)\)", README) + re.findall(r'src="([^"]+)"', README):
-        assert (ROOT / target).exists(), target
-    headings = {
-        re.sub(r"[^\w -]", "", line).strip().lower().replace(" ", "-")
-        for line in re.findall(r"^#+ (.*)$", README, flags=re.MULTILINE)
-    }
-    assert set(re.findall(r"\]\(#([^)]+)\)", README)) <= headings
+def anchors(page: str) -> set[str]:
+    """Return the anchors that a page's headings have when it is rendered."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", page, flags=re.DOTALL), flags=re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", line).strip().lower().replace(" ", "-") for line in headings}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_links_and_pictures_are_there(path):
+    for target in re.findall(r"\]\(([^)]+)\)", PAGES[path]) + re.findall(r'src="([^"]+)"', PAGES[path]):
+        if target.startswith("https://"):
+            continue
+        file, _, anchor = target.partition("#")
+        linked = (path.parent / file).resolve() if file else path
+        assert linked.exists(), target
+        assert not anchor or anchor in anchors(linked.read_text()), target
+
+
+def test_every_page_is_linked_from_the_readme():
+    linked = set(re.findall(r"\]\(docs/([\w.]+)", PAGES[ROOT / "README.md"]))
+    assert linked == {path.name for path in PAGES if path.parent.name == "docs"}
 
 
 def test_metrics_on_arrays_of_ones_own(capsys):
-    code = next(block for block in CODE if "from metrics import" in block)
-    exec(compile(code, "README.md", "exec"), {})
+    code = next(block for block in CODE if "from metrics import evaluate, mig" in block)
+    exec(compile(code, "docs", "exec"), {})
     out = capsys.readouterr().out
     assert float(out.split()[0]) > 0.5 and "MIG" in out and "SAP" in out
 
@@ -72,7 +88,7 @@ def test_arrays_of_ones_own_become_a_dataset(tmp_path, monkeypatch):
 
     monkeypatch.chdir(tmp_path)
     code = next(block for block in CODE if "import save_npz" in block)
-    exec(compile(code, "README.md", "exec"), {})
+    exec(compile(code, "docs", "exec"), {})
     dataset = load_npz("Dataset/own.npz")
     assert dataset.x.shape == (60, 8000) and dataset.factors[:, 0].tolist() == [0] * 20 + [1] * 20 + [2] * 20
     assert trainvae.main(["--dataset", "Dataset/own.npz", "--model", "VAE", "--epochs", "1", "--device", "cpu"]) == 0
@@ -83,7 +99,7 @@ def test_the_model_of_the_example_is_trained_and_scored(tmp_path, dataset_path):
 
     code = next(block for block in CODE if "class " in block)
     names = vars(models.vae).copy()
-    exec(compile(code, "README.md", "exec"), names)
+    exec(compile(code, "docs", "exec"), names)
     MODELS["FreeBitsVAE"] = names["FreeBitsVAE"]
     try:
         assert (
@@ -132,7 +148,7 @@ def test_the_model_of_the_example_is_trained_and_scored(tmp_path, dataset_path):
 
 
 def test_nothing_was_left_to_fill_in():
-    assert not re.search(r"@\w+@|TODO", README)
+    assert not re.search(r"@\w+@|TODO|\b[A-Z]+_NOTES\b", TEXT)
 
 
 def test_defaults_in_the_table_of_models_are_the_constructors():
@@ -141,7 +157,7 @@ def test_defaults_in_the_table_of_models_are_the_constructors():
     from models import MODELS
 
     for name in ("BetaVAE", "FactorVAE", "BTCVAE", "DIPVAE", "CapacityVAE"):
-        row = next(line for line in README.splitlines() if line.startswith(f"| {name} "))
+        row = next(line for line in TEXT.splitlines() if line.startswith(f"| {name} "))
         flags = re.findall(r"--(\w+) ([\w.]+)", row)
         assert flags
         for flag, default in flags:
@@ -157,5 +173,5 @@ def test_numbers_that_flags_set_are_the_defaults():
 
 def test_front_ends_in_the_table_have_the_defaults_of_the_flags():
     for kind, flags in DEFAULTS.items():
-        row = next(line for line in README.splitlines() if re.match(rf"\| {kind} .*`--n_mels", line))
+        row = next(line for line in TEXT.splitlines() if re.match(rf"\| {kind} .*`--n_mels", line))
         assert {name: float(value) for name, value in re.findall(r"--(\w+) (-?[\d.]+)", row)} == flags
