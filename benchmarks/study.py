@@ -47,7 +47,7 @@ SELECTION_SEEDS = (100, 101, 102)
 PUBLISHED = "--features paper --anneal_from 1 --sigma 0.08838834764831845"
 GAINSHAPE = "--features gainshape"
 FASTER = "--precision bfloat16"  # for FactorVAE, which takes as long as three others
-# Of 1000, the paper's, 100 and 30 the one with the smallest reconstruction error at the same KL, on seed 100 (docs/training.md).
+# The smallest reconstruction error at the same KL among 1000 (the paper's), 100 and 30, on seed 100: docs/training.md.
 CAPACITY = {"CapacityVAE": "--gamma 30"}
 FEW = ("mig", "modularity", "sap")
 
@@ -312,9 +312,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         study_tables.fill(PAGES, FOLDER)
     except FileNotFoundError as missing:
-        sys.exit(
-            f"study.py: a page names a table that is missing, {Path(missing.filename).name}; run its part first"
-        )
+        sys.exit(f"study.py: a page names a table that is missing, {Path(missing.filename).name}; run its part first")
     print(f"tables and plots: {FOLDER.relative_to(ROOT)}; also in {', '.join(path.name for path in PAGES)}")
     return 0
 

@@ -19,7 +19,8 @@ PAGES = {path: path.read_text() for path in [ROOT / "README.md", *sorted((ROOT /
 TEXT = "\n".join(PAGES.values())
 SCRIPTS = {"create.py": create, "trainvae.py": trainvae, "eval.py": evaluate_script}
 # In code blocks from the start of a line; in running text and tables between backticks.
-COMMANDS = sorted(set(re.findall(r"(?:^|`)python ((?:create|trainvae|eval)\.py(?! --help)[^`\n]*)", TEXT, flags=re.MULTILINE)))
+COMMAND = r"(?:^|`)python ((?:create|trainvae|eval)\.py(?! --help)[^`\n]*)"
+COMMANDS = sorted(set(re.findall(COMMAND, TEXT, flags=re.MULTILINE)))
 CODE = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
 
 
@@ -157,7 +158,7 @@ def test_defaults_in_the_table_of_models_are_the_constructors():
     from models import MODELS
 
     for name in ("BetaVAE", "FactorVAE", "BTCVAE", "DIPVAE", "CapacityVAE"):
-        row = next(line for line in TEXT.splitlines() if line.startswith(f"| {name} "))
+        row = next(line for line in TEXT.splitlines() if re.match(rf"\| {name} .*`--", line))
         flags = re.findall(r"--(\w+) ([\w.]+)", row)
         assert flags
         for flag, default in flags:
