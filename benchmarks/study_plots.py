@@ -90,7 +90,7 @@ def strengths_figure(path: Path, rows: list[dict]) -> None:
 
 
 def tradeoff_figure(path: Path, rows: list[dict], titles: dict[str, str]) -> None:
-    """MIG against reconstruction error, a marker a checkpoint."""
+    """MIG against reconstruction error, one marker per checkpoint."""
     error, mig = pick(rows, "reconstruction error (dB)"), pick(rows, "MIG")
     models = list(dict.fromkeys(key[1] for key in mig))
     settings = [setting for setting in titles if any(key[0] == setting for key in mig)]
@@ -110,7 +110,7 @@ def tradeoff_figure(path: Path, rows: list[dict], titles: dict[str, str]) -> Non
         ylabel="MIG",
         ylim=(0, 1),
         xscale="log",
-        title="Reconstruction and disentanglement, a marker a checkpoint",
+        title="Reconstruction and disentanglement, one marker per checkpoint",
     )
     ticks = [tick for tick in (0.5, 1, 2, 5, 10, 20, 50) if min(error.values()) / 2 < tick < 2 * max(error.values())]
     ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
@@ -169,18 +169,18 @@ def correlation_figure(path: Path, rows: list[dict], titles: dict[str, str]) -> 
 
 
 def curves_figure(path: Path, rows: list[dict], setting: str, title: str) -> None:
-    """Validation terms by epoch, the mean over seeds and their range; the pressure beside them."""
+    """Validation terms by epoch, the mean over seeds and their range; the annealing factor beside them."""
     rows = [row for row in rows if row["setting"] == setting]
     models = list(dict.fromkeys(row["model"] for row in rows))
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     axes = figure.subplots(1, 3)
     for ax, term, label in zip(
         axes,
-        ("valid_recon", "valid_kl", "pressure"),
+        ("valid_recon", "valid_kl", "annealing"),
         (
             "reconstruction, validation (nats)",
             "KL, validation (nats)",
-            "pressure" + " (sets CapacityVAE's C)" * ("CapacityVAE" in models),
+            "annealing factor" + " (sets CapacityVAE's C)" * ("CapacityVAE" in models),
         ),
     ):
         for model in models:

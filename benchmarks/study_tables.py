@@ -24,7 +24,7 @@ TITLES = {
     "large": "`gainshape`, `paper`",
 }
 SUMMARY = {"gainshape": "`gainshape`, `clean`", "clean": "`logmel`, `clean`"}  # settings of the README's table
-CURVES = ("pressure", "train_recon", "train_kl", "valid_recon", "valid_kl", "valid_loss")
+CURVES = ("annealing", "train_recon", "train_kl", "valid_recon", "valid_kl", "valid_loss")
 
 
 def read_rows(path: Path) -> list[dict]:

@@ -1,4 +1,4 @@
-"""The models. Each subclass of VAE overrides `penalty`, the part of the objective beside the reconstruction.
+"""The models. Each subclass of VAE overrides `regularizer`, the part of the objective beside the reconstruction.
 
 The signature of a constructor is the one place of an option's default, range and help text, see `models.options`.
 """
@@ -49,7 +49,7 @@ class VAE(nn.Module):
         self.encoder = Encoder(input_shape, 2 * latent_dim, channels=channels, hidden=hidden)
         self.decoder = Decoder(input_shape, latent_dim, channels=channels, hidden=hidden)
         # Not part of the state: the training loop sets it in every epoch.
-        self.register_buffer("pressure", torch.ones(()), persistent=False)
+        self.register_buffer("annealing", torch.ones(()), persistent=False)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Posterior mean and log variance: (B, 1, M, L) -> mu, logvar (B, D)."""
@@ -64,7 +64,7 @@ class VAE(nn.Module):
         """Compute every term of the objective, scalars, in nats per tone unless the model names another unit.
 
         "loss" is the sum to minimise. x_hat is decoded from the same z that the other terms use. In training mode
-        everything beside the reconstruction is multiplied by `pressure`, a buffer that is 1 unless a schedule sets it
+        everything beside the reconstruction is multiplied by `annealing`, a buffer that is 1 unless a schedule sets it
         (CapacityVAE divides by it again).
 
         Parameters
@@ -77,11 +77,11 @@ class VAE(nn.Module):
         z = mu + torch.exp(0.5 * logvar) * noise
         recon = objectives.reconstruction(x, self.decode(z), sigma=self.sigma)
         kl = objectives.kl_per_latent(mu, logvar).sum() / len(mu)
-        penalty, terms = self.penalty(z, mu, logvar, kl, generator=generator)
-        pressure = self.pressure if self.training else 1.0
-        return {"loss": recon + pressure * penalty, "recon": recon, "kl": kl} | terms
+        regularizer, terms = self.regularizer(z, mu, logvar, kl, generator=generator)
+        annealing = self.annealing if self.training else 1.0
+        return {"loss": recon + annealing * regularizer, "recon": recon, "kl": kl} | terms
 
-    def penalty(
+    def regularizer(
         self, z: Tensor, mu: Tensor, logvar: Tensor, kl: Tensor, *, generator: torch.Generator | None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return what is minimised beside the reconstruction, and its terms, unweighted, for the history."""
@@ -104,7 +104,7 @@ class BetaVAE(VAE):
         super().__init__(*args, **kwargs)
         self.beta = beta
 
-    def penalty(self, z, mu, logvar, kl, *, generator):
+    def regularizer(self, z, mu, logvar, kl, *, generator):
         return self.beta * kl, {}
 
 
@@ -133,7 +133,7 @@ class BTCVAE(VAE):
         self.n_data, self.estimator = n_data, estimator
         self.alpha, self.beta, self.gamma = alpha, beta, gamma
 
-    def penalty(self, z, mu, logvar, kl, *, generator):
+    def regularizer(self, z, mu, logvar, kl, *, generator):
         mi, tc, dwkl = objectives.kl_decomposition(z, mu, logvar, n_data=self.n_data, estimator=self.estimator)
         return self.alpha * mi + self.beta * tc + self.gamma * dwkl, {"mi": mi, "tc": tc, "dwkl": dwkl}
 
@@ -157,7 +157,7 @@ class FactorVAE(VAE):
         self.gamma = gamma
         self.discriminator = Discriminator(self.latent_dim)
 
-    def penalty(self, z, mu, logvar, kl, *, generator):
+    def regularizer(self, z, mu, logvar, kl, *, generator):
         frozen = {name: weight.detach() for name, weight in self.discriminator.named_parameters()}
         tc = objectives.density_ratio(torch.func.functional_call(self.discriminator, frozen, (z,)).to(z.dtype))
         permuted = objectives.permute_dims(z.detach(), generator=generator)
@@ -192,7 +192,7 @@ class DIPVAE(VAE):
         super().__init__(*args, **kwargs)
         self.lambda_od, self.lambda_d = lambda_od, lambda_d
 
-    def penalty(self, z, mu, logvar, kl, *, generator):
+    def regularizer(self, z, mu, logvar, kl, *, generator):
         off_diagonal, diagonal = objectives.covariance_penalties(objectives.aggregate_covariance(mu, logvar))
         return (
             kl + self.lambda_od * off_diagonal + self.lambda_d * diagonal,
@@ -203,7 +203,7 @@ class DIPVAE(VAE):
 class CapacityVAE(VAE):
     """VAE with a capacity C for the KL that grows in training (Burgess et al. 2018, Eq. 8): recon + gamma |KL - C|.
 
-    C grows by the same number of nats every epoch, from 0 to `capacity`, while the training loop's `pressure` falls
+    C grows by the same number of nats every epoch, from 0 to `capacity`, while the training loop's `annealing` falls
     from `anneal_from` to 1. Only the capacity follows this schedule; gamma is constant. Without annealing
     (`anneal_from` 1), and in validation, C is `capacity`.
 
@@ -212,7 +212,7 @@ class CapacityVAE(VAE):
     gamma, capacity : float
         Per nat; nats. The defaults are the paper's for dSprites.
     anneal_from : float
-        `pressure` in the first epoch, where C is 0.
+        `annealing` in the first epoch, where C is 0.
     """
 
     def __init__(
@@ -228,10 +228,10 @@ class CapacityVAE(VAE):
         super().__init__(*args, **kwargs)
         self.gamma, self.capacity, self.anneal_from = gamma, capacity, anneal_from
 
-    def penalty(self, z, mu, logvar, kl, *, generator):
+    def regularizer(self, z, mu, logvar, kl, *, generator):
         if not self.training or self.anneal_from == 1:
             gap = (kl - self.capacity).abs()
             return self.gamma * gap, {"capacity_gap": gap}
-        left = self.pressure.log() / math.log(self.anneal_from)  # 1 in the first epoch, 0 when the pressure is 1
+        left = self.annealing.log() / math.log(self.anneal_from)  # 1 in the first epoch, 0 when the factor is 1
         gap = (kl - self.capacity * (1 - left)).abs()
-        return self.gamma * gap / self.pressure, {"capacity_gap": gap}  # `losses` multiplies by the pressure
+        return self.gamma * gap / self.annealing, {"capacity_gap": gap}  # `losses` multiplies by it

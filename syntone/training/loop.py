@@ -30,7 +30,7 @@ BFLOAT16_ERROR = 0.03  # of the largest value; correct kernels stay below 0.01
 class Settings:
     """Options of a run beside those of model and front end. All of them change its result.
 
-    anneal_from, anneal_epochs : see `annealed_pressure`
+    anneal_from, anneal_epochs : see `annealing_factor`
     """
 
     seed: int = 0
@@ -105,7 +105,7 @@ def draw_order(n_rows: int, weights: Tensor | None, *, generator: torch.Generato
     return torch.searchsorted(edges, drawn, right=True).clamp_max(n_rows - 1)
 
 
-def annealed_pressure(epoch: int, *, start: float, epochs: int) -> float:
+def annealing_factor(epoch: int, *, start: float, epochs: int) -> float:
     """Return the factor on every weight but the reconstruction's in an epoch, the first of which is 1.
 
     It is `start` in the first epoch and falls by the same ratio every epoch, to 1 after `epochs` epochs. Under a large
@@ -217,7 +217,7 @@ def train(
 
     Parameters
     ----------
-    model : has `losses(x)`, `parameter_groups(lr)` and the buffer `pressure`
+    model : has `losses(x)`, `parameter_groups(lr)` and the buffer `annealing`
     features : (N, 1, M, L)
     resume : the state from which to continue
     device : where to train; default: where the features are
@@ -304,9 +304,9 @@ def _run_epoch(
     def generator(epoch: int, purpose: int, device: torch.device | str = "cpu") -> torch.Generator:
         return torch.Generator(device).manual_seed(stream(settings.seed, epoch, purpose))
 
-    pressure = annealed_pressure(epoch, start=settings.anneal_from, epochs=settings.anneal_epochs)
+    annealing = annealing_factor(epoch, start=settings.anneal_from, epochs=settings.anneal_epochs)
     model.train()
-    model.pressure.fill_(pressure)
+    model.annealing.fill_(annealing)
     order = split.train[draw_order(len(split.train), split.weights, generator=generator(epoch, SHUFFLE))]
     trained = training(order, generator=generator(epoch, NOISE, device))
     # Validation is in a random order too: neighbours in the file are neighbours in frequency, and a batch of them would
@@ -321,7 +321,7 @@ def _run_epoch(
     row = {"epoch": epoch, "lr": settings.lr}
     row |= {f"train_{name}": value for name, value in trained.items()}
     row |= {f"valid_{name}": value for name, value in validated.items()}
-    return row | {"pressure": pressure}
+    return row | {"annealing": annealing}
 
 
 def _advanced(

@@ -22,7 +22,7 @@ from syntone.features.front_end import FrontEnd, compute_features
 from syntone.figures import png, training_curves
 from syntone.files import csv_text, write_files
 from syntone.training.checkpoint import Checkpoint, checkpoint_bytes, checkpoint_path, load_checkpoint
-from syntone.training.loop import Progress, Settings, Split, annealed_pressure, batch_sizes, train
+from syntone.training.loop import Progress, Settings, Split, annealing_factor, batch_sizes, train
 from syntone.training.parallel import Processes, same_everywhere
 
 
@@ -180,7 +180,7 @@ def notes(run: Run, n_tones: int) -> list[str]:
     if run.split.weights is not None:
         found.append("training tones are drawn from the correlated distribution of the dataset's recipe")
     n_annealed = run.settings.anneal_epochs
-    factor = annealed_pressure(run.epochs, start=run.settings.anneal_from, epochs=n_annealed)
+    factor = annealing_factor(run.epochs, start=run.settings.anneal_from, epochs=n_annealed)
     if factor > 2:
         shorter = f"--anneal_epochs {run.epochs - 1} or " if run.epochs > 1 else ""
         found.append(

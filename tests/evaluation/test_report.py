@@ -38,7 +38,7 @@ VOID = {"meta", "link", "img", "br"}
 class OwnVAE(VAE):
     """A user's own model: a KL that is paid for above two nats only."""
 
-    def penalty(self, z, mu, logvar, kl, *, generator):
+    def regularizer(self, z, mu, logvar, kl, *, generator):
         excess = (kl - 2.0).relu()
         return excess, {"excess": excess}
 

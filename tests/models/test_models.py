@@ -208,14 +208,14 @@ def test_dipvae_weighs_the_covariances_of_its_posterior(config, weights):
     )
     logvar = torch.randn(12, 3, generator=torch.Generator().manual_seed(4))
     kl = torch.tensor(5.0)
-    penalty, terms = small("DIPVAE", **config).penalty(mu, mu, logvar, kl, generator=None)
+    regularizer, terms = small("DIPVAE", **config).regularizer(mu, mu, logvar, kl, generator=None)
     covariance = torch.cov(mu.T) + torch.diag(logvar.exp().mean(dim=0))
     difference = (covariance - torch.eye(3)).square()
     diagonal, off_diagonal = difference.trace().item(), (difference.sum() - difference.trace()).item()
     assert min(diagonal, off_diagonal) > 0.5
     assert terms["cov_diagonal"].item() == pytest.approx(diagonal, rel=1e-5)
     assert terms["cov_off_diagonal"].item() == pytest.approx(off_diagonal, rel=1e-5)
-    assert penalty.item() == pytest.approx(5 + weights[0] * off_diagonal + weights[1] * diagonal, rel=1e-5)
+    assert regularizer.item() == pytest.approx(5 + weights[0] * off_diagonal + weights[1] * diagonal, rel=1e-5)
 
 
 def test_capacity_draws_the_kl_up_from_below_and_down_from_above():

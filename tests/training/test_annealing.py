@@ -6,21 +6,21 @@ import torch
 import trainvae
 from models import MODELS, build_model
 from syntone.training.checkpoint import load_checkpoint
-from syntone.training.loop import annealed_pressure
+from syntone.training.loop import annealing_factor
 
 
 def test_pressure_falls_by_one_ratio_from_its_start_to_one():
-    seen = [annealed_pressure(epoch, start=256.0, epochs=8) for epoch in range(1, 12)]
+    seen = [annealing_factor(epoch, start=256.0, epochs=8) for epoch in range(1, 12)]
     assert seen == pytest.approx([256, 128, 64, 32, 16, 8, 4, 2, 1, 1, 1])
-    assert [annealed_pressure(epoch, start=1.0, epochs=8) for epoch in (1, 5, 9)] == [1, 1, 1]
+    assert [annealing_factor(epoch, start=1.0, epochs=8) for epoch in (1, 5, 9)] == [1, 1, 1]
     assert (
-        annealed_pressure(1, start=1 / 16, epochs=4) == 1 / 16 and annealed_pressure(3, start=1 / 16, epochs=4) == 1 / 4
+        annealing_factor(1, start=1 / 16, epochs=4) == 1 / 16 and annealing_factor(3, start=1 / 16, epochs=4) == 1 / 4
     )
 
 
 @pytest.mark.parametrize("name", [name for name in MODELS if name != "CapacityVAE"])
 def test_loss_is_reconstruction_and_pressure_times_the_rest(name):
-    """In training; validation is always at pressure 1, so that epochs can be compared."""
+    """In training; validation is always at an annealing factor of 1, so that epochs can be compared."""
     torch.manual_seed(0)
     model = build_model(name, input_shape=(1, 16, 8), **({"n_data": 100} if name == "BTCVAE" else {}))
     x = torch.rand(8, 1, 16, 8)
@@ -30,7 +30,7 @@ def test_loss_is_reconstruction_and_pressure_times_the_rest(name):
 
     at_one = losses()
     rest = at_one["loss"] - at_one["recon"]
-    model.pressure.fill_(50.0)
+    model.annealing.fill_(50.0)
     torch.testing.assert_close(losses()["loss"], at_one["recon"] + 50 * rest, rtol=1e-5, atol=0)  # rest is a difference
     assert all(torch.equal(losses()[term], at_one[term]) for term in at_one if term != "loss")
     model.eval()
@@ -44,7 +44,7 @@ def test_capacity_grows_by_the_same_number_of_nats_every_epoch(anneal_from):
     model = build_model("CapacityVAE", input_shape=(1, 16, 8), gamma=7.0, capacity=20.0, anneal_from=anneal_from)
     x = torch.rand(8, 1, 16, 8)
     for epoch, capacity in enumerate([0.0, 5.0, 10.0, 15.0, 20.0, 20.0], start=1):
-        model.train().pressure.fill_(annealed_pressure(epoch, start=anneal_from, epochs=4))
+        model.train().annealing.fill_(annealing_factor(epoch, start=anneal_from, epochs=4))
         found = {term: value.item() for term, value in model.losses(x).items()}
         assert found["capacity_gap"] == pytest.approx(abs(found["kl"] - capacity), rel=1e-5, abs=1e-5)
         assert found["loss"] == pytest.approx(found["recon"] + 7 * found["capacity_gap"], rel=1e-5)
@@ -73,11 +73,11 @@ def test_capacity_follows_the_schedule_of_the_command(train):
 
 def test_the_history_holds_the_factor_and_only_training_uses_it(train):
     annealed = train("BetaVAE", "--epochs", 4, "--anneal_from", 100, "--anneal_epochs", 2)
-    assert annealed["pressure"] == pytest.approx([100, 10, 1, 1])
+    assert annealed["annealing"] == pytest.approx([100, 10, 1, 1])
     for phase in ("train", "valid"):
         terms = (annealed[f"{phase}_{term}"] for term in ("loss", "recon", "kl"))
-        for loss, recon, kl, pressure in zip(*terms, annealed["pressure"]):
-            assert loss == pytest.approx(recon + (pressure if phase == "train" else 1) * 4 * kl, rel=1e-5)
+        for loss, recon, kl, annealing in zip(*terms, annealed["annealing"]):
+            assert loss == pytest.approx(recon + (annealing if phase == "train" else 1) * 4 * kl, rel=1e-5)
 
 
 def test_a_large_factor_keeps_latents_unused(train):

@@ -30,7 +30,7 @@ class Line(torch.nn.Module):
     def __init__(self, bad: float = 0.0, *, scale: float = 1.0, epoch: int = 0) -> None:
         super().__init__()
         self.level = torch.nn.Parameter(torch.zeros(1))
-        self.register_buffer("pressure", torch.ones(()), persistent=False)
+        self.register_buffer("annealing", torch.ones(()), persistent=False)
         self.bad, self.scale, self.when, self.epoch = bad, scale, epoch, 0
         self.trained, self.validated, self.drawn = [], [], []
 

@@ -222,7 +222,7 @@ class MyVAE(VAE):
     def losses(self, x):
         return super().losses(x)
 
-    def penalty(self, z, mu, logvar, kl, *, generator):
+    def regularizer(self, z, mu, logvar, kl, *, generator):
         return self.beta * kl**self.power, {}
 
 
