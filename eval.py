@@ -137,7 +137,7 @@ def main(argv: list[str] | None = None) -> int | None:
         old = left_over(args.output_dir, written=result.files, within=folders, inputs=inputs)
         write_files(result.files)
         for path in old:
-            path.unlink()
+            path.unlink(missing_ok=True)
     print(tables.to_markdown(tables.table(result.rows)))
     print(tables.caption(result.rows, result.notes))
     made = "" if args.no_figures else f"; figures: {args.figures_dir}; sounds: {audio_dir}"

@@ -132,6 +132,11 @@ def _grid(
     return figure, figure.subplots(n_rows, n_columns, squeeze=False, gridspec_kw=place | spaces)
 
 
+def _wrapped(title: str, width: float) -> list[str]:
+    """Lines of a title of 10 points over a figure's width in inches."""
+    return [line for part in title.split("\n") for line in textwrap.wrap(part, int(11.5 * width))]
+
+
 def _finish(figure: Figure, image: AxesImage, *, scale: Scale, title: str, fontsize: int = 12) -> Figure:
     """Add title and colour bar to a figure of `_grid`."""
     width, height = figure.get_size_inches()
@@ -176,7 +181,7 @@ def traversal_figure(
     mels: np.ndarray, *, values: np.ndarray, labels: Sequence[str], scale: Scale, title: str
 ) -> Figure:
     """One row per latent, one column per value of it: mels (R, S, M, L) in dB, values (R, S), R row labels."""
-    lines = textwrap.wrap(title, int(11.5 * (1.7 + 1.31 * values.shape[1])))  # letters over the figure's width
+    lines = _wrapped(title, 1.7 + 1.31 * values.shape[1])
     margins = (0.9, 1.0, 0.5, 0.39 + 0.16 * len(lines))
     figure, grid = _grid(*values.shape, panel=(1.13, 1.08), gap=(0.18, 0.2), margins=margins)
     for (r, s), axes in np.ndenumerate(grid):
@@ -193,7 +198,9 @@ def information_figure(shares: np.ndarray, *, factors: Sequence[str], latents: S
     """Heat map of I_kj / H_k, shares (K, D), with K and D labels. Frames mark the two most informative latents of each
     factor, whose gap is beside the row."""
     n_factors, n_latents = shares.shape
-    figure = Figure(figsize=(4.0 + 0.8 * n_latents, 1.9 + 0.7 * n_factors), layout="constrained")
+    lines = _wrapped(title, 4.0 + 0.8 * n_latents)
+    size = (4.0 + 0.8 * n_latents, 1.7 + 0.2 * len(lines) + 0.7 * n_factors)
+    figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for (k, j), share in np.ndenumerate(shares):
@@ -210,7 +217,7 @@ def information_figure(shares: np.ndarray, *, factors: Sequence[str], latents: S
     axes.set_yticks(range(n_factors), factors)
     axes.set_xlabel("latents by mean KL")
     figure.colorbar(image, ax=axes, label="mutual information / H(factor)", pad=0.12)
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle("\n".join(lines), fontsize=10)
     return figure
 
 

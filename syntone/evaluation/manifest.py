@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 NAME, KEY = "metrics.json", "files"
@@ -39,12 +40,18 @@ def left_over(folder: Path, *, written: Iterable[Path], within: Iterable[Path], 
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return []  # there is none, or it is of another program
     kept, roots = set(map(_place, written)), [root.resolve() for root in within]
+    read = [path for path in inputs if path.exists()]
 
     def is_left_over(path: Path, digest: str) -> bool:
-        if path in kept or path.is_symlink() or not path.is_file() or any(map(path.samefile, inputs)):
+        if path in kept or not any(map(path.is_relative_to, roots)):
             return False
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == digest
+        if path.is_symlink() or not path.is_file() or any(map(path.samefile, read)):
+            return False
+        return hashlib.sha256(path.read_bytes()).hexdigest() == digest
 
-    places = [(_place(folder / name), digest) for name, digest in listed if "\0" not in name]
-    return [path for path, digest in places if any(map(path.is_relative_to, roots)) and is_left_over(path, digest)]
+    found = []
+    for name, digest in listed:
+        with suppress(OSError, ValueError):  # a name that cannot be, or a file that cannot be read
+            path = _place(folder / name)
+            found += [path] if is_left_over(path, digest) else []
+    return found

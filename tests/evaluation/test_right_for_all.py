@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from syntone import figures
 from syntone.dataset import save_npz
 from syntone.evaluation import media, tables
 from syntone.evaluation.codes import Codes
+from syntone.evaluation.controllability import control_rows
 from syntone.evaluation.manifest import left_over, manifest
 from syntone.evaluation.scores import Row
 from syntone.features.front_end import FrontEnd
@@ -80,6 +82,15 @@ def test_a_factor_named_as_a_whole_score_is_not_averaged_into_it():
     rows = [Row("VAE", 0, "MIG", None, 0.25), Row("VAE", 0, "MIG", "all", 0.5), Row("VAE", 0, "MIG", "metric", 0.125)]
     cells = tables.table(rows)
     assert cells[2:] == [["MIG", "0.250"], ["MIG, all", "0.500"], ["MIG, metric", "0.125"]]
+
+
+def test_coverage_of_a_factor_is_not_that_of_the_model_and_floors_have_their_deviation():
+    factors = [SimpleNamespace(name="all"), SimpleNamespace(name="p")]
+    given = {"factors": factors, "coverage": np.array([0.2, 0.4]), "off_manifold": np.zeros(1)}
+    rows = control_rows(SimpleNamespace(score=0.5, floors=(0.1, 0.3), **given), ("VAE", 0))
+    coverage = {row.factor: row.value for row in rows if row.metric == "controllability: coverage"}
+    assert coverage == pytest.approx({None: 0.3, "all": 0.2, "p": 0.4})
+    assert rows[0].floor_std == pytest.approx(0.02**0.5)  # squares of 0.1 and 0.1, over 2 - 1
 
 
 @pytest.mark.parametrize(
@@ -188,7 +199,7 @@ def many(dataset_path, tmp_path_factory):
         patch.setattr("syntone.evaluation.notes.N_LATENTS", 3)
         patch.setattr("syntone.evaluation.controllability.MAX_LATENTS", 2)
         patch.setattr("syntone.evaluation.notes.MAX_LATENTS", 2)
-        path = train(dataset_path, folder, flags="--latent_dim 40")
+        path = train(dataset_path, folder, flags="--latent_dim 40 --eval_every 1")
         assert evaluate(folder / "r", path, flags="--metrics mig controllability") == 0
     return path, folder / "r"
 
@@ -199,6 +210,8 @@ def test_the_latents_with_the_largest_kl_are_shown_and_named(many):
     kl = np.array(document["latents"][0]["kl_nats"])
     assert (kl > 0.01).sum() > 3, "too few latents are active: the test would see nothing"
     largest = np.argsort(-kl, kind="stable")
+    with open(path.with_suffix(".csv")) as handle:
+        assert float(list(csv.DictReader(handle))[-1]["active_latents"]) == (kl > 0.01).sum()  # one rule
     found = {file.stem.removeprefix("traversal_") for file in (folder / "audio" / "VAE").glob("traversal_*.wav")}
     assert found == {f"z{j}" for j in largest[:3]}
     assert document["latents"][0]["controllability"]["latents"] == largest[:2].tolist()
@@ -215,9 +228,9 @@ def test_the_latents_with_the_largest_kl_are_shown_and_named(many):
 def test_the_figure_of_information_keeps_the_two_latents_that_mig_compares():
     kl, shares = np.linspace(3, 2, 40), np.zeros((1, 40))
     shares[0, [5, 30, 35]] = 0.3, 0.9, 0.4
-    entry = type("Entry", (), {"codes": Codes(np.zeros((2, 40)), kl), "name": "VAE"})()
-    entry.dataset = type("Data", (), {"labels": lambda self: {"factor_names": ["p"]}})()
-    figure = media._information(entry, type("Information", (), {"share": shares})())
+    dataset = SimpleNamespace(labels=lambda: {"factor_names": ["p"]})
+    entry = SimpleNamespace(codes=Codes(np.zeros((2, 40)), kl), name="VAE", dataset=dataset)
+    figure = media._information(entry, SimpleNamespace(share=shares))
     axes = figure.axes[0]
     names = [label.get_text().split("\n")[0] for label in axes.get_xticklabels()]
     assert names == [f"z{j}" for j in [*range(16), 30, 35]]
@@ -225,15 +238,19 @@ def test_the_figure_of_information_keeps_the_two_latents_that_mig_compares():
     assert "the 16 of 40 latents with the largest mean KL, and those framed" in figure.get_suptitle()
 
 
-def test_a_long_title_is_inside_the_figure():
+@pytest.mark.parametrize("title", ["short", "each row moves one latent " * 6])
+def test_a_long_title_is_inside_the_figure(title):
     scale = scale_of(FrontEnd("logmel", sample_rate=8000, n_samples=4000))
     given = {"values": np.zeros((1, 2)), "labels": ["z0"], "scale": scale}
-    for title in ("short", "each row moves one latent " * 6):
-        figure = figures.traversal_figure(np.zeros((1, 2, 128, 8)), title=title, **given)
+    for figure in (
+        figures.traversal_figure(np.zeros((1, 2, 128, 8)), title=title, **given),
+        figures.information_figure(np.ones((1, 1)), factors=["p"], latents=["z0"], title=title),
+    ):
         figure.draw_without_rendering()
         box, width = figure._suptitle.get_window_extent(), figure.get_figwidth() * figure.dpi
-        assert 0 <= box.x0 and box.x1 <= width and len(figure.get_suptitle()) >= len(title) - 1
-        assert box.y0 > max(axes.title.get_window_extent().y1 for axes in figure.axes if axes.get_title())
+        assert 0 <= box.x0 and box.x1 <= width and figure.get_suptitle().split() == title.split()
+        tops = [axes.title.get_window_extent().y1 for axes in figure.axes if axes.get_title()]
+        assert box.y0 > max(tops, default=0.0)
 
 
 # ---- models of several datasets ----
@@ -331,6 +348,8 @@ def test_an_edited_manifest_removes_no_input_folder_link_or_file_elsewhere(tmp_p
         "",
         "gone",
         "a\0",
+        "\ud800",
+        "a" * 5000,
     ]
     given = {"written": [folder / "written"], "within": [folder, figures_dir], "inputs": [folder / "input"]}
 
