@@ -67,6 +67,7 @@ TOGETHER = [
     ("create.py", "--factor attack 0.1 0 2", "--factor attack: from 0.1 to 0"),
     ("create.py", "--factor attack 0 0.3 2", "--onset_jitter, --factor attack: .* end after 0.3 s, not within"),
     ("create.py", "--factor attack 0 0.1 2 --factor attack 0 0.1 2", "--factor: a factor is named twice"),
+    ("create.py", "--factor attack 0 0.1 1", "--factor attack: one level cannot be both 0 and 0.1; give more levels"),
     ("create.py", "--factor phase 0 1 2", "--factor phase: 0 and 1 cycles are the same phase"),
     ("create.py", "--factor phase 0 0.5 2 --phase random", "--phase, --factor phase: a phase cannot be drawn and be"),
     ("create.py", "--factor noise -60 0 2 --snr_db 20", "--snr_db, --factor noise: both set the noise"),

@@ -130,6 +130,10 @@ def _parse_factor(name: str, *words: str) -> list:
         wanted = f"START <= END between {known.lowest:g} and {known.highest:g} {known.unit}"
         raise InputError(f"--factor {name}: from {start:g} to {end:g}; give {wanted}")
     _check_distinct(f"factor {name}", start, end, num)
+    if start < end and num == 1:
+        raise InputError(
+            f"--factor {name}: one level cannot be both {start:g} and {end:g}; give more levels or one value"
+        )
     if name == "phase" and end - start >= 1:
         wanted = f"an END below {start + 1:g}, for example {start + 1 - 1 / num:g}"
         raise InputError(f"--factor phase: {start:g} and {end:g} cycles are the same phase; give {wanted}")
