@@ -1,6 +1,5 @@
 """Checkpoints with their data and codes, ready to be evaluated."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -66,7 +65,7 @@ def load_entries(paths: list[Path], *, dataset_path: Path | None, state: str, de
         with tqdm(total=len(waves), unit="tone", desc="features", delay=2, disable=None) as bar:
             return compute_features(waves, front_end, device=device, progress=bar.update)
 
-    def load(checkpoint: Checkpoint) -> Entry:
+    def load(checkpoint: Checkpoint, label: str) -> Entry:
         model = to_device(checkpoint.model(state), device)  # in the layout of training, so that scores agree to the bit
         source, front_end = dataset_path or Path(checkpoint.dataset_path), checkpoint.front_end()
         if dataset_path is None and not source.is_file():
@@ -77,31 +76,35 @@ def load_entries(paths: list[Path], *, dataset_path: Path | None, state: str, de
             raise InputError(f"{mismatch}; re-create the dataset, or give --dataset {source} to evaluate on it")
         features = features_of(source, front_end)
         rows = np.arange(len(dataset)) if mismatch else checkpoint.valid_rows.numpy()
-        label, codes = checkpoint.model_name + marks[source.resolve()], encode(model, features)
-        return Entry(label, checkpoint, model, front_end, dataset, features, codes, rows, mismatch)
+        return Entry(label, checkpoint, model, front_end, dataset, features, encode(model, features), rows, mismatch)
 
     checkpoints = [load_checkpoint(path) for path in paths]
-    marks = _dataset_marks(dataset_path or Path(checkpoint.dataset_path) for checkpoint in checkpoints)
     _check_seeds(checkpoints, paths)
+    labels = _labels(checkpoints, one_dataset=dataset_path is not None)
     if dataset_path:
         read(dataset_path)  # a mistake in it is not one of the first checkpoint
     entries = []
-    for checkpoint, path in zip(checkpoints, paths):
+    for checkpoint, label, path in zip(checkpoints, labels, paths):
         try:
-            entries.append(load(checkpoint))
+            entries.append(load(checkpoint, label))
         except InputError as mistake:
             raise InputError(f"{path}: {mistake}") from mistake
     return entries
 
 
-def _dataset_marks(sources: Iterable[Path]) -> dict[Path, str]:
-    """Return what a label needs to tell datasets apart: nothing for one, else their names, numbered where equal."""
-    places = list(dict.fromkeys(source.resolve() for source in sources))
-    if len(places) == 1:
-        return {places[0]: ""}
-    names = [one_line(place.name) for place in places]
-    numbers = [f", {n}" if names.count(name) > 1 else "" for n, name in enumerate(names, start=1)]
-    return {place: f" ({name}{number})" for place, name, number in zip(places, names, numbers)}
+def _labels(checkpoints: list[Checkpoint], *, one_dataset: bool) -> list[str]:
+    """Return the models' names, with those of the datasets where these differ, numbered where equal."""
+    first: list[Checkpoint] = []  # of each dataset
+    number_of = []
+    for one in checkpoints:
+        same = [number for number, other in enumerate(first) if other.data.difference(one.data) is None]
+        number_of.append(same[0] if same else len(first))
+        first += [] if same else [one]
+    if one_dataset or len(first) == 1:
+        return [one.model_name for one in checkpoints]
+    names = [one_line(Path(one.dataset_path).name) for one in first]
+    names = [f"{name}, {n}" if names.count(name) > 1 else name for n, name in enumerate(names, start=1)]
+    return [f"{one.model_name} ({names[number]})" for one, number in zip(checkpoints, number_of)]
 
 
 def _check_seeds(checkpoints: list[Checkpoint], paths: list[Path]) -> None:

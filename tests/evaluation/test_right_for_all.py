@@ -274,8 +274,17 @@ def test_models_of_several_datasets_are_told_apart_everywhere(dataset_path, tmp_
     assert evaluate(tmp_path / "r", paths[0], train(twin, tmp_path), flags="--metrics mig --no_figures") == 0
     assert "VAE (tones.npz, 2)" in (head := (tmp_path / "r" / "table.md").read_text().splitlines()[0])
     assert "BetaVAE (tones.npz, 1)" in head
-    assert evaluate(tmp_path / "one", paths[0]) == 0
-    assert "tones.npz" not in (tmp_path / "one" / "table.md").read_text()
+    assert evaluate(tmp_path / "one", *paths, flags=f"--dataset {dataset_path} --metrics mig --no_figures") == 0
+    assert "| metric " in (head := (tmp_path / "one" / "table.md").read_text().splitlines()[0]) and "(" not in head
+
+
+def test_seeds_on_copies_of_one_dataset_are_of_one_model(dataset_path, tmp_path):
+    shutil.copy(dataset_path, tmp_path / "copy.npz")
+    train(dataset_path, tmp_path)
+    train(tmp_path / "copy.npz", tmp_path, flags="--seeds 1")
+    assert evaluate(tmp_path / "r", tmp_path / "VAE_seed0.pt", tmp_path / "VAE_seed1.pt") == 0
+    lines = (tmp_path / "r" / "table.md").read_text().splitlines()
+    assert [lines[0].split("|")[2].strip(), lines[2].split("|")[2].strip()] == ["VAE", "2"]
 
 
 # ---- files of an earlier evaluation ----
