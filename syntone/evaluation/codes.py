@@ -20,7 +20,7 @@ BATCH = 256
 
 @dataclass(frozen=True)
 class Codes:
-    """Posterior means codes (N, D), float64, and the mean KL of each latent over the tones, kl (D,), nats."""
+    """Posterior means codes (N, D) in the model's precision, and the mean KL of each latent, kl (D,), nats."""
 
     codes: np.ndarray
     kl: np.ndarray
@@ -52,9 +52,9 @@ def encode(model: nn.Module, features: Tensor, *, device: torch.device | None = 
     means, divergence = [], 0.0
     for batch in features.split(BATCH):
         batch = batch.to(device or features.device)
-        mu, logvar = (value.cpu().double() for value in model.encode(batch))  # MPS has no float64
-        means.append(mu)
-        divergence = divergence + kl_per_latent(mu, logvar).sum(dim=0)
+        mu, logvar = (value.cpu() for value in model.encode(batch))
+        means.append(mu)  # as computed: the metrics' bin edges allow for the rounding of this type
+        divergence = divergence + kl_per_latent(mu.double(), logvar.double()).sum(dim=0)  # MPS has no float64
     codes = Codes(torch.cat(means).numpy(), (divergence / len(features)).numpy())
     if not (np.isfinite(codes.codes).all() and np.isfinite(codes.kl).all()):
         raise InputError("the model's codes are not finite: it has diverged; evaluate another state or train it again")
