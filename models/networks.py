@@ -31,6 +31,7 @@ class Encoder(nn.Module):
         self, input_shape: tuple[int, int, int], n_outputs: int, *, channels: tuple[int, ...], hidden: int
     ) -> None:
         super().__init__()
+        self.input_shape = tuple(input_shape)
         height, width = padded_size(input_shape, len(channels))
         self.pad = (0, width - input_shape[2], 0, height - input_shape[1])
         layers = [nn.Conv2d(input_shape[0], channels[0], PATCH, PATCH), nn.SiLU()]
@@ -41,6 +42,8 @@ class Encoder(nn.Module):
         self.head = nn.Sequential(nn.Flatten(), nn.Linear(n_features, hidden), nn.SiLU(), nn.Linear(hidden, n_outputs))
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.shape[1:] != self.input_shape:
+            raise ValueError(f"features of shape {tuple(x.shape)}, expected (B, *{self.input_shape}) of the model")
         return self.head(self.convolutions(F.pad(x, self.pad) if any(self.pad) else x))
 
 

@@ -60,6 +60,10 @@ class VAE(nn.Module):
         """(B, D) -> x_hat (B, 1, M, L), the mean of the Gaussian likelihood; not confined to [0, 1]."""
         return self.decoder(z).to(z.dtype)
 
+    def forward(self, x: Tensor) -> Tensor:
+        """Reconstruct x (B, 1, M, L) from the posterior means: x_hat (B, 1, M, L). Nothing is drawn."""
+        return self.decode(self.encode(x)[0])
+
     def losses(self, x: Tensor, *, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """Compute every term of the objective, scalars, in nats per tone unless the model names another unit.
 
@@ -110,6 +114,8 @@ class BetaVAE(VAE):
 
 class BTCVAE(VAE):
     """beta-TCVAE (Chen et al. 2018, Eq. 4): recon + alpha MI + beta TC + gamma DWKL.
+
+    The three terms are estimates from one batch. A total correlation is at least 0, but its estimate can be below.
 
     Parameters
     ----------

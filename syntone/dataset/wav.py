@@ -30,7 +30,7 @@ TYPES = {
 UNKNOWN_SIZE = 0x7FFFF000  # what streams give instead of a size: this (SoX), 2^31 or 2^32 - 1, or 0 in all places
 
 
-def read_wav(path: Path) -> tuple[int, np.ndarray]:
+def read_wav(path: str | Path) -> tuple[int, np.ndarray]:
     """Return sample rate in Hz and wave, float32 (T,), full scale 1, channels averaged.
 
     Raises
@@ -39,6 +39,7 @@ def read_wav(path: Path) -> tuple[int, np.ndarray]:
         If the file is missing, not a WAV file of these formats, cut off or empty, or has samples that are not finite or
         beyond 16.
     """
+    path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file; correct its name in the table of labels, or the folder")
     with open(path, "rb") as handle:

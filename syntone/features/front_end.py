@@ -109,11 +109,43 @@ class FrontEnd:
         return filter_tensor(self.sample_rate, self.n_fft, self.n_mels, self.smoothing, like.device, like.dtype)
 
     def mel(self, wave: Tensor) -> Tensor:
-        """Compute the mel power spectrogram of waves (B, T): (B, 1, M, L)."""
+        """Compute the mel power spectrogram of waves (B, T): (B, 1, M, L).
+
+        Raises
+        ------
+        InputError
+            If the waves have another length than the front end's, or are integers.
+        """
+        wave = torch.as_tensor(wave)
+        if wave.ndim != 2 or wave.shape[1] != self.n_samples:
+            raise InputError(
+                f"waves of shape {tuple(wave.shape)}, the front end takes (B, {self.n_samples}) at {self.sample_rate} "
+                f"Hz; cut them, or pad them with zeros"
+            )
+        if not wave.is_floating_point():
+            raise InputError(
+                f"waves are {wave.dtype}, expected floating-point samples with full scale at 1; divide 16-bit PCM by "
+                f"32768"
+            )
         return (self.bank(wave) @ power_spectrogram(wave, n_fft=self.n_fft, hop=self.hop)).unsqueeze(1)
 
-    def features(self, wave: Tensor) -> Tensor:
-        """Compute the features of waves (B, T): (B, 1, rows, L), in [0, 1]."""
+    def features(self, wave: Tensor, *, sample_rate: int | None = None) -> Tensor:
+        """Compute the features of waves (B, T): (B, 1, rows, L), in [0, 1].
+
+        Parameters
+        ----------
+        sample_rate : Hz, of the waves; compared with the front end's where it is given
+
+        Raises
+        ------
+        InputError
+            If the waves have another sample rate or length than the front end's, or are integers.
+        """
+        if sample_rate is not None and sample_rate != self.sample_rate:
+            raise InputError(
+                f"waves at {sample_rate} Hz, the front end takes {self.sample_rate} Hz; resample them, for example "
+                f"with scipy.signal.resample_poly"
+            )
         mel = self.mel(wave)
         if self.kind == "paper":
             peak = mel.amax(dim=2, keepdim=True)
@@ -167,7 +199,14 @@ class FrontEnd:
         The mel spectrogram is unfolded to a linear one (this removes the skirts), Griffin-Lim finds phases, and the
         energy is set to the spectrogram's by Parseval's theorem; peaks are never normalised. `paper` has erased the
         level: its waves get the RMS of a sine of amplitude PAPER_AMPLITUDE.
+
+        Raises
+        ------
+        InputError
+            If the features have another shape than the front end's.
         """
+        if features.shape[1:] != self.shape:
+            raise InputError(f"features of shape {tuple(features.shape)}, expected (B, *{self.shape}) of the front end")
         mel = self.to_mel(features).squeeze(1).to(torch.float32)
         power = unfold_mel(mel, self.bank(mel))
         wave = griffin_lim(power.sqrt(), n_fft=self.n_fft, hop=self.hop, n_samples=self.n_samples)

@@ -286,6 +286,9 @@ def train(
             raise MachineError(f"{stop} in epoch {epoch}; {saved}; try a smaller learning rate") from None
         word = "terminated" if isinstance(stop, Terminated) else "interrupted"
         raise type(stop)(f"{word} in epoch {epoch}; {saved}; resume the run to continue") from None
+    except Exception:  # for example of `score`: what was trained is kept
+        save_done()
+        raise
     return done
 
 

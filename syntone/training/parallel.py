@@ -15,6 +15,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_gather
 
+from syntone.errors import InputError, one_line
+
 
 @dataclass(frozen=True)
 class Processes:
@@ -34,13 +36,26 @@ ALONE = Processes()
 
 @contextmanager
 def joined_processes(device: torch.device) -> Iterator[Processes]:
-    """Join the processes that torchrun started for the duration of the block; without torchrun, this one alone."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    """Join the processes that torchrun started for the duration of the block; without torchrun, this one alone.
+
+    Raises
+    ------
+    InputError
+        If the environment announces several processes, but does not tell how they are joined.
+    """
+    count = os.environ.get("WORLD_SIZE", "1")
+    if count == "1":
         yield ALONE
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    except (ValueError, RuntimeError) as fault:
+        raise InputError(
+            f"WORLD_SIZE is {count!r} in the environment, but the processes cannot be joined "
+            f"({one_line(fault)[:200]}); start them with torchrun, or unset WORLD_SIZE"
+        ) from fault
     try:
         yield Processes(dist.get_world_size(), dist.get_rank())
     finally:

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import pytest
 import torch
 from sandbox import GOOD, GRID
@@ -20,6 +21,7 @@ import trainvae
 from models import MODELS, PAPERS_MODELS, VAE
 from models.networks import Discriminator
 from models.options import Option
+from syntone.dataset import save_npz
 from syntone.features.front_end import DEFAULTS, FrontEnd
 from syntone.training import runs
 from syntone.training.checkpoint import load_checkpoint
@@ -145,6 +147,45 @@ def test_scores_that_are_not_defined_are_refused_before_training(flags, tmp_path
     assert trainvae.main(flags("a", *one_latent)) == 0
     history = load_checkpoint(tmp_path / "a" / "VAE_seed0.pt").history
     assert [key for key in history if key.startswith("score_")] == ["score_DCIMIG", "score_Modularity"]
+
+
+def test_a_class_of_two_tones_is_scored_whatever_rows_are_drawn(tmp_path):
+    """7,000 sounds, of which fitted scores take 5,000: for most seeds a random draw leaves one of the class or none."""
+    rare, pitch = np.arange(7000) < 2, np.arange(7000) % 5
+    wave = 0.5 * np.sin(2 * np.pi * (500 + 300 * pitch[:, None]) * np.arange(64) / 8000) * (1 - 0.5 * rare[:, None])
+    factors = np.stack([rare, pitch], axis=1).astype(int)
+    labels = {"factor_names": ["rare", "pitch"], "factor_kinds": ["nominal", "ordered"]}
+    path = tmp_path / "rare.npz"
+    save_npz(path, x=wave, factors=factors, factor_values=factors, sample_rate=8000, recipe={}, **labels)
+    small = "--model VAE --epochs 1 --channels 4 --hidden 8 --n_mels 8 --batch_size 1000 --device cpu"
+    argv = [*small.split(), "--dataset", str(path), "--output_dir", str(tmp_path), "--eval_every", "1"]
+    assert trainvae.main([*argv, "--metrics", "sap", "explicitness"]) == 0
+    history = load_checkpoint(tmp_path / "VAE_seed0.pt").history
+    assert 0 <= history["score_SAP"][0] <= 1 and -1 <= history["score_Explicitness"][0] <= 1
+
+
+def test_a_score_that_fails_leaves_the_epochs_before(flags, tmp_path, monkeypatch):
+    codes = trainvae.encode
+
+    def failing(*args, **how):
+        failing.calls += 1
+        if failing.calls == 3:
+            raise ValueError("no such score")
+        return codes(*args, **how)
+
+    failing.calls = 0
+    monkeypatch.setattr(trainvae, "encode", failing)
+    with pytest.raises(ValueError, match="no such score"):
+        trainvae.main(flags("a", "--model", "VAE", "--epochs", 5, "--eval_every", 1, "--save_seconds", 1000))
+    assert load_checkpoint(tmp_path / "a" / "VAE_seed0.pt").epoch == 2
+
+
+@pytest.mark.parametrize("count", ["2", "two", ""])
+def test_several_processes_without_torchrun_are_refused_in_one_line(flags, monkeypatch, refused, count):
+    monkeypatch.setenv("WORLD_SIZE", count)
+    monkeypatch.delenv("RANK", raising=False)
+    pattern = rf"WORLD_SIZE is '{count}' in the environment, .*RANK.*; start them with torchrun, or unset"
+    refused(trainvae.main, flags("a", "--model", "VAE", "--epochs", 1), pattern)
 
 
 def test_the_remaining_time_is_printed_after_the_first_epoch_of_each_run(flags, capsys):
