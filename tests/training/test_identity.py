@@ -68,6 +68,15 @@ def test_a_copy_by_any_writer_is_the_same_dataset(dataset_path, tmp_path):
     assert difference(dataset_path, by_numpy) is None and difference(dataset_path, by_us) is None
 
 
+def test_a_recipe_copied_to_other_sounds_is_another_dataset(dataset_path, tmp_path):
+    data = load_npz(dataset_path)
+    names = ("factors", "factor_values", "factor_names", "factor_kinds", "sample_rate", "y", "classes", "freqs", "amps")
+    copied = {name: getattr(data, name) for name in names} | {"recipe": json.loads(data.recipe)}
+    save_npz(tmp_path / "a.npz", x=data.x * np.float32(0.9), **copied)
+    for one, other in ((dataset_path, tmp_path / "a.npz"), (tmp_path / "a.npz", dataset_path)):
+        assert difference(one, other) == "was made by another recipe"  # a user's recipe is kept apart
+
+
 def test_synthesized_tones_of_another_machine_are_the_same_dataset(dataset_path, tmp_path):
     other = write_copy(dataset_path, tmp_path / "a.npz", {"x": noise(1e-6)})
     assert load_npz(other).digest != load_npz(dataset_path).digest
