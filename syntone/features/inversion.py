@@ -64,7 +64,7 @@ def advancing_phases(power: Tensor, *, n_fft: int, hop: int, reach: int = 4, n_s
     return torch.cumsum(frequency * (2 * math.pi * hop / n_fft), dim=2) - math.pi * bins
 
 
-def griffin_lim(magnitude: Tensor, *, n_fft: int, hop: int, n_samples: int, n_iter: int = 32) -> Tensor:
+def griffin_lim(magnitude: Tensor, *, n_fft: int, hop: int, n_samples: int, n_iter: int = 16) -> Tensor:
     """Waves (B, n_samples) whose spectrogram comes close to `magnitude` (B, F, L).
 
     Griffin and Lim 1984, started from the phases of steady partials instead of random ones: nothing is drawn, and the
