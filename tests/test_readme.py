@@ -95,6 +95,21 @@ def test_arrays_of_ones_own_become_a_dataset(tmp_path, monkeypatch):
     assert trainvae.main(["--dataset", "Dataset/own.npz", "--model", "VAE", "--epochs", "1", "--device", "cpu"]) == 0
 
 
+def test_a_trained_model_is_used_in_ones_own_script(tmp_path, monkeypatch, dataset_path):
+    from scipy.io import wavfile
+
+    from syntone.dataset import load_npz, read_wav
+
+    monkeypatch.chdir(tmp_path)
+    assert trainvae.main(f"--dataset {dataset_path} --model BTCVAE --epochs 1 --device cpu".split()) == 0
+    dataset = load_npz(dataset_path)
+    wavfile.write("tone.wav", dataset.sample_rate, np.array(dataset.x[0]))
+    code = next(block for block in CODE if "load_checkpoint" in block)
+    exec(compile(code, "docs", "exec"), {})
+    rate, wave = read_wav("moved.wav")
+    assert (rate, wave.shape) == (dataset.sample_rate, dataset.x[0].shape) and 0 < np.abs(wave).max() < 2
+
+
 def test_the_model_of_the_example_is_trained_and_scored(tmp_path, dataset_path):
     from models import MODELS
 
