@@ -23,7 +23,7 @@ demo: .venv/installed
 	@echo
 	@echo "open first:  $(DEMO)/results/report.html (scores, figures and sounds in one page, for a browser)"
 	@echo "a picture:   $(DEMO)/results/Figures/BTCVAE_Controllability.png (what each latent changes)"
-	@echo "a sound:     $(DEMO)/results/audio/BTCVAE/ (sounds.csv says which latent each traversal moves)"
+	@echo "a sound:     the first traversal of BTCVAE on the page, or $(DEMO)/results/audio/BTCVAE/traversal_z*.wav"
 	@echo "more:        $(DEMO)/results/table.md, metrics.csv, Figures/, audio/; training curves in $(DEMO)/checkpoints/"
 
 # Two processes of one thread each: the tests' tensors are tiny, and threads that wait for each other on a busy machine take
