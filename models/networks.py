@@ -78,7 +78,7 @@ class Decoder(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Tells z from z permuted within each latent: (B, D) -> (B, 2) logits, the first for z as it came.
+    """Distinguish z from z permuted within each latent: (B, D) -> (B, 2) logits, the first for unpermuted z.
 
     Six layers of 1000 units with LeakyReLU 0.2 (Kim and Mnih 2018, Table 1 of the appendix).
     """

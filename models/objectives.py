@@ -16,7 +16,7 @@ LOGVAR_RANGE = (-30.0, 20.0)
 
 
 def bounded_logvar(logvar: Tensor) -> Tensor:
-    """The log variance, held within [-30, 20], so that neither its exponential nor the inverse of it overflows.
+    """The log variance, limited to [-30, 20], so that its exponential and the inverse do not overflow.
 
     Within the range it is unchanged to the bit; a standard deviation below exp(-15) = 3e-7 is about the spacing of
     float32 at 1. The gradient passes as if there were no bound: that of a clamp is zero beyond it, where a latent would
@@ -103,12 +103,12 @@ def permute_dims(z: Tensor, *, generator: torch.Generator | None = None) -> Tens
 
 
 def density_ratio(logits: Tensor) -> Tensor:
-    """Total correlation as a discriminator sees it: mean log D(z) / (1 - D(z)) from its logits (B, 2) on z."""
+    """Total correlation estimated by a discriminator: mean log D(z) / (1 - D(z)) from its logits (B, 2) on z."""
     return (logits[:, 0] - logits[:, 1]).mean()
 
 
 def discriminator_loss(logits_joint: Tensor, logits_permuted: Tensor) -> Tensor:
-    """Cross-entropy of telling z (class 0) from permuted z (class 1), the mean of both halves; ln 2 is guessing."""
+    """Cross-entropy of the discriminator for z (class 0) and permuted z (class 1), mean of both; chance is ln 2."""
     return -0.5 * (F.log_softmax(logits_joint, dim=1)[:, 0].mean() + F.log_softmax(logits_permuted, dim=1)[:, 1].mean())
 
 

@@ -61,7 +61,7 @@ class VAE(nn.Module):
         return self.decoder(z).to(z.dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Reconstruct x (B, 1, M, L) from the posterior means: x_hat (B, 1, M, L). Nothing is drawn."""
+        """Reconstruct x (B, 1, M, L) from the posterior means: x_hat (B, 1, M, L). No noise is added."""
         return self.decode(self.encode(x)[0])
 
     def losses(self, x: Tensor, *, generator: torch.Generator | None = None) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""How a script begins and ends: flag types, one-line errors, exit statuses.
+"""Command lines: flag types, one-line errors, exit statuses.
 
 Exit statuses: 0 done; 1 a fault of the machine (disk full, out of memory) or a training that diverged; 2 a mistake of
 the user; 130 interrupted (SIGINT); 143 terminated (SIGTERM).
@@ -26,7 +26,7 @@ MACHINE_FAULTS = {
 
 
 class Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Keep the commands of the module docstring as they stand and show every flag's default."""
+    """Keep the line breaks of the module docstring, and show the default of every flag."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         if action.default is None or action.default is False or action.default == []:  # tells a reader nothing

@@ -1,4 +1,4 @@
-"""Devices: which one computes, and the settings of torch that depend on it."""
+"""Choice of the device, and the settings of torch that depend on it."""
 
 import ctypes
 import os
@@ -45,7 +45,7 @@ def to_device(model: nn.Module, device: torch.device) -> nn.Module:
 
 
 def build_optimizer(groups: list[dict], *, device: torch.device) -> torch.optim.Adam:
-    """Return one Adam for all parameter groups, fused into one kernel where that was measured."""
+    """Return one Adam for all parameter groups, fused into one kernel on devices where that was measured."""
     return torch.optim.Adam(groups, fused=device.type in ("cuda", "cpu"))
 
 

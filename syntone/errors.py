@@ -1,4 +1,4 @@
-"""What goes wrong: mistakes of the user and faults of the machine. Names no flag."""
+"""Errors: mistakes in the input and faults of the machine."""
 
 
 class InputError(ValueError):

@@ -1,4 +1,4 @@
-"""The training loop: epochs, validation, history, resume. It does not ask which model it trains.
+"""The training loop: epochs, validation, history, resume. It is the same for every model.
 
 Every random number of an epoch comes from a generator seeded by (seed, epoch, purpose), so a resumed run draws the same
 numbers as an uninterrupted one.

@@ -50,7 +50,7 @@ class Run:
         return self.epochs + 1 - self.first_epoch
 
     def checkpoint(self, progress: Progress) -> Checkpoint:
-        """Return what is stored of the run."""
+        """Return the checkpoint of the run."""
         return Checkpoint(
             model_name=self.model_name,
             model_config=self.model_config,
@@ -173,7 +173,7 @@ def check_processes(runs: list[Run], processes: Processes) -> None:
 
 
 def notes(run: Run, n_tones: int) -> list[str]:
-    """Return what a user should know about the split and the annealing of a run."""
+    """Return notes for the user about the split and the annealing of a run."""
     n_out, found = n_tones - len(run.split.train) - len(run.split.valid), []
     if n_out:
         found.append(f"{n_out:,} of {n_tones:,} tones are held out of training and validation by the dataset's recipe")
