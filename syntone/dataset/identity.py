@@ -14,7 +14,7 @@ from syntone.dataset.recipe import same_recipe
 from syntone.dataset.splits import study
 
 N_COMPARED = 100  # tones that are compared with those of the recipe
-TOLERANCE = 1e-5  # between tones of two machines, in units of the grid's largest amplitude
+TOLERANCE = 1e-5  # between tones of two machines, in units of full scale, or of the largest amplitude beyond it
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def follows_recipe(dataset: Dataset) -> bool:
         return False
     some = np.random.default_rng(0).permutation(rows)[:N_COMPARED]
     return all(
-        np.abs(render_tone(grid, row, unit=grid.unit) - dataset.x[row]).max() <= TOLERANCE * max(grid.amps)
+        np.abs(render_tone(grid, row, unit=grid.unit) - dataset.x[row]).max() <= TOLERANCE * max(1.0, *grid.amps)
         for row in some
     )
 

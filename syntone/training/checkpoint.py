@@ -8,12 +8,14 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, get_origin
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from models import MODELS, build_model
 from syntone.dataset.file import Dataset
 from syntone.dataset.identity import Identity, identify
+from syntone.dataset.splits import held_out
 from syntone.errors import InputError
 from syntone.features.front_end import FrontEnd
 from syntone.files import write_files
@@ -211,7 +213,7 @@ def check_dataset(checkpoint: Checkpoint, dataset: Dataset) -> str | None:
     difference = checkpoint.data.difference(identify(dataset))
     if difference:
         return f"{dataset.path.name} {difference} than the training data of {checkpoint.model_name}"
-    last = max(int(checkpoint.train_rows.max()), int(checkpoint.valid_rows.max()))
-    if last >= len(dataset):
-        return f"{dataset.path.name} has {len(dataset)} tones, {checkpoint.model_name} was trained on rows up to {last}"
+    used = torch.cat([checkpoint.train_rows, checkpoint.valid_rows]).sort().values.numpy()
+    if not np.array_equal(used, np.flatnonzero(~held_out(dataset))):  # hold-outs name levels, which may be renamed
+        return f"{dataset.path.name} holds out other tones than the training data of {checkpoint.model_name}"
     return None

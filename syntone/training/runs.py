@@ -146,6 +146,8 @@ def _differences(found: Checkpoint, run: Run) -> str:
     words = [f"{key} {was.get(key)}, now {now.get(key)}" for key in was | now if was.get(key) != now.get(key)]
     if difference := found.data.difference(run.data):
         words.append(f"another dataset, {found.dataset_path}: the one given {difference}")
+    elif not torch.equal(found.train_rows, run.split.train):
+        words.append(f"another split of {found.dataset_path}: its hold-outs mean other tones now")
     return ", ".join(words)
 
 

@@ -145,7 +145,7 @@ FIELDS = [
     ("front_end_config", with_entry("n_fft", 2**40), "bad.pt: the front end .* cannot be computed"),
     ("front_end_config", with_entry("kind", "mfcc"), "bad.pt: front end 'mfcc' is unknown"),
     ("front_end_config", with_entry("colour", "red"), "bad.pt: the checkpoint's front end is unknown"),
-    ("valid_rows", lambda old: old + 1000, "bad.pt: tones.npz has 16 tones, VAE was trained on rows up to 10"),
+    ("valid_rows", lambda old: old + 1000, "bad.pt: tones.npz holds out other tones"),
     ("valid_rows", lambda old: old.float(), "bad.pt: 'train_rows' and 'valid_rows' are not lists of row numbers"),
     ("dataset_path", lambda old: "moved.npz", "bad.pt: was trained on moved.npz, which is not there"),
 ]

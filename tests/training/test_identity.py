@@ -160,6 +160,21 @@ def test_scripts_refuse_a_dataset_that_was_changed_under_its_recipe(own_world, c
     assert status == 0 and f"eval.py: warning: tones.npz has other contents ({members}" in err
 
 
+def test_renamed_levels_that_move_a_hold_out_are_refused(world, capfd):
+    """A hold-out names levels: with other names, tones that were held out would be trained on, and the reverse."""
+    held = {"recipe": lambda text: np.array(json.dumps(json.loads(str(text)) | {"hold_out": [["timbre=square"]]}))}
+    write_copy(Path("tones.npz"), Path("new.npz"), held).replace("tones.npz")
+    assert training(["--overwrite"]) == 0
+    renamed = {"classes": lambda names: names[::-1]}
+    write_copy(Path("tones.npz"), Path("new.npz"), renamed).replace("tones.npz")
+    for script, more, pattern in [
+        ("eval.py", [], "tones.npz holds out other tones than the training data of VAE"),
+        ("trainvae.py", ["--output_dir", "checkpoints", "--epochs", "2", "--resume"], "another split of tones.npz"),
+    ]:
+        argv = [*GOOD[script].split(), *more]
+        check_refused(lambda s=script, a=argv: in_process(s, a, capfd), script=script, pattern=f".*{pattern}")
+
+
 def test_an_unchanged_dataset_of_ones_own_is_resumed_and_scored(own_world, capfd):
     write_copy(Path("tones.npz"), Path("new.npz"), {}).replace("tones.npz")
     assert training(["--epochs", "2", "--resume"]) == 0 and training(["--epochs", "2"]) == 0
