@@ -1,11 +1,11 @@
-"""Metrics of disentangled representations, each of plain arrays: factors (N, K) int and codes (N, D) float.
+"""Disentanglement metrics of plain arrays: factors (N, K) int and codes (N, D) float.
 
     from metrics import evaluate, mig  # in this repository; after `pip install .`: from syntone_metrics import ...
     mig(factors=factors, codes=codes, factor_bins=20)
-    report = evaluate(factors=factors, codes=codes, factor_kinds=["nominal", "ordered", "ordered"])  # factor_bins 20
+    report = evaluate(factors=factors, codes=codes, factor_kinds=["nominal", "ordered", "ordered"])
 
-All arguments are keyword-only, because swapping factors and codes changes every score. Larger is better everywhere.
-Information is in nats.
+All arguments are keyword-only, because swapping factors and codes changes every score. In every metric, larger is
+better. Information is in nats.
 """
 
 from ._beta_vae import beta_vae_score

@@ -19,20 +19,19 @@ def _pair_differences(codes: np.ndarray, levels: Levels, generator: np.random.Ge
 
 @metric("BetaVAE score", factors=2, repeated_levels=1)
 def beta_vae_score(sample: Sample, *, seed: int = 0) -> Row:
-    """BetaVAE score: can a linear classifier tell which factor was fixed from how much each latent varies?
+    """BetaVAE score: accuracy of a linear classifier that identifies the fixed factor from differences of codes.
 
-    Codes are not binned; inactive latents are pruned. A full grid of factors is not needed: rows that share a level of
-    the fixed factor are drawn, 64 pairs for each of 1,500 points per factor, 1,000 to fit and 500 held out.
+    Codes are not binned, and inactive latents are left out. The factors need not form a full grid. Each of 1,500 points
+    per factor (1,000 to fit, 500 held out) is the mean over 64 pairs of rows that share a level of the fixed factor.
 
     Returns
     -------
-    float in [0, 1], held-out accuracy; the chance level is 1/K, which is also the score without active latents.
+    float in [0, 1], held-out accuracy. The chance level is 1/K, which is also the score without active latents.
 
     Notes
     -----
     Higgins et al. 2017, "beta-VAE: Learning Basic Visual Concepts with a Constrained Variational Framework". Latents
-    are standardised first. Codes far from disentangled (such as two factors in one latent) can score 1: see
-    `self_test`.
+    are standardised first. Entangled codes, such as two factors in one latent, can score 1: see `self_test`.
     """
     from sklearn.linear_model import LogisticRegression
 

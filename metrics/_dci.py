@@ -11,8 +11,6 @@ from ._rows import MAX_ROWS, fitted_rows, regression_split, stratified_split
 from ._validation import Sample, to_array
 
 PREDICTORS = {"gradient_boosting": "GradientBoosting", "random_forest": "RandomForest"}
-
-
 MAX_WORK = 5_000_000  # rows x trees x latents; about 90 s of one core
 
 
@@ -35,7 +33,7 @@ def _check_importance(importance: np.ndarray) -> np.ndarray:
             f"importance: expected finite non-negative numbers, found {importance.min()} as the smallest; "
             "take absolute values of coefficients"
         )
-    # Only ratios matter; without this the sum of huge entries could overflow.
+    # Only ratios matter, and the sum of huge entries could overflow.
     return importance / (importance.max() or 1.0)
 
 
@@ -60,8 +58,8 @@ def dci_disentanglement(importance: np.ndarray) -> float:
 
     Returns
     -------
-    float in [0, 1], sum_j rho_j (1 - H_K(R_.j / sum)), rho_j the share of latent j in the total; a latent without
-    importance changes nothing, a matrix of zeros scores 0.
+    float in [0, 1], sum_j rho_j (1 - H_K(R_.j / sum)), where rho_j is the share of latent j in the total. A latent
+    without importance has no effect. A matrix of zeros scores 0.
 
     Raises
     ------
@@ -82,10 +80,10 @@ def dci_disentanglement(importance: np.ndarray) -> float:
 
 
 def dci_completeness(importance: np.ndarray) -> float:
-    """Completeness of an importance matrix: does each factor need one latent only?
+    """Completeness of an importance matrix: is one latent important for each factor?
 
-    Returns sum_k (1 - H_D(R_k. / sum)), weighted by the factor's share of the total (1/K each where a predictor's
-    importances sum to 1); parameters, range and errors are those of `dci_disentanglement`.
+    Returns sum_k (1 - H_D(R_k. / sum)), weighted by the factor's share of the total (1/K each if a predictor's
+    importances sum to 1). Parameters, range and errors are those of `dci_disentanglement`.
     """
     importance = _check_importance(importance)
     return _weighted(one_minus_entropy(importance), importance.sum(axis=1))
@@ -99,10 +97,10 @@ def dci_work(
     predictor: str = "gradient_boosting",
     max_rows: int = MAX_ROWS,
 ) -> float:
-    """Cost of `dci` relative to what is allowed: a larger one than 1 is refused.
+    """Cost of `dci` relative to its limit; above 1, `dci` is refused.
 
-    A boosting stage fits one tree per ordered factor and per class of a nominal one (one in all for two classes), and
-    each split tries every latent. A forest counts classes in its nodes, and tries the root of the number of latents.
+    A boosting stage fits one tree per ordered factor and per class of a nominal one (one tree for two classes), and
+    each split tries every latent. A forest fits one tree per factor, and each split tries sqrt(n_latents).
     """
     n_levels = classes.max(axis=0) + 1
     n_trees = sum(int(n) if kind == "nominal" and n > 2 else 1 for n, kind in zip(n_levels, kinds, strict=True))
@@ -111,13 +109,12 @@ def dci_work(
 
 
 def check_work(classes: np.ndarray, kinds: Sequence[str], *, n_latents: int, **options) -> None:
-    """Refuse a `dci` that takes too long; options are those of `dci_work`."""
+    """Refuse a `dci` that takes too long. The options are those of `dci_work`."""
     work = dci_work(classes, kinds, n_latents=n_latents, **options)
     if work > 1.0:
         raise ValueError(
-            f"dci: {n_latents} latents and {(classes.max(axis=0) + 1).tolist()} levels are {work:.1f} times the work "
-            "allowed; leave this score out, or call dci with fewer rows (max_rows), fewer latents or "
-            'predictor="random_forest"'
+            f"dci: {n_latents} latents and {(classes.max(axis=0) + 1).tolist()} levels cost {work:.1f} times the "
+            'limit; leave this metric out, or use fewer rows (max_rows), fewer latents or predictor="random_forest"'
         )
 
 
@@ -130,7 +127,7 @@ def _tree_ensemble(predictor: str, kind: str, seed: int):
 
 def fit_importance(sample: Sample, *, seed: int, predictor: str, max_rows: int) -> tuple[np.ndarray, np.ndarray]:
     """Fit one predictor per factor; return importance (K, D) and held-out accuracy or R^2 (K,), at least 0."""
-    # A regression needs no level of its own, but two that differ: rows of the most common one and others.
+    # A classifier needs rows of every class; a regressor only needs rows of the most common level and of others.
     groups = [
         classes if kind == "nominal" else (classes != np.bincount(classes).argmax()).astype(int)
         for classes, kind in zip(sample.classes.T, sample.kinds)
@@ -142,10 +139,10 @@ def fit_importance(sample: Sample, *, seed: int, predictor: str, max_rows: int) 
         nominal = sample.kinds[k] == "nominal"
         classes = sample.classes[rows, k]
         split = stratified_split if nominal else regression_split
-        fitted, held_out = split(classes, name=sample.label(k))
+        fitted, held_out = split(classes, name=sample.names[k])
         target = classes if nominal else classes.astype(np.float64)
         model = _tree_ensemble(predictor, sample.kinds[k], seed).fit(codes[fitted], target[fitted])
-        # Splits that gain nothing but rounding leave importances of -1e-17.
+        # Rounding leaves importances such as -1e-17.
         weights = np.maximum(model.feature_importances_, 0.0)
         predicted, truth = model.predict(codes[held_out]), target[held_out]
         if nominal:
@@ -154,7 +151,7 @@ def fit_importance(sample: Sample, *, seed: int, predictor: str, max_rows: int) 
         error = np.sum((truth - predicted) ** 2)
         return weights, max(1.0 - error / spread, 0.0) if spread > 0.0 else 0.0
 
-    # The trees release the interpreter's lock. Each fit has its own seed, so the order of threads changes nothing.
+    # The trees release the interpreter's lock. Each fit is seeded, so the order of threads has no effect.
     with ThreadPoolExecutor() as pool:
         importance, informativeness = zip(*pool.map(fit, range(sample.n_factors)), strict=True)
     return np.stack(importance), np.array(informativeness)
@@ -166,19 +163,19 @@ def dci(
 ) -> tuple[Row, Row, Row]:
     """Disentanglement, completeness and informativeness of a fitted predictor's importances.
 
-    Codes are not binned. A nominal factor needs two levels with two rows each. The cost grows with rows x latents x
-    (ordered factors + classes of nominal ones); more than 5,000,000 are refused, such as 5,000 rows of 8 latents and
-    126 classes, or of 334 latents and 3 ordered factors.
+    Codes are not binned. A nominal factor needs two levels with two rows each. The cost is rows x latents x (ordered
+    factors + classes of nominal ones). A cost above 5,000,000 is refused, such as 5,000 rows of 8 latents and 126
+    classes, or of 334 latents and 3 ordered factors.
 
     Returns
     -------
-    DCI, each in [0, 1]. A nominal factor is predicted by a classifier (informativeness: accuracy, whose chance level is
-    not 0), an ordered one by a regressor (R^2), on held-out rows.
+    DCI, each in [0, 1]. Informativeness is the accuracy of a classifier for a nominal factor (its chance level is not
+    0), and R^2 of a regressor for an ordered one, on held-out rows.
 
     Other Parameters
     ----------------
-    predictor : "gradient_boosting" (scikit-learn's defaults) or "random_forest". Locatello et al. 2019 boost
-        a classifier of every factor, which is what a nominal factor gets here.
+    predictor : "gradient_boosting" (scikit-learn's defaults) or "random_forest". Locatello et al. 2019 boost a
+        classifier for every factor; here only nominal factors have one.
 
     Notes
     -----

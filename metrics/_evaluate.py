@@ -1,6 +1,6 @@
-"""All scores of one set of codes, each with its floor (chance level) and its ceiling (score of an oracle).
+"""All scores of one set of codes, each with its floor (chance level) and its ceiling (score of a perfect code).
 
-A score alone is hard to read: noise does not score 0 in every metric, and a perfect code not 1 in every setting.
+Noise does not score 0 in every metric, and a perfect code does not score 1 in every setting.
 """
 
 import inspect
@@ -23,10 +23,10 @@ from ._mutual_information import estimate_information, miller_madow
 from ._sap import sap
 from ._validation import Sample, check_factors, check_inputs, check_integer, check_seed
 
-MIN_RANGE = 0.1  # adjusted is left empty where ceiling - floor is smaller
-MAX_SHARED = 0.02  # and for these scores also where two factors share more of their entropy
-GAP_SCORES = ("MIG", "SAP", "DCIMIG", "InfoMEC compactness")
-DEFAULT_BINS = "n_bins"  # bin factors at n_bins, whatever that is
+MIN_RANGE = 0.1  # of ceiling - floor; below, there is no adjusted score
+MAX_SHARED = 0.02  # share of entropy that two factors have in common; above, oracles do not bound these scores:
+GAP_SCORES = ("MIG", "MIG-sup", "SAP", "DCIMIG", "InfoMEC modularity", "InfoMEC compactness")
+DEFAULT_BINS = "n_bins"
 _INFORMATION = (mig, mig_sup, jemmig, dcimig, modularity)
 _OTHERS = (sap, dci, explicitness, irs, beta_vae_score, factor_vae_score, infomec)
 FUNCTIONS: dict[str, Callable] = {function.__name__: function for function in _INFORMATION + _OTHERS}
@@ -35,25 +35,22 @@ METRICS = tuple(FUNCTIONS)
 
 @dataclass(frozen=True)
 class Score:
-    """One row of the result of `evaluate`.
-
-    The floor is the chance level: the mean score of the same codes with their rows permuted, which keeps everything
-    except their relation to the factors.
-    """
+    """One row of the result of `evaluate`."""
 
     value: float
-    floor: float
-    floor_std: float  # standard deviation over the draws of the floor; 0 for one draw
+    floor: float  # chance level: mean score of the same codes with their rows permuted
+    floor_std: float  # standard deviation over permutations; 0 for one
     ceiling: float | None  # best score of an oracle with as many latents; None with fewer latents than factors
-    per_factor: dict[str, float] | None = None  # score of every factor, by name, if the score is a mean over factors
-    bounded: bool = True  # False if a code can exceed the ceiling: a gap score where factors are correlated
+    per_factor: dict[str, float] | None = None  # scores of the factors by name, if the score is their mean
+    bounded: bool = True  # False if a code can exceed the ceiling: a gap score with correlated factors
 
     @property
     def adjusted(self) -> float | None:
         """(value - floor) / (ceiling - floor): 0 at the chance level, 1 at the ceiling.
 
-        None without a ceiling, where ceiling - floor is below 0.1, and where the ceiling is not a bound. Not clipped: a
-        code can be worse than chance, and the draws of a fitted score can put it slightly above its ceiling.
+        None without a ceiling, if ceiling - floor is below 0.1, or if the ceiling is not a bound. Not clipped: a code
+        can score below chance, and a code that is better suited to a linear readout can exceed the ceiling of
+        Explicitness.
         """
         has_range = self.bounded and self.ceiling is not None and self.ceiling - self.floor >= MIN_RANGE
         return (self.value - self.floor) / (self.ceiling - self.floor) if has_range else None
@@ -61,24 +58,24 @@ class Score:
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """All scores of one set of codes, and the information that they are based on (see `Information`)."""
+    """All scores of one set of codes, and their mutual information with the factors (see `Information`)."""
 
-    scores: dict[str, Score]  # by printable name, in the order of METRICS
+    scores: dict[str, Score]  # by printed name, in the order of METRICS
     n_active: int  # number of active latents
     occupancy: np.ndarray  # (D,) share of samples in the fullest bin of each latent
     mi: np.ndarray  # (K, D) mutual information in nats, after binning of factors and codes
     entropy: np.ndarray  # (K,) entropy of the factors after binning, in nats
     factor_names: tuple[str, ...]
     n_bins: int  # bins per latent
-    factor_bins: int | None  # ordered factors with more levels were binned to as many; None: all levels are classes
+    factor_bins: int | None  # bins of ordered factors with more levels; None: all levels are classes
     shared: float  # largest mutual information of two factors, as a share of the smaller entropy
 
 
 def shared_information(sample: Sample) -> float:
     """Largest I(v_k; v_l) / min(H_k, H_l) of two factors, Miller-Madow corrected; 0 for independent factors.
 
-    An oracle does not bound a gap score where factors are correlated: each of its latents also has information about
-    the other factor, so that another code can have larger gaps.
+    If factors are correlated, each latent of an oracle has information about both, so another code can have larger
+    gaps.
     """
     entropy = estimate_information(sample).entropy
     pairs = combinations(range(sample.n_factors), 2)
@@ -87,12 +84,11 @@ def shared_information(sample: Sample) -> float:
 
 
 def oracles(sample: Sample, *, seed: int) -> list[Sample]:
-    """Codes that encode the factors perfectly, with the sample's number of latents D; none where D < K.
+    """Return codes that encode the factors perfectly, with the sample's number of latents D; none if D < K.
 
-    K latents hold the classes as scored (after binning), evenly spaced whatever the level numbers are. The other D - K
-    latents are (a) constant, hence inactive; (b) the sample's least informative latents with rows permuted, of which
-    inactive ones stay inactive; (c) the factors again. All D latents may be active whatever the sample's mask: the
-    ceiling belongs to the task, and a model with collapsed latents is compared with the same ceiling as others.
+    K latents are the class indices after binning. The other D - K latents are (a) constant, hence inactive; (b) the
+    sample's least informative latents with rows permuted, of which inactive ones stay inactive; (c) the factors again.
+    The sample's mask is not applied, so that models with collapsed latents have the same ceiling as others.
     """
     n_rest = sample.n_latents - sample.n_factors
     if n_rest < 0:
@@ -115,11 +111,11 @@ def defined_metrics(
     factor_bins: int | str | None = DEFAULT_BINS,
     factor_kinds: Sequence[str] | None = None,
 ) -> tuple[str, ...]:
-    """Names among METRICS that `evaluate` can compute for these factors and this number of latents.
+    """Return the names of METRICS that `evaluate` can compute for these factors and this number of latents.
 
-    A metric needs a number of factors, latents and rows. Fitted metrics also need two levels of every factor with two
-    rows each (one to fit, one to hold out), and metrics that fix a factor one such level. DCI has a limit of its work.
-    Parameters and errors are those of `evaluate`; `n_latents` is the number of latents, active or not.
+    Each metric needs a minimum of factors, latents and rows. Fitted metrics need two levels with two rows in every
+    factor, and metrics that fix a factor need one. The cost of DCI is limited. Parameters and errors are those of
+    `evaluate`; `n_latents` counts active and inactive latents.
     """
     n_bins, n_latents = check_integer("n_bins", n_bins, least=2), check_integer("n_latents", n_latents, least=1)
     factor_bins = n_bins if factor_bins == DEFAULT_BINS else factor_bins
@@ -130,7 +126,7 @@ def defined_metrics(
     def is_defined(function: Callable) -> bool:
         if any(size < least for size, least in zip(sizes, function.needs, strict=True)):
             return False
-        if function is dci:  # its regressors split rows of any level
+        if function is dci:  # an ordered factor needs no repeated level
             repeats = all(n >= 2 for n, kind in zip(repeated, kinds) if kind == "nominal")
             return repeats and dci_work(classes, kinds, n_latents=n_latents) <= 1.0
         return min(repeated) >= function.repeated_levels
@@ -174,22 +170,21 @@ def evaluate(
     n_floor_draws: int = 5,
     progress: Callable[[str], None] | None = None,
 ) -> Report:
-    """Compute scores with floors (chance levels) and ceilings; see `Score`.
+    """Compute scores with floors (chance levels) and ceilings (scores of perfect codes); see `Score`.
 
     Parameters
     ----------
     factors : (N, K) int, level number of every factor, from 0, at least 2 levels each.
     codes : (N, D) float, one column per latent.
     n_bins : int, at least 2. Equal-width bins per latent.
-    factor_bins : int, None or "n_bins". Bin ordered factors with more levels than this, for every score alike; by
-        default as many as `n_bins` (an oracle cannot exceed MIG 0.88 when frequency keeps 100 classes against 20 bins).
-        None uses levels as classes, as the functions do by default.
+    factor_bins : int, None or "n_bins". Bin ordered factors with more levels than this, for every metric. The default
+        is `n_bins`. None uses levels as classes, which is the default of the single functions.
     factor_names : K different strings; default "factor 0", "factor 1", ...
-    factor_kinds : K of "nominal" or "ordered"; default all ordered. Nominal factors stay classes.
+    factor_kinds : K of "nominal" or "ordered"; default all ordered. A nominal factor is never binned.
     active : (D,) bool; default every latent that is not constant. Inactive latents count as constant.
-    metrics : names among METRICS, in a list or any other iterable; default all.
-    seed : int. Draws permutations, rows, splits and the fitted predictors' own randomness.
-    n_floor_draws : int, at least 1.
+    metrics : iterable of names in METRICS; default all.
+    seed : int. Random seed of permutations, rows, splits and predictors.
+    n_floor_draws : int, at least 1. Permutations for the floor.
     progress : called with the name of each metric before it is computed.
 
     Returns
@@ -199,13 +194,13 @@ def evaluate(
     Raises
     ------
     TypeError, ValueError
-        As every metric; also for unknown metrics and those that these data do not define (see `defined_metrics`).
+        As every metric; also for metrics that are unknown or not defined for these data (see `defined_metrics`).
 
     Notes
     -----
-    Value, floors and ceilings use the same settings and, where a predictor is fitted, the same at most 5,000 rows of
-    the factors. `Score.adjusted` is None for MIG, SAP, DCIMIG and the compactness of InfoMEC where two factors share
-    more than 2 % of their entropy (`Report.shared`): the oracles do not bound them there.
+    Value, floors and ceilings use the same settings, and fitted metrics the same rows of the factors (at most 5,000).
+    `Score.adjusted` is None for MIG, MIG-sup, SAP, DCIMIG, InfoMEC modularity and compactness if two factors share more
+    than 2 % of the smaller entropy (`Report.shared`), because perfect codes are not an upper bound there.
 
     Examples
     --------
@@ -215,8 +210,8 @@ def evaluate(
     >>> round(score.value, 6), round(score.adjusted, 6), score.floor < 0.1
     (1.0, 1.0, True)
 
-    A factor of 100 levels is binned to 20 here; `mig` uses all levels as classes unless it is given `factor_bins`, and
-    20 bins of a latent cannot tell them apart:
+    `evaluate` divides a factor of 100 levels into 20 bins. `mig` uses all levels as classes, which 20 bins of a latent
+    cannot separate, unless `factor_bins` is given:
 
     >>> factors = np.indices((100, 10)).reshape(2, -1).T
     >>> data = {"factors": factors, "codes": factors.astype(float)}
@@ -239,7 +234,6 @@ def evaluate(
         active=active,
         factor_names=factor_names,
     )
-    names = sample.names or tuple(f"factor {k}" for k in range(sample.n_factors))
     chance = [sample.permuted(np.random.default_rng([seed, draw])) for draw in range(n_floor_draws)]
     perfect = oracles(sample, seed=seed)
     shared = shared_information(sample)
@@ -250,9 +244,15 @@ def evaluate(
         floors = [_rows(function, draw, seed) for draw in chance]
         ceilings = [_rows(function, oracle, seed) for oracle in perfect]
         for name, row in _rows(function, sample, seed).items():
-            bounded = shared <= MAX_SHARED or name not in GAP_SCORES
-            values = [f[name].value for f in floors], [c[name].value for c in ceilings]
-            scores[name] = _score(row, *values, names, bounded)
+            draws, each = [draw[name].value for draw in floors], row.per_factor
+            scores[name] = Score(
+                row.value,
+                floor=float(np.mean(draws)),
+                floor_std=float(np.std(draws, ddof=1)) if n_floor_draws > 1 else 0.0,
+                ceiling=max((oracle[name].value for oracle in ceilings), default=None),
+                per_factor=None if each is None else dict(zip(sample.names, each.tolist(), strict=True)),
+                bounded=shared <= MAX_SHARED or name not in GAP_SCORES,
+            )
     information = estimate_information(sample)
     return Report(
         scores,
@@ -260,16 +260,8 @@ def evaluate(
         occupancy=information.occupancy,
         mi=information.mi,
         entropy=information.entropy,
-        factor_names=names,
+        factor_names=sample.names,
         n_bins=n_bins,
         factor_bins=factor_bins,
         shared=shared,
     )
-
-
-def _score(row: Row, floors: list[float], ceilings: list[float], names: tuple[str, ...], bounded: bool) -> Score:
-    floor = float(np.mean(floors))
-    floor_std = float(np.std(floors, ddof=1)) if len(floors) > 1 else 0.0
-    ceiling = max(ceilings, default=None)
-    per_factor = None if row.per_factor is None else dict(zip(names, row.per_factor.tolist(), strict=True))
-    return Score(row.value, floor, floor_std, ceiling, per_factor, bounded)

@@ -8,9 +8,8 @@ from ._metric import Row, mean_over_factors, metric
 from ._rows import MAX_ROWS, fitted_rows, stratified_split
 from ._validation import Sample, once_per_sample
 
-# Weak, so that the score measures the code. Without a regularizer, separable levels send the weights to infinity.
-INVERSE_PENALTY = 100.0
-NEWTON_LIMIT = 1000  # weights; the Hessian grows with their square, above this lbfgs is faster
+INVERSE_PENALTY = 100.0  # weak; without a regularizer, the weights of separable levels diverge
+NEWTON_LIMIT = 1000  # number of weights above which lbfgs is faster
 
 
 class LogisticFit(NamedTuple):
@@ -25,7 +24,7 @@ def logistic_fits(sample: Sample, *, seed: int, max_rows: int) -> list[LogisticF
     """Fit a multinomial logistic regression of every factor's classes on all codes."""
     rows = fitted_rows(sample.classes, seed=seed, max_rows=max_rows)
     codes = sample.standardised[rows]
-    return [_logistic_fit(codes, sample.classes[rows, k], name=sample.label(k)) for k in range(sample.n_factors)]
+    return [_logistic_fit(codes, classes, name=name) for classes, name in zip(sample.classes[rows].T, sample.names)]
 
 
 def _logistic_fit(codes: np.ndarray, classes: np.ndarray, *, name: str) -> LogisticFit:
@@ -33,10 +32,10 @@ def _logistic_fit(codes: np.ndarray, classes: np.ndarray, *, name: str) -> Logis
     from scipy.stats import rankdata
     from sklearn.linear_model import LogisticRegression
 
-    classes = np.unique(classes, return_inverse=True)[1]  # rows were drawn: a rare level may be gone
+    classes = np.unique(classes, return_inverse=True)[1]  # a rare level may not be among the drawn rows
     fitted, held_out = stratified_split(classes, name=name)
     n_weights = (classes.max() + 1) * (codes.shape[1] + 1)
-    # Newton's method warns on a code of zeros, where nothing is to be solved.
+    # Newton's method warns if all codes are zero.
     solver = "newton-cholesky" if codes.any() and n_weights <= NEWTON_LIMIT else "lbfgs"
     model = LogisticRegression(C=INVERSE_PENALTY, solver=solver, max_iter=1000).fit(codes[fitted], classes[fitted])
     scores = model.decision_function(codes[held_out])
@@ -55,14 +54,14 @@ def _logistic_fit(codes: np.ndarray, classes: np.ndarray, *, name: str) -> Logis
 
 @metric("Explicitness", n_rows=10, repeated_levels=2)
 def explicitness(sample: Sample, *, max_rows: int = MAX_ROWS, seed: int = 0) -> Row:
-    """Explicitness: can a linear classifier read the levels of a factor from all codes?
+    """Explicitness: can a linear classifier predict the levels of a factor from all latents?
 
     Codes are not binned. Every level is a class, so bin ordered factors with many levels (`factor_bins`): 20 levels
     take a fraction of a second, 1,000 about ten seconds.
 
     Returns
     -------
-    float in [0, 1], mean over factors of 2 AUC - 1 (at least 0), AUC the one-vs-rest area under the ROC curve on
+    float in [0, 1], mean over factors of 2 AUC - 1 (at least 0). AUC is the one-vs-rest area under the ROC curve on
     held-out rows, mean over levels.
 
     Notes

@@ -56,17 +56,16 @@ def infomec(sample: Sample, *, max_rows: int = MAX_ROWS, seed: int = 0) -> tuple
     InfoMEC, each in [0, 1]. With n_kj = I_kj / H_k over the J active latents: modularity is the mean over latents of
     max_k n / sum_k n, compactness that over factors of max_j n / sum_j n, both rescaled so that an even spread scores
     0; explicitness is the share of H_k that a multinomial logistic regression explains on held-out rows (at least 0),
-    mean over factors. A latent or factor without information adds 0 to its mean; compactness is 0 for fewer than two
-    active latents, where it is not defined.
+    mean over factors. A latent or factor without information adds 0 to its mean. With fewer than two active latents,
+    compactness is 0.
 
     Notes
     -----
-    Hsu et al. 2023, "Disentanglement via Latent Quantization". I_kj of a discrete latent (at most `n_bins` values) is
-    the plug-in estimate of its values, as in the authors' code. A continuous latent is binned instead of their
-    nearest-neighbour estimate, and the Miller-Madow correction removes the bias by which a useless latent has
-    information: minus (occupied cells - occupied rows - occupied columns + 1) / 2N, at least 0. No other score
-    is corrected. Explicitness is held out here, in-sample there, and it reads a discrete latent as one number, where
-    theirs has a weight for each of its values. Only the explicitness draws rows; the other two use every row.
+    Hsu et al. 2023, "Disentanglement via Latent Quantization". For a discrete latent (at most `n_bins` values), I_kj is
+    the plug-in estimate, as in the authors' code. A continuous latent is binned, where the authors use nearest
+    neighbours. The Miller-Madow correction then removes the bias that gives noise information. No other metric is
+    corrected. Explicitness is held out here and in-sample there; it uses a discrete latent as one number, where theirs
+    has a weight for each value. Only explicitness draws rows; the other two use every row.
     """
     modularity, compactness = concentrations(normalised_information(sample))
     cross_entropy = np.array([fit.cross_entropy for fit in logistic_fits(sample, seed=seed, max_rows=max_rows)])

@@ -27,9 +27,9 @@ def irs_per_latent(sample: Sample) -> np.ndarray:
 
 @metric("IRS", factors=2, repeated_levels=1)
 def irs(sample: Sample) -> Row:
-    """Interventional robustness: with its factor fixed, does a latent stay constant while the other factors vary?
+    """Interventional robustness: is a latent constant while its factor is fixed and the other factors vary?
 
-    Codes are not binned, and nothing is drawn.
+    Codes are not binned. The metric is deterministic.
 
     Returns
     -------
@@ -39,7 +39,7 @@ def irs(sample: Sample) -> Row:
     -----
     Suter et al. 2019, "Robustly Disentangled Causal Mechanisms". The deviation of latent j under factor k is the 0.99
     quantile of |z_j - mean of its level|, mean over the levels of k that have two rows, over the largest
-    |z_j - mean of all|. The published code weights latents by that largest deviation, which excludes collapsed ones but
-    makes the score depend on the unit of each latent; here inactive latents are pruned and the others count alike.
+    |z_j - mean of all|. The published code weights latents by that largest deviation, so its score depends on the
+    latents' units. Here inactive latents are left out, and the others have equal weights.
     """
     return mean_over_latents(irs_per_latent(sample))

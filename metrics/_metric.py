@@ -17,16 +17,16 @@ import numpy as np
 
 from ._validation import Sample, check_inputs, check_integer, check_seed
 
-PARAMETERS = {  # of several metrics, described once
+PARAMETERS = {  # shared by several metrics
     "factors": "(N, K) int, level number of every factor, from 0, at least 2 levels each. K >= {0}, N >= {2}.",
     "codes": "(N, D) float, one column per latent. D >= {1}.",
     "n_bins": "int, at least 2. Equal-width bins per latent, between its minimum and maximum.",
-    "factor_bins": "int or None. Bin every ordered factor with more levels than this; None uses levels as classes. "
-    "`evaluate` bins at `n_bins` by default.",
+    "factor_bins": "int or None. Bin ordered factors with more levels than this; None uses levels as classes. "
+    "The default of `evaluate` is `n_bins`.",
     "factor_kinds": 'K of "nominal" or "ordered"; default all ordered. A nominal factor is never binned.',
     "active": "(D,) bool; default every latent that is not constant. Inactive latents count as constant.",
     "max_rows": "int, at least 10. Rows drawn to fit and test a predictor, 4 of 5 to fit.",
-    "seed": "int. Seed of everything that is drawn: rows, splits, a predictor's own randomness.",
+    "seed": "int. Random seed of rows, splits and predictors.",
 }
 RAISES = """Raises
 ------
@@ -39,7 +39,7 @@ ValueError
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """One number of a metric, and where it is a mean over factors the (K,) values of all factors."""
+    """One score, and the (K,) scores of the factors if it is their mean."""
 
     value: float
     per_factor: np.ndarray | None = None
@@ -50,7 +50,7 @@ def mean_over_factors(per_factor: np.ndarray) -> Row:
 
 
 def mean_over_latents(per_latent: np.ndarray) -> Row:
-    """Mean over latents; 0 without any (the code has no active latent)."""
+    """Mean over latents; 0 without active latents."""
     return Row(float(np.mean(per_latent)) if len(per_latent) else 0.0)
 
 
@@ -64,17 +64,17 @@ def metric(
     bins_codes: bool = False,
     returns: Any = float,
 ) -> Callable[[Callable], Callable]:
-    """Make a public metric of plain arrays from `compute(sample, **options)`.
+    """Turn `compute(sample, **options)` into a public function of plain arrays.
 
-    The public function has the keyword-only parameters of `check_inputs`, without `n_bins` unless `bins_codes`, and the
-    options of `compute`. Its docstring describes them.
+    Its keyword-only parameters are those of `check_inputs`, without `n_bins` unless `bins_codes`, and the options of
+    `compute`. They are added to its docstring.
 
     Parameters
     ----------
     title : name in a report, followed by the field where the result has several.
-    factors, latents, n_rows : least numbers for which the metric is defined.
-    repeated_levels : number of levels of every factor that need at least two rows.
-    returns : type of the result. `compute` returns a Row for float, a tuple of Rows for a named tuple of floats.
+    factors, latents, n_rows : smallest numbers for which the metric is defined.
+    repeated_levels : how many levels of every factor must have at least two rows.
+    returns : type of the result. For float, `compute` returns a Row; for a named tuple of floats, a tuple of Rows.
     """
 
     def decorate(compute: Callable) -> Callable:
@@ -130,6 +130,4 @@ def check_needs(function: Callable, sample: Sample) -> None:
     sizes = {"factors": sample.n_factors, "latents": sample.n_latents, "rows": len(sample.codes)}
     for (what, found), least in zip(sizes.items(), function.needs, strict=True):
         if found < least:
-            raise ValueError(
-                f"{function.__name__} needs at least {least} {what}, found {found}; leave this score out for these data"
-            )
+            raise ValueError(f"{function.__name__} needs at least {least} {what}, found {found}; leave this metric out")

@@ -1,8 +1,4 @@
-"""MIG and its relatives: gaps between mutual informations of factors and binned latents.
-
-Each metric has a function of an `Information` record, which can be checked on small matrices, and a public one of
-plain arrays.
-"""
+"""MIG and its variants: gaps between mutual informations of factors and binned latents."""
 
 import numpy as np
 
@@ -29,7 +25,7 @@ def mig(sample: Sample) -> Row:
     Notes
     -----
     Eq. 6 of Chen et al. 2018, "Isolating Sources of Disentanglement in VAEs". H_k is the entropy of the factor; one
-    public library divides by the entropy of the code, which gives another score.
+    public library divides by the entropy of the code, which gives other scores.
 
     Examples
     --------
@@ -40,8 +36,7 @@ def mig(sample: Sample) -> Row:
     >>> round(mig(factors=factors, codes=1.5 * factors), 6)
     1.0
 
-    A factor of 100 levels has more classes than a latent has bins, unless it is binned as well; `evaluate` does so by
-    default:
+    A factor of 100 levels has more classes than a latent has bins. `evaluate` bins it by default:
 
     >>> factors = np.indices((100, 10)).reshape(2, -1).T
     >>> round(mig(factors=factors, codes=1.5 * factors), 3)
@@ -75,7 +70,7 @@ def mig_sup(sample: Sample) -> Row:
 def jemmig_per_factor(information: Information) -> np.ndarray:
     """(K,) 1 - (H(v_k, z_j*) - I_k(1) + I_k(2)) / (H_k + ln n_bins)."""
     best = information.mi.max(axis=1, keepdims=True)
-    # Of equally informative latents the one with the smallest joint entropy, so that their order does not matter.
+    # Of equally informative latents, that with the smallest joint entropy, so that their order has no effect.
     candidates = np.where(information.mi >= best - TIE, information.joint_entropy, np.inf)
     excess = candidates.min(axis=1) - top_two_gap(information.mi)
     return 1.0 - excess / (information.entropy + np.log(information.n_bins))
@@ -83,7 +78,7 @@ def jemmig_per_factor(information: Information) -> np.ndarray:
 
 @metric("JEMMIG", latents=2, bins_codes=True)
 def jemmig(sample: Sample) -> Row:
-    """Joint entropy minus mutual information gap: MIG, lowered by what else the best latent encodes.
+    """JEMMIG: MIG, lowered by the other information in the most informative latent.
 
     Returns
     -------
@@ -93,15 +88,15 @@ def jemmig(sample: Sample) -> Row:
     Notes
     -----
     Do and Tran 2020, "Theory and Evaluation Metrics for Learning Disentangled Representations". Among latents within
-    1e-9 nats of the maximum, j* is the one with the smallest H(v_k, z_j). A constant latent has the smallest joint
-    entropy possible, so a code without active latents scores ln n_bins / (H_k + ln n_bins), far above 0: compare with
-    the chance level (`evaluate`).
+    1e-9 nats of the maximum, j* is the one with the smallest H(v_k, z_j). A constant latent has the smallest possible
+    joint entropy, so a code without active latents scores ln n_bins / (H_k + ln n_bins), far above 0. Compare with the
+    chance level (`evaluate`).
     """
     return mean_over_factors(jemmig_per_factor(estimate_information(sample)))
 
 
 def dcimig_of(information: Information) -> float:
-    """Sum over factors of the largest gap among the latents that belong to them, over the sum of entropies."""
+    """Sum over factors of the largest gap among their latents, divided by the sum of entropies."""
     gap = top_two_gap(information.mi.T)
     owner = information.mi.argmax(axis=0)
     largest = np.zeros(len(information.entropy))
@@ -111,11 +106,11 @@ def dcimig_of(information: Information) -> float:
 
 @metric("DCIMIG", factors=2, bins_codes=True)
 def dcimig(sample: Sample) -> Row:
-    """DCIMIG: gaps between the factors of a latent, each credited to the latent's best factor.
+    """DCIMIG: gap between the two best factors of each latent, credited to the best one.
 
     Returns
     -------
-    float in [0, 1]; a factor that is not the best of any latent adds 0 to the sum over factors.
+    float in [0, 1]. A factor that is not the best of any latent adds 0.
 
     Notes
     -----

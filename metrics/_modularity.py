@@ -21,12 +21,12 @@ def modularity(sample: Sample) -> Row:
 
     Returns
     -------
-    float in [0, 1], mean over all D latents; one without information (constant, inactive) scores 0.
+    float in [0, 1], mean over all D latents. A latent without information (constant, inactive) scores 0.
 
     Notes
     -----
-    Ridgeway and Mozer 2018, "Learning Deep Disentangled Embeddings with the F-Statistic Loss". Pure noise scores 0.5 to
-    0.99: the plug-in information of noise grows with a factor's number of levels, so one factor dominates each latent.
-    Compare with the chance level (`evaluate`).
+    Ridgeway and Mozer 2018, "Learning Deep Disentangled Embeddings with the F-Statistic Loss". Noise scores 0.5 to
+    0.99: its plug-in information grows with a factor's number of levels, so one factor dominates each latent. Compare
+    with the chance level (`evaluate`).
     """
     return mean_over_latents(modularity_per_latent(estimate_information(sample)))

@@ -14,7 +14,7 @@ ZERO_MI = 1e-12  # nats; rounding leaves about 1e-15 where the truth is 0
 class Information:
     """Entropies and mutual information of factors and binned codes, in nats.
 
-    Occupancy is near 1 where an outlier leaves all other samples in one of the equal-width bins.
+    Occupancy is near 1 if an outlier moves all other samples into one of the equal-width bins.
     """
 
     mi: np.ndarray  # (K, D) mutual information I(v_k; z_j), at least 0; inactive columns are 0
@@ -40,8 +40,8 @@ def entropy_of_counts(counts: np.ndarray) -> float:
 def miller_madow(a: np.ndarray, b: np.ndarray, *, corrected: bool = True) -> float:
     """Estimate the mutual information of two columns of class indices, in nats, at least 0.
 
-    The Miller-Madow correction subtracts the first-order bias of the plug-in estimate,
-    (occupied cells - occupied rows - occupied columns + 1) / 2N.
+    The Miller-Madow correction subtracts (occupied cells - occupied rows - occupied columns + 1) / 2N, the first-order
+    bias of the plug-in estimate.
     """
     cells = np.unique(a * (b.max() + 1) + b, return_counts=True)[1]
     rows, columns = np.bincount(a), np.bincount(b)
@@ -60,7 +60,7 @@ def estimate_information(sample: Sample) -> Information:
     code_entropy = np.array([entropy_of_counts(histogram) for histogram in histograms])
     classes = np.ascontiguousarray(sample.classes.T)
     entropy = np.array([entropy_of_counts(np.bincount(column)) for column in classes])
-    # With a constant latent the joint entropy is the factor's, exactly.
+    # The joint entropy with a constant latent is exactly the factor's.
     joint = np.repeat(entropy[:, None], sample.n_latents, axis=1)
     for k, column in enumerate(classes):
         offset = column * n_bins

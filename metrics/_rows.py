@@ -10,7 +10,7 @@ from ._validation import Sample
 MAX_ROWS = 5000
 N_TRAIN, N_TEST = 1000, 500  # points per factor of the BetaVAE and FactorVAE scores
 BATCH_SIZE = 64
-MERGE = "merge its levels into fewer, or leave the factor or this score out"
+MERGE = "merge its levels into fewer, or leave out this factor or this metric"
 
 
 class Levels(NamedTuple):
@@ -32,13 +32,13 @@ def sort_levels(classes: np.ndarray) -> Levels:
 
 
 def levels_to_fix(sample: Sample) -> Iterator[Levels]:
-    """The sorted levels of every factor; refuse one whose levels all have a single row, which shows no variation."""
-    for k, classes in enumerate(sample.classes.T):
+    """Sort the levels of every factor; refuse a factor whose levels all have a single row."""
+    for name, classes in zip(sample.names, sample.classes.T):
         levels = sort_levels(classes)
         if levels.count.max() < 2:
             raise ValueError(
-                f"factors: expected a level with at least two rows in {sample.label(k)}, found {len(classes)} levels "
-                f"in {len(classes)} rows; {MERGE}"
+                f"factors: expected a level with at least two rows in {name!r}, found {len(classes)} levels in "
+                f"{len(classes)} rows; {MERGE}"
             )
         yield levels
 
@@ -54,7 +54,7 @@ def draw_points(sample: Sample, draw: Callable, *, seed: int) -> tuple[np.ndarra
 
 
 def in_blocks(function: Callable, *rows: np.ndarray) -> np.ndarray:
-    """Compute `function(*rows)` of drawn rows, (N_TRAIN + N_TEST, n) each, in blocks that need little memory."""
+    """Compute `function(*rows)` of drawn rows, (N_TRAIN + N_TEST, n) each, in blocks, to save memory."""
     blocks = zip(*(np.array_split(table, 30) for table in rows), strict=True)
     return np.concatenate([function(*block) for block in blocks])
 
@@ -66,9 +66,9 @@ def draw_first(levels: Levels, n: int, generator: np.random.Generator) -> np.nda
 
 
 def fitted_rows(classes: np.ndarray, *, seed: int, max_rows: int) -> np.ndarray:
-    """Draw the rows of (N, K) classes used for fit and test together; return indices in random order.
+    """Draw at most `max_rows` rows of classes (N, K), to fit and to test; return indices in random order.
 
-    A level that has two rows keeps two, so that one can be fitted and one held out, as far as `max_rows` allows.
+    Every level with two rows keeps two if `max_rows` allows, so that one can be fitted and one held out.
     """
     order = np.random.default_rng(seed).permutation(len(classes))
     needed = np.zeros(len(order), dtype=bool)
@@ -80,10 +80,7 @@ def fitted_rows(classes: np.ndarray, *, seed: int, max_rows: int) -> np.ndarray:
 
 
 def regression_split(classes: np.ndarray, *, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Split rows in random order into positions fitted and the last fifth held out.
-
-    The split is stratified where one part would have a single level, of which a regression has no score.
-    """
+    """Hold out the last fifth of rows in random order; stratified if a part would otherwise have a single level."""
     fitted, held_out = np.split(np.arange(len(classes)), [len(classes) - len(classes) // 5])
     constant = np.ptp(classes[fitted]) == 0 or np.ptp(classes[held_out]) == 0
     repeated = np.count_nonzero(np.bincount(classes) >= 2)
@@ -91,16 +88,13 @@ def regression_split(classes: np.ndarray, *, name: str) -> tuple[np.ndarray, np.
 
 
 def stratified_split(classes: np.ndarray, *, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Split rows in random order into positions fitted and held out: a fifth of every level, at least one of two rows.
-
-    A level of a single row cannot be both fitted and held out.
-    """
+    """Hold out a fifth of the rows of every level with two rows, at least one; return positions fitted and held out."""
     counts = np.bincount(classes)
     n_held_out = np.where(counts >= 2, np.maximum(counts // 5, 1), 0)
     n_levels = np.count_nonzero(n_held_out)
     if n_levels < 2:
         raise ValueError(
-            f"factors: expected at least two levels with two rows each in {name}, found {n_levels} among "
+            f"factors: expected at least two levels with two rows each in {name!r}, found {n_levels} among "
             f"{len(classes)} rows; {MERGE}"
         )
     held_out = sort_levels(classes).rank < n_held_out[classes]

@@ -25,8 +25,8 @@ def sap_matrix(sample: Sample) -> np.ndarray:
 def _balanced_accuracy(latent: np.ndarray, classes: np.ndarray, edge: float) -> float:
     """Chance-corrected balanced accuracy of the nearest-class-mean rule on one standardised latent.
 
-    Levels with equal means share the credit, and so do values on a boundary: neither the numbering of levels nor the
-    sign of the latent changes the result. Values closer than `edge` count as equal.
+    Levels with equal means share the credit, and so do values on a boundary, so the order of levels and the sign of
+    the latent do not change the result. Values closer than `edge` count as equal.
     """
     counts = np.bincount(classes)
     means = np.bincount(classes, weights=latent) / counts
@@ -46,9 +46,9 @@ def _balanced_accuracy(latent: np.ndarray, classes: np.ndarray, edge: float) -> 
 
 @metric("SAP", latents=2)
 def sap(sample: Sample) -> Row:
-    """Separated attribute predictability: does one latent alone predict a factor much better than the next?
+    """Separated attribute predictability: does one latent alone predict a factor much better than the second best?
 
-    Codes are not binned, and nothing is drawn.
+    Codes are not binned. The metric is deterministic.
 
     Returns
     -------
@@ -59,9 +59,8 @@ def sap(sample: Sample) -> Row:
     Kumar et al. 2018, "Variational Inference of Disentangled Latent Concepts from Unlabeled Observations". An ordered
     factor is scored by R^2 of a linear fit, a nominal one by the balanced accuracy b of a linear classifier, corrected
     for chance: (b - 1/L) / (1 - 1/L) for L levels, at least 0. The classifier is linear discriminant analysis with
-    equal priors, which in one dimension chooses the nearest class mean. It is closed-form, unchanged by an affine map
-    of the latent and, unlike one-vs-rest margins, can separate levels that lie between others. It is tested on the
-    rows it was fitted to: with L means as its only parameters the optimism is of order sqrt(L / N), and the chance
-    level contains it too.
+    equal priors, which in one dimension chooses the nearest class mean. It is invariant to affine maps of the latent
+    and, unlike one-vs-rest margins, can separate levels that lie between others. It is tested on the rows it was fitted
+    to. The optimism of its L means is of order sqrt(L / N), and the chance level includes it.
     """
     return mean_over_factors(top_two_gap(sap_matrix(sample)))

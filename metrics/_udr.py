@@ -1,4 +1,4 @@
-"""UDR: agreement between models trained from different seeds. Needs no factors."""
+"""UDR: agreement of the latents of models with different training seeds. Needs no factors."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ def _similarity(codes_a: np.ndarray, codes_b: np.ndarray, similarity: str) -> np
         return np.abs(codes_a.T @ codes_b) / len(codes_a)
     from sklearn.linear_model import Lasso
 
-    # Cyclic descent is not random, but without a seed scikit-learn draws from the global generator.
+    # Without a seed, scikit-learn draws from the global generator, although cyclic descent is not random.
     lasso = Lasso(alpha=LASSO_PENALTY, precompute=True, random_state=0)
     weights = [lasso.fit(codes_b, target).coef_.copy() for target in codes_a.T]
     return np.abs(np.stack(weights))
@@ -56,7 +56,7 @@ def udr_per_model(
         raise ValueError(f"active: expected {len(codes)} masks, one per model, found {len(active)}")
     prepared = []
     for model, (table, mask) in enumerate(zip(codes, active, strict=True)):
-        table, mask, _ = check_codes(table, mask)
+        table, mask, *_ = check_codes(table, mask)
         n_rows = len(prepared[0]) if prepared else len(table)
         if len(table) < 2 or len(table) != n_rows:
             raise ValueError(
@@ -75,7 +75,7 @@ def udr_per_model(
 def udr(
     *, codes: Sequence[np.ndarray], active: Sequence[np.ndarray] | None = None, similarity: str = "spearman"
 ) -> float:
-    """Unsupervised disentanglement ranking: do models trained from different seeds find the same latents?
+    """Unsupervised disentanglement ranking: do models with different training seeds find the same latents?
 
     Parameters
     ----------
@@ -95,9 +95,9 @@ def udr(
     Notes
     -----
     Duan et al. 2020, "Unsupervised Model Selection for Variational Disentangled Representation Learning", who define
-    both similarities R_ab; with the lasso, the weights that predict the latents of a from those of b. A pair of models
-    scores the mean over all their active latents of max R^2 / sum R, and a model the median over its pairs. Spearman is
-    the default: it has no regularizer to tune, is unchanged by monotone maps of a latent, and scores 1 for equal
-    latents in another order, where the regularizer limits the lasso to 0.9.
+    both similarities R_ab. With the lasso, R_ab are the weights that predict the latents of a from those of b. The
+    score of a pair of models is the mean of max R^2 / sum R over their active latents; the score of a model is the
+    median over its pairs. Spearman is the default: it has no hyperparameter, is invariant to monotone maps of a latent,
+    and scores 1 for permuted latents, where the lasso scores 0.9.
     """
     return float(udr_per_model(codes=codes, active=active, similarity=similarity).mean())

@@ -1,7 +1,7 @@
 """Checks of all inputs, and the binning of factors and codes.
 
-Float factors are refused: they mean that factors and codes were swapped, which changes every score and raises no other
-error. An inactive latent counts as constant; a constant latent is never active.
+Float factors are refused: factors and codes were probably swapped, which changes every score and raises no other error.
+An inactive latent counts as constant. A constant latent is never active.
 """
 
 import functools
@@ -28,10 +28,10 @@ class Sample:
 
     classes: np.ndarray  # (N, K) int64, 0, 1, ... without gaps, after binning; the target of a regression, too
     kinds: tuple[str, ...]  # K of KINDS
-    names: tuple[str, ...] | None  # K names of the factors
+    names: tuple[str, ...]  # K names of the factors
     codes: np.ndarray  # (N, D) float64; inactive columns are 0
     active: np.ndarray  # (D,) bool
-    rounding: np.ndarray  # (D,) by how much codes of the type given may be off
+    rounding: np.ndarray  # (D,) rounding error of the codes in the type in which they were given
     n_bins: int  # per latent
     results: dict = field(init=False, default_factory=dict)  # see once_per_sample
 
@@ -53,13 +53,9 @@ class Sample:
         spread = centred.std(axis=0)
         return centred / np.where(spread > 0.0, spread, 1.0)
 
-    def label(self, factor: int) -> str:
-        """Return a factor's name for an error message."""
-        return _label(self.names, factor)
-
     def with_codes(self, codes: np.ndarray) -> Self:
         """Return the same factors with other codes, of which every latent that varies is active."""
-        codes, active, rounding = check_codes(codes, None)
+        codes, active, rounding, _ = check_codes(codes, None)
         return replace(self, codes=codes, active=active, rounding=rounding)
 
     def permuted(self, generator: np.random.Generator) -> Self:
@@ -68,7 +64,7 @@ class Sample:
 
 
 def once_per_sample(function: Callable) -> Callable:
-    """Keep the results of `function(sample, **options)`, which several metrics share, as long as the sample exists."""
+    """Cache the results of `function(sample, **options)`, which several metrics share, in the sample."""
 
     @functools.wraps(function)
     def kept(sample: Sample, **options):
@@ -93,7 +89,7 @@ def check_inputs(
     """Check and bin the arguments that all metrics share; `_metric` describes them and the errors."""
     n_bins = check_integer("n_bins", n_bins, least=2)
     classes, kinds, names = check_factors(factors, factor_bins, kinds=factor_kinds, names=factor_names)
-    codes, active, rounding = check_codes(codes, active)
+    codes, active, rounding, _ = check_codes(codes, active)
     if len(classes) != len(codes):
         raise ValueError(f"factors has {len(classes)} rows, codes has {len(codes)}; pass one row of each per sample")
     return Sample(classes, kinds, names, codes, active, rounding, n_bins)
@@ -117,10 +113,8 @@ def check_seed(seed: int) -> int:
 
 
 def to_array(name: str, values: np.ndarray) -> np.ndarray:
-    """Return tensors, tables and lists as an array; refuse masked entries, whose hidden values are no data."""
-    if hasattr(
-        values, "detach"
-    ):  # a tensor, which numpy refuses if it has a gradient, or is bfloat16 or not on the CPU
+    """Convert tensors, data frames and lists to an array; refuse masked entries."""
+    if hasattr(values, "detach"):  # numpy cannot convert a tensor with a gradient, of bfloat16 or on a GPU
         values = values.detach().cpu()
         values = values.float() if "bfloat16" in str(values.dtype) else values
     array = np.ma.array(values)
@@ -141,13 +135,9 @@ def _check_table(name: str, values: np.ndarray, columns: str) -> np.ndarray:
     return table
 
 
-def _label(names: Sequence[str] | None, factor: int) -> str:
-    return f"column {factor}" if names is None else f"factor {names[factor]!r}"
-
-
 def check_factors(
     factors: np.ndarray, n_bins: int | None, *, kinds: Sequence[str] | None, names: Sequence[str] | None = None
-) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...] | None]:
+) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]:
     """Return `Sample.classes` (ordered factors binned at `n_bins`), `Sample.kinds` and `Sample.names`."""
     factors = _check_table("factors", factors, "K")
     if factors.dtype.kind not in "iub":
@@ -157,33 +147,23 @@ def check_factors(
         )
     n_factors = factors.shape[1]
     kinds, names = check_kinds(kinds, n_factors=n_factors), _check_names(names, n_factors=n_factors)
-    for k, column in enumerate(factors.T):
+    for name, column in zip(names, factors.T):
         row = int(column.argmin())
         if column[row] < 0:
             raise ValueError(
-                f"factors: expected level numbers of at least 0, found {column[row]} in row {row} of "
-                f"{_label(names, k)}; leave out rows without a label, or relabel with "
-                "np.unique(column, return_inverse=True)[1]"
+                f"factors: expected level numbers of at least 0, found {column[row]} in row {row} of {name!r}; leave "
+                "out rows without a label, or relabel with np.unique(column, return_inverse=True)[1]"
             )
         if column[row] == column.max():
             raise ValueError(
-                f"factors: expected at least 2 levels, found only {column[row]} in {_label(names, k)}; "
-                "leave a factor of one level out"
+                f"factors: expected at least 2 levels, found only {column[row]} in {name!r}; leave out this factor"
             )
     n_bins = None if n_bins is None else check_integer("factor_bins", n_bins, least=2)
     return np.stack([bin_levels(column, n_bins, kind) for column, kind in zip(factors.T, kinds)], axis=1), kinds, names
 
 
-def _scaled_codes(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Check codes of any real type and scale.
-
-    Returns
-    -------
-    codes : (N, D) float64, times 2 ** -exponent, so that the largest magnitude of each latent is at most 1.
-    varies : (D,) bool, whether a latent is not constant up to rounding.
-    rounding : (D,) by how much these codes may be off, given the type in which they were computed.
-    exponent : (D,) int.
-    """
+def check_codes(codes: np.ndarray, active: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return `Sample.codes`, `Sample.active`, `Sample.rounding` and the exponents (D,) by which codes were scaled."""
     codes = _check_table("codes", codes, "D")
     if codes.dtype.kind not in "iubf":
         raise TypeError(f"codes: expected real numbers, found {codes.dtype}")
@@ -199,30 +179,22 @@ def _scaled_codes(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray
     exponent = np.frexp(np.abs(codes).max(axis=0))[1]
     codes = np.ldexp(codes, -exponent)
     rounding = ROUNDING * float(precision) * np.abs(codes).max(axis=0)
-    return codes, np.ptp(codes, axis=0) > 4.0 * rounding, rounding, exponent
-
-
-def check_codes(codes: np.ndarray, active: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return `Sample.codes`, `Sample.active` and `Sample.rounding`."""
-    codes, varies, rounding, _ = _scaled_codes(codes)
-    if active is None:
-        active = varies
-    else:
-        active = to_array("active", active)
-        if active.dtype != bool or active.shape != (codes.shape[1],):
-            raise ValueError(
-                f"active: expected {codes.shape[1]} booleans, one per latent, found {active.dtype} of shape "
-                f"{active.shape}; for indices of active latents pass np.isin(np.arange(D), indices)"
-            )
-        active = active & varies
-    return np.where(active, codes, 0.0), active, rounding
+    varies = np.ptp(codes, axis=0) > 4.0 * rounding
+    active = varies if active is None else to_array("active", active)
+    if active.dtype != bool or active.shape != varies.shape:
+        raise ValueError(
+            f"active: expected {len(varies)} booleans, one per latent, found {active.dtype} of shape {active.shape}; "
+            "for indices of active latents pass np.isin(np.arange(D), indices)"
+        )
+    active = active & varies
+    return np.where(active, codes, 0.0), active, rounding, exponent
 
 
 def active_latents(codes: np.ndarray) -> np.ndarray:
-    """Choose the active latents of codes that come without a posterior: those that vary as much as the others.
+    """Select the active latents of codes without a posterior.
 
     A latent is active when its standard deviation exceeds 1/20 of the largest latent's. Pass the result as `active`:
-    the metrics themselves take every latent that is not constant, also a collapsed one of range 1e-4.
+    by default, the metrics use every latent that is not constant, even a collapsed one of range 1e-4.
 
     Parameters
     ----------
@@ -242,26 +214,24 @@ def active_latents(codes: np.ndarray) -> np.ndarray:
     >>> active_latents([[0.0, 0.01, 5.0], [1.0, 0.02, 5.0]])
     array([ True, False, False])
     """
-    codes, varies, _, exponent = _scaled_codes(codes)
-    spread = np.where(varies, np.ldexp(codes.std(axis=0), exponent - exponent.max()), 0.0)
+    codes, _, _, exponent = check_codes(codes, None)
+    spread = np.ldexp(codes.std(axis=0), exponent - exponent.max())
     return spread > ACTIVE_SHARE * spread.max()
 
 
 def check_kinds(kinds: Sequence[str] | None, *, n_factors: int) -> tuple[str, ...]:
     """Return the kinds of all factors, by default ordered."""
-    if kinds is None:
-        return ("ordered",) * n_factors
-    kinds = kinds if isinstance(kinds, str) else tuple(kinds)
-    if isinstance(kinds, str) or len(kinds) != n_factors or any(kind not in KINDS for kind in kinds):
+    kinds = ("ordered",) * n_factors if kinds is None else tuple(kinds)
+    if len(kinds) != n_factors or any(kind not in KINDS for kind in kinds):
         raise ValueError(f"factor_kinds: expected {n_factors} of {KINDS}, one per factor, found {kinds!r}")
     return tuple(str(kind) for kind in kinds)
 
 
-def _check_names(names: Sequence[str] | None, *, n_factors: int) -> tuple[str, ...] | None:
+def _check_names(names: Sequence[str] | None, *, n_factors: int) -> tuple[str, ...]:
     if names is None:
-        return None
-    names = names if isinstance(names, str) else tuple(str(name) for name in names)
-    if isinstance(names, str) or len(names) != n_factors or len(set(names)) != n_factors:
+        return tuple(f"factor {k}" for k in range(n_factors))
+    names = names if isinstance(names, str) else tuple(map(str, names))
+    if isinstance(names, str) or not len(names) == len(set(names)) == n_factors:
         raise ValueError(f"factor_names: expected {n_factors} different names, one per factor, found {names!r}")
     return names
 
@@ -269,7 +239,7 @@ def _check_names(names: Sequence[str] | None, *, n_factors: int) -> tuple[str, .
 def bin_levels(levels: np.ndarray, n_bins: int | None, kind: str = "ordered") -> np.ndarray:
     """Return class indices 0, 1, ... of the levels of one factor, (N,) integers.
 
-    An ordered factor with more than `n_bins` levels is binned: level numbers may be irregular, their indices are not.
+    An ordered factor with more than `n_bins` levels is binned by index, because level numbers may be irregular.
     """
     values, classes = np.unique(levels, return_inverse=True)
     if kind == "nominal" or n_bins is None or len(values) <= n_bins:
@@ -282,8 +252,8 @@ def discretise(codes: np.ndarray, n_bins: int, rounding: np.ndarray | float = 0.
     low = codes.min(axis=0)
     width = codes.max(axis=0) - low
     width = np.where(width > 0.0, width, 1.0)
-    # Codes on a lattice (levels, quantised latents) lie exactly on edges; without a tolerance, rounding in their type
-    # would decide their bin. Below 1 / n_bins, it does not merge the levels of a lattice of n_bins levels.
+    # Codes on a lattice (levels, quantised latents) lie on bin edges, where rounding would decide the bin. A tolerance
+    # of at most 1 / n_bins does not merge the levels of a lattice of n_bins levels.
     tolerance = np.clip(rounding / width * n_bins, EDGE, 1.0 / n_bins)
     position = (codes - low) / width * n_bins
     return np.minimum(np.floor(position + tolerance).astype(np.int64), n_bins - 1)

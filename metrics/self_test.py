@@ -1,7 +1,7 @@
-"""Every metric on codes with known scores; metrics called with swapped arguments, among other mistakes, would fail.
+"""Every metric on codes with known scores.
 
 Expected values are closed forms or intervals derived beside them; none was obtained by running the code. Factors are
-full grids, so they are exactly independent, and have at most 20 levels, so that 20 bins lose nothing. H = ln(levels).
+full grids, hence exactly independent, of at most 20 levels, so that 20 bins lose no information. H = ln(levels).
 """
 
 import inspect
@@ -22,7 +22,7 @@ KINDS = ("nominal", "ordered", "ordered")
 
 
 class Check(NamedTuple):
-    """One comparison of the self test."""
+    """One comparison of the self-test."""
 
     case: str  # name of the codes
     score: str  # row of a report
@@ -88,8 +88,8 @@ def _perfect_cases(factors: np.ndarray) -> Iterator[_Case]:
     with_dead = PERFECT | {"Modularity": 3 / 8}
     dead = np.hstack([levels, np.full((len(levels), 5), 0.3)])
     yield _Case("perfect and 5 dead latents", factors, dead, KINDS, with_dead)
-    # A collapsed latent still depends on the input, and bins between its extremes hide its small range. Here it copies
-    # a factor; unless masked, each factor is then encoded in a second latent as well as in the first.
+    # The small range of a collapsed latent has no effect on its bins. Here it copies a factor: unless it is masked, two
+    # latents encode this factor.
     collapsed = np.hstack([1e-4 * levels[:, [0, 1, 2, 0, 1]], levels])
     yield _Case("perfect and 5 collapsed latents, masked", factors, collapsed, KINDS, with_dead, np.arange(8) >= 5)
     yield _Case("perfect and 5 collapsed latents, not masked", factors, collapsed, KINDS, {"MIG": 0.0, "SAP": 0.0})
@@ -128,8 +128,8 @@ def _noise_case(factors: np.ndarray, generator: np.random.Generator) -> _Case:
         # Chance is 1/3, within 5 deviations of 1,500 points and the levels' own sample variances
         "BetaVAE score": (1 / 3 - 0.08, 1 / 3 + 0.08),
         "FactorVAE score": (1 / 3 - 0.08, 1 / 3 + 0.08),
-        # Corrected informations are near 0, of like spread for every factor, and half of them are cut to 0. The largest
-        # share of 3 (or 8) halves of normals that are left gives 0.64 (or 0.43), with deviations of 0.13 (0.12).
+        # Corrected information is near 0 with a similar spread for every factor, and half of it is clipped to 0. The
+        # largest share of 3 (or 8) rectified normals gives 0.64 (or 0.43), with standard deviations of 0.13 (0.12).
         "InfoMEC modularity": (0.1, 1.0),
         "InfoMEC explicitness": (0.0, 0.02),
         "InfoMEC compactness": (0.05, 0.95),
@@ -253,15 +253,15 @@ def _refusal(case: str, score: str, call: Callable[[], object], word: str) -> Ch
 
 
 def self_test(*, seed: int = 0) -> list[Check]:
-    """Compute every metric on codes with known scores.
+    """Compute every metric on codes with known scores, in about 10 seconds.
 
     Parameters
     ----------
-    seed : int. Draws the noise codes, and is passed to every metric that draws.
+    seed : int. Random seed of the noise codes and of the metrics.
 
     Returns
     -------
-    list of Check; `ok` is False for a wrong score. Takes about 10 seconds.
+    list of Check; `ok` is False for a wrong score.
     """
     generator = np.random.default_rng(seed)
     factors = _grid(*LEVELS, repeats=10)  # 8,000 rows

@@ -14,7 +14,7 @@ from models.objectives import kl_per_latent
 from syntone.errors import InputError
 from syntone.features.front_end import FrontEnd
 
-ACTIVE_NATS = 0.01  # at most this mean KL: the latent has collapsed; its mean may vary, but carries no information
+ACTIVE_NATS = 0.01  # a latent with a smaller mean KL has collapsed: its mean may vary, but has no information
 BATCH = 256
 
 
@@ -42,7 +42,7 @@ def encode(model: nn.Module, features: Tensor, *, device: torch.device | None = 
 
     Parameters
     ----------
-    device : of the model; default: that of the features
+    device : device of the model; default: that of the features
 
     Raises
     ------
@@ -53,7 +53,7 @@ def encode(model: nn.Module, features: Tensor, *, device: torch.device | None = 
     for batch in features.split(BATCH):
         batch = batch.to(device or features.device)
         mu, logvar = (value.cpu() for value in model.encode(batch))
-        means.append(mu)  # as computed: the metrics' bin edges allow for the rounding of this type
+        means.append(mu)  # in the model's precision, which sets the tolerance of bin edges
         divergence = divergence + kl_per_latent(mu.double(), logvar.double()).sum(dim=0)  # MPS has no float64
     codes = Codes(torch.cat(means).numpy(), (divergence / len(features)).numpy())
     if not (np.isfinite(codes.codes).all() and np.isfinite(codes.kl).all()):
@@ -77,7 +77,7 @@ def decode(model: nn.Module, codes: np.ndarray, *, device: torch.device) -> Tens
 def reconstruction_error_db(model: nn.Module, features: Tensor, *, front_end: FrontEnd) -> float:
     """Root mean square difference in dB between features and their reconstruction, over all bands and frames.
 
-    Both are within the front end's range, so that silence below it counts as reconstructed.
+    Levels below the front end's range count as equal.
     """
     total, count = 0.0, 0
     for batch in features.split(BATCH):
@@ -102,7 +102,7 @@ def traversal_codes(base: np.ndarray, values: np.ndarray, order: Sequence[int]) 
 
 
 def choose_rows(rows: np.ndarray, groups: np.ndarray | None, *, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Return n of the rows to show, drawn in turn from the groups (N,), in the order of the groups."""
+    """Draw n of the rows, in turn from the groups (N,); return them in the order of the groups."""
     rows = rng.permutation(rows)
     if groups is None:
         return rows[:n]

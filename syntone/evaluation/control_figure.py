@@ -21,23 +21,25 @@ DIGITS = {"cents": 0, "dB": 1}  # after the point; 2 of other units
 
 
 def controllability_figure(control: Control, entry: Entry) -> Figure:
-    """Heat map of the change of every factor by every latent, and below it, in the same columns, what was measured
-    along the traversals: a line per anchor tone, or per class of a nominal factor its mean probability over these."""
+    """Heat map of the change of every factor by every latent, above the factors measured along each traversal: one line
+    per anchor tone, or for a nominal factor the mean probability of each class."""
     seen = [k for k, factor in enumerate(control.factors) if factor.seen]
     latents, map_height = control.latents[:MAX_COLUMNS], 0.62 * len(control.factors)
     size = (max(3.4 + 1.62 * len(latents), 11.0), 2.2 + map_height + 1.75 * len(seen) * (len(latents) > 0))
     figure = Figure(figsize=size, layout="constrained")
-    score = f"controllability {control.score:.3f}" if np.isfinite(control.score) else "a score needs two factors"
+    score = (
+        f"controllability {control.score:.3f}" if np.isfinite(control.score) else "no score for fewer than two factors"
+    )
     if control.floors:
-        score += f" (one factor per latent: 1, random directions: {np.mean(control.floors):.3f})"
+        score += f" (chance level, of random directions: {np.mean(control.floors):.3f}; best: 1)"
     n_anchors, n_active = len(control.measured[0]), entry.codes.active.sum()
     shown = f"; the {MAX_COLUMNS} of {n_active} active latents with the largest KL" if n_active > MAX_COLUMNS else ""
     notes = (
-        f"mean change over {n_anchors} anchor tones, each latent in {N_STEPS} steps between its 2 % and 98 % quantile; "
-        f"dark: the factor's whole range{shown}; steps with a mismatch above {100 * control.mismatch_limit:.0f} % are "
-        "off the manifold and left out"
+        f"mean change over {n_anchors} anchor tones; each latent takes {N_STEPS} steps from its 2 % to its 98 % "
+        f"quantile; darkest: the factor's whole range{shown}; steps with a mismatch above "
+        f"{100 * control.mismatch_limit:.0f} % are off-manifold and left out"
     )
-    lines = [f"{entry.name}, what each latent changes: {score}", notes]
+    lines = [f"{entry.name}, change of each factor by each latent: {score}", notes]
     figure.suptitle("\n".join(textwrap.fill(line, int(9.5 * size[0])) for line in lines), fontsize=12)
     if not len(latents):
         figure.text(0.5, 0.2, "no latent is active", ha="center", fontsize=12)
@@ -66,11 +68,11 @@ def _draw_map(axes: Axes, control: Control, names: list[str]) -> None:
             text += f" {factor.unit}\n{share:.2f}" if factor.unit and not factor.nominal else ""
             how = {"color": "white" if share > 0.55 else "black", "ha": "center", "va": "center", "fontsize": 10}
             axes.text(j, k, text if factor.seen else "–", **how)
-        covered = f"at most {control.coverage[k]:.2f}\nof its range" if factor.seen else "not in these\nfeatures"
+        covered = f"at most {control.coverage[k]:.2f}\nof its range" if factor.seen else "erased by\nfront end"
         axes.text(len(names) - 0.45, k, covered, ha="left", va="center", fontsize=9)
-    effects = [f"score {score:.2f}" if np.isfinite(score) else "no effect" for score in control.score_of_latents]
-    left_out = [f"{100 * share:.0f} % off" for share in control.off_manifold]
-    heads = [f"{name}\n{effect}, {off}" for name, effect, off in zip(names, effects, left_out)]
+    effects = [f"score {score:.2f}" if np.isfinite(score) else "no change" for score in control.score_of_latents]
+    left_out = [f"{100 * share:.0f} % off-manifold" for share in control.off_manifold]
+    heads = [f"{name}\n{effect}\n{off}" for name, effect, off in zip(names, effects, left_out)]
     axes.set_xticks(range(len(heads)), heads, fontsize=9)
     axes.set_yticks(range(len(shares)), [factor.name for factor in control.factors], fontsize=11)
     axes.set_xticks(np.arange(1, len(heads)) - 0.5, minor=True)
@@ -81,7 +83,7 @@ def _draw_map(axes: Axes, control: Control, names: list[str]) -> None:
 
 
 def _draw_walks(panels: np.ndarray, control: Control, k: int, positions: np.ndarray, *, dataset: Dataset) -> None:
-    """What was measured of factor k, a panel per latent: a line per anchor, or per class its mean over the anchors."""
+    """Factor k measured along the traversals: one panel per latent, one line per anchor or class."""
     factor, measured, low = control.factors[k], control.measured[k], control.factors[k].values.min()
     label = f"{factor.name} ({factor.unit})" if factor.unit else factor.name
     if factor.unit == "cents":
@@ -96,7 +98,7 @@ def _draw_walks(panels: np.ndarray, control: Control, k: int, positions: np.ndar
     for panel, position, curve, (monotonicity, smoothness) in zip(panels, positions, curves, moving):
         panel.set_prop_cycle(CLASSES)
         panel.plot(position, curve, **style)
-        moves = f"mono {monotonicity:.2f}  smooth {smoothness:.2f}" if np.isfinite(monotonicity) else "nothing moves"
+        moves = f"mono {monotonicity:.2f}  smooth {smoothness:.2f}" if np.isfinite(monotonicity) else "no change"
         panel.set_title(moves, fontsize=9, pad=3)
         panel.set_xlim(position[0], position[-1])
         panel.tick_params(labelsize=8)

@@ -21,15 +21,15 @@ from syntone.training.checkpoint import Checkpoint, check_dataset, load_checkpoi
 class Entry:
     """One checkpoint with its data."""
 
-    label: str  # in tables: name of the model, with that of its dataset where several are evaluated together
+    label: str  # in tables: name of the model, and of its dataset if there are several
     checkpoint: Checkpoint
     model: nn.Module  # on the device, in evaluation mode
     front_end: FrontEnd
     dataset: Dataset
     features: Tensor  # (N, 1, M, L) of all tones, shared by all entries of one dataset and front end
     codes: Codes  # of all tones
-    valid_rows: np.ndarray  # rows to reconstruct: the validation tones, or all where the model was trained on others
-    mismatch: str | None  # why the dataset is not the one trained on
+    valid_rows: np.ndarray  # rows to reconstruct: the validation tones, or all tones of another dataset
+    mismatch: str | None  # how the dataset differs from that of training
 
     @property
     def name(self) -> str:
@@ -43,19 +43,18 @@ class Entry:
 
 
 def load_entries(paths: list[Path], *, dataset_path: Path | None, state: str, device: torch.device) -> list[Entry]:
-    """Read checkpoints and their datasets, compute features once for all checkpoints that share them, and encode.
+    """Read checkpoints and datasets, compute features once per dataset and front end, and encode.
 
     Parameters
     ----------
-    dataset_path : a dataset to evaluate on instead of the one trained on
-    state : "last" or "best", which weights to take
+    dataset_path : dataset to use instead of that of training
+    state : "last" or "best" weights
 
     Raises
     ------
     InputError
-        If files are missing or damaged, or do not belong together; if a dataset differs from the one trained on and
-        `dataset_path` was not given; if checkpoints of one model differ in more than their seed; if codes are not
-        finite.
+        If files are missing, damaged or inconsistent; if a dataset differs from that of training and `dataset_path` was
+        not given; if checkpoints of one model differ in more than their seed; if codes are not finite.
     """
     read = cache(load_npz)
 
@@ -66,10 +65,10 @@ def load_entries(paths: list[Path], *, dataset_path: Path | None, state: str, de
             return compute_features(waves, front_end, device=device, progress=bar.update)
 
     def load(checkpoint: Checkpoint, label: str) -> Entry:
-        model = to_device(checkpoint.model(state), device)  # in the layout of training, so that scores agree to the bit
+        model = to_device(checkpoint.model(state), device)  # in the memory layout of training, for the same bits
         source, front_end = dataset_path or Path(checkpoint.dataset_path), checkpoint.front_end()
         if dataset_path is None and not source.is_file():
-            raise InputError(f"was trained on {source}, which is not there; give its place with --dataset")
+            raise InputError(f"was trained on {source}, which does not exist; give its path with --dataset")
         dataset = read(source)
         mismatch = check_dataset(checkpoint, dataset)
         if mismatch and dataset_path is None:
@@ -82,7 +81,7 @@ def load_entries(paths: list[Path], *, dataset_path: Path | None, state: str, de
     _check_seeds(checkpoints, paths)
     labels = _labels(checkpoints, one_dataset=dataset_path is not None)
     if dataset_path:
-        read(dataset_path)  # a mistake in it is not one of the first checkpoint
+        read(dataset_path)  # so that an error in it does not name the first checkpoint
     entries = []
     for checkpoint, label, path in zip(checkpoints, labels, paths):
         try:
@@ -93,22 +92,21 @@ def load_entries(paths: list[Path], *, dataset_path: Path | None, state: str, de
 
 
 def _labels(checkpoints: list[Checkpoint], *, one_dataset: bool) -> list[str]:
-    """Return the models' names, with those of the datasets where these differ, numbered where equal."""
-    first: list[Checkpoint] = []  # of each dataset
-    number_of = []
-    for one in checkpoints:
-        same = [number for number, other in enumerate(first) if other.data.difference(one.data) is None]
-        number_of.append(same[0] if same else len(first))
-        first += [] if same else [one]
-    if one_dataset or len(first) == 1:
+    """Return the names of the models, followed by those of their datasets if these differ."""
+    first = [  # the first checkpoint with the same dataset
+        next(n for n, other in enumerate(checkpoints) if other.data.difference(one.data) is None) for one in checkpoints
+    ]
+    datasets = {n: one_line(Path(checkpoints[n].dataset_path).name) for n in first}
+    if one_dataset or len(datasets) == 1:
         return [one.model_name for one in checkpoints]
-    names = [one_line(Path(one.dataset_path).name) for one in first]
-    names = [f"{name}, {n}" if names.count(name) > 1 else name for n, name in enumerate(names, start=1)]
-    return [f"{one.model_name} ({names[number]})" for one, number in zip(checkpoints, number_of)]
+    names = list(datasets.values())
+    for number, (n, name) in enumerate(datasets.items(), start=1):
+        datasets[n] += f", {number}" if names.count(name) > 1 else ""
+    return [f"{one.model_name} ({datasets[n]})" for one, n in zip(checkpoints, first)]
 
 
 def _check_seeds(checkpoints: list[Checkpoint], paths: list[Path]) -> None:
-    """Refuse checkpoints of one model that differ in more than their seed: they are aggregated over seeds."""
+    """Refuse checkpoints of one model that differ in more than their seed, because seeds are aggregated."""
     first: dict[str, Checkpoint] = {}
     seen: set[tuple[str, int]] = set()
     for one, path in zip(checkpoints, paths):
@@ -117,8 +115,8 @@ def _check_seeds(checkpoints: list[Checkpoint], paths: list[Path]) -> None:
         what = "with other options" if settings[0] != settings[1] else "on other data"
         if settings[0] != settings[1] or before.data.difference(one.data):
             raise InputError(
-                f"{path}: was trained {what} than the {name} before it, so the two are not seeds of one model; "
-                f"evaluate them one at a time"
+                f"{path}: was trained {what} than the {name} before it, so they are not seeds of one model; evaluate "
+                "them separately"
             )
         if (name, seed) in seen:
             raise InputError(f"{path}: {name} with seed {seed} was given before; give each once")
@@ -126,6 +124,6 @@ def _check_seeds(checkpoints: list[Checkpoint], paths: list[Path]) -> None:
 
 
 def warnings_for(entries: list[Entry]) -> list[str]:
-    """Return what a reader of the scores must know, one line each."""
-    found = [f"{entry.mismatch}; its tones are all taken as unseen" for entry in entries if entry.mismatch]
+    """Return one line for each dataset that is not that of training."""
+    found = [f"{entry.mismatch}; the reconstruction error uses all its tones" for entry in entries if entry.mismatch]
     return list(dict.fromkeys(found))

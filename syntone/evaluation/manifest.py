@@ -1,6 +1,6 @@
-"""The files of the last evaluation in a folder, of which the next one removes those that it does not write again.
+"""List the files of an evaluation in metrics.json, so that the next evaluation can remove those it does not write.
 
-metrics.json lists them with their digests. What has another content by now is someone else's and stays.
+A file whose content no longer has the listed digest is not removed.
 """
 
 import hashlib
@@ -14,44 +14,38 @@ NAME, KEY = "metrics.json", "files"
 
 
 def _place(path: Path) -> Path:
+    """Resolve links of folders, but not of the file."""
     return path.parent.resolve() / path.name
 
 
 def manifest(files: Mapping[Path, bytes | str], *, folder: Path) -> dict[str, str]:
     """Return the digest of every file by its path relative to the folder."""
-    found = {}
-    for path, content in files.items():
-        data = content.encode("utf-8") if isinstance(content, str) else content
-        found[os.path.relpath(_place(path), folder.resolve())] = hashlib.sha256(data).hexdigest()
-    return found
+    encoded = {path: text.encode("utf-8") if isinstance(text, str) else text for path, text in files.items()}
+    root = folder.resolve()
+    return {os.path.relpath(_place(path), root): hashlib.sha256(data).hexdigest() for path, data in encoded.items()}
 
 
 def left_over(folder: Path, *, written: Iterable[Path], within: Iterable[Path], inputs: Iterable[Path]) -> list[Path]:
-    """Return the files to remove: those that the manifest in the folder lists and that are as they were written.
+    """Return the files to remove: those listed in the folder's manifest that have not changed since.
 
     Parameters
     ----------
-    written : files of the new evaluation, which stay
-    within : the folders that it writes to; nothing outside them is returned, whatever the manifest lists
-    inputs : what the evaluation reads, which stays
+    written : files of the new evaluation, which are kept
+    within : folders of the new evaluation; files outside them are kept, even if the manifest lists them
+    inputs : files that the evaluation reads, which are kept
     """
     try:
         listed = json.loads((folder / NAME).read_bytes())[KEY].items()
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        return []  # there is none, or it is of another program
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return []  # no manifest, or a file of another program
     kept, roots = set(map(_place, written)), [root.resolve() for root in within]
-    read = [path for path in inputs if path.exists()]
-
-    def is_left_over(path: Path, digest: str) -> bool:
-        if path in kept or not any(map(path.is_relative_to, roots)):
-            return False
-        if path.is_symlink() or not path.is_file() or any(map(path.samefile, read)):
-            return False
-        return hashlib.sha256(path.read_bytes()).hexdigest() == digest
-
-    found = []
+    read, found = [path for path in inputs if path.exists()], []
     for name, digest in listed:
-        with suppress(OSError, ValueError):  # a name that cannot be, or a file that cannot be read
+        with suppress(OSError, ValueError):  # an invalid name, or a file that cannot be read
             path = _place(folder / name)
-            found += [path] if is_left_over(path, digest) else []
+            if path in kept or not any(map(path.is_relative_to, roots)) or any(map(path.samefile, read)):
+                continue
+            is_file = path.is_file() and not path.is_symlink()
+            if is_file and hashlib.sha256(path.read_bytes()).hexdigest() == digest:
+                found.append(path)
     return found

@@ -1,4 +1,4 @@
-"""What a reader of the table must know about these scores: sentences for its caption, the page and metrics.json."""
+"""Notes on the scores, for the caption of the table, the report and metrics.json."""
 
 from collections.abc import Sequence
 
@@ -20,42 +20,46 @@ def notes_on(
     controls: dict[tuple[str, int], Control] | None,
     figures: bool,
 ) -> list[str]:
-    """Return a sentence each on binning, inactive latents, empty cells, what is left out, and the dataset.
+    """Return sentences on binning, inactive latents, empty cells, what is left out, and the dataset.
 
     Parameters
     ----------
-    asked : metrics asked for; None for all
-    controls : None where controllability was not asked for
+    asked : requested metrics; None for all
+    controls : None if controllability was not requested
     figures : whether there are figures and sounds
     """
-    bins = "Each latent is binned to {n_bins} equal-width bins, an ordered factor of more than {factor_bins} levels to "
-    bins = (bins + "{factor_bins}.").format(**BINS)
-    found = [bins, inactive(rows, entries)]
+    n_bins, factor_bins = BINS["n_bins"], BINS["factor_bins"]
+    found = [
+        f"Each latent is divided into {n_bins} equal-width bins, and an ordered factor with more than {factor_bins} "
+        f"levels into {factor_bins}.",
+        inactive(rows, entries),
+    ]
     if any(row.floor is not None and row.ceiling is None for row in rows):
-        found.append("There is no ceiling with fewer latents than factors.")
+        found.append("A model with fewer latents than factors has no ceiling.")
     if any(row.ceiling is not None and row.adjusted is None for row in rows):
         found.append(
-            "adjusted is empty where ceiling - floor is below 0.1 and, for MIG, SAP, DCIMIG and compactness, where two "
-            "factors share more than 2 % of the smaller entropy: an oracle is not an upper bound there."
+            "adjusted is empty where ceiling - floor is below 0.1. It is also empty for MIG, MIG-sup, SAP, DCIMIG and "
+            "InfoMEC's modularity and compactness where two factors share more than 2 % of the smaller entropy, "
+            "because a perfect code is not an upper bound there."
         )
     undefined = {} if asked else {name: None for entry in entries for name in METRICS if name not in defined(entry)}
     if undefined:
-        found.append(f"Left out, not defined for these data or of too much work: {', '.join(undefined)}.")
+        found.append(f"Not computed, because not defined for these data or too costly: {', '.join(undefined)}.")
     widest = max(len(entry.codes.kl) for entry in entries)
     if figures and widest > N_LATENTS:
-        found.append(f"Traversals and their sounds are of the {N_LATENTS} latents with the largest mean KL.")
+        found.append(f"Traversals and their sounds show the {N_LATENTS} latents with the largest mean KL.")
     if controls is not None and any(entry.key not in controls for entry in entries):
         found.append(f"Controllability is not measured where a nominal factor has more than {MAX_CLASSES} classes.")
     if controls and max(entry.codes.active.sum() for entry in entries) > MAX_LATENTS:
-        found.append(f"Controllability is of the {MAX_LATENTS} active latents with the largest mean KL.")
+        found.append(f"Controllability is measured for the {MAX_LATENTS} active latents with the largest mean KL.")
     return found + [f"Warning: {message}." for message in warnings_for(entries)]
 
 
 def inactive(rows: Sequence[Row], entries: Sequence[Entry]) -> str:
-    """Describe which latents are active, and how many of each model are not."""
+    """Define active latents, and count the inactive ones of each model."""
     words = []
     for label in dict.fromkeys(row.model for row in rows):
         masks = [entry.codes.active for entry in entries if entry.label == label]
         fewest, most = (function(np.sum(~mask) for mask in masks) for function in (min, max))
         words.append(f"{label} {fewest}{f' to {most}' if most > fewest else ''} of {len(masks[0])}")
-    return f"A latent is active where its mean KL is above {ACTIVE_NATS} nats; left out: {', '.join(words)}."
+    return f"A latent is active if its mean KL exceeds {ACTIVE_NATS} nats. Inactive latents: {', '.join(words)}."

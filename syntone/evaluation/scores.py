@@ -18,7 +18,7 @@ ERROR = "reconstruction error (dB)"
 
 @dataclass(frozen=True)
 class Row:
-    """One number of one checkpoint: a metric, and a factor; None for the score itself."""
+    """One score of one checkpoint; the factor is None for a score of all factors."""
 
     model: str
     seed: int
@@ -32,19 +32,19 @@ class Row:
 
 
 def defined(entry: Entry, labels: dict | None = None) -> tuple[str, ...]:
-    """Metrics that are defined for these labels, by default of all tones, and so many latents."""
+    """Return the metrics that are defined for the labels (by default of all tones) and the model's latents."""
     labels = labels or entry.dataset.labels()
     n_latents = entry.codes.codes.shape[1]
     return defined_metrics(factors=labels["factors"], n_latents=n_latents, factor_kinds=labels["factor_kinds"])
 
 
 def choose_metrics(entry: Entry, asked: list[str] | None) -> list[str]:
-    """Return the metrics to compute: those asked for, by default all that are defined; none if only controllability is.
+    """Return the metrics to compute, by default all that are defined; none if only controllability was requested.
 
     Raises
     ------
     InputError
-        If a metric was asked for that these data do not define.
+        If a requested metric is not defined for these data.
     """
     of_codes = [name for name in asked or [] if name != CONTROL]
     if asked and not of_codes:
@@ -56,7 +56,7 @@ def choose_metrics(entry: Entry, asked: list[str] | None) -> list[str]:
 
 
 def score_rows(key: tuple[str, int], metric: str, score: Score) -> list[Row]:
-    """A score, followed by those of its factors."""
+    """Return the row of a score, followed by those of its factors."""
     whole = Row(*key, metric, None, score.value, score.floor, score.ceiling, score.adjusted, score.floor_std)
     return [whole, *(Row(*key, metric, factor, value) for factor, value in (score.per_factor or {}).items())]
 
@@ -64,33 +64,27 @@ def score_rows(key: tuple[str, int], metric: str, score: Score) -> list[Row]:
 def score_codes(entry: Entry, metrics: list[str], *, seed: int) -> tuple[Information, list[Row]]:
     """Evaluate one checkpoint over its active latents.
 
-    Returns
-    -------
-    information : of all tones
-    rows : reconstruction error, number of active latents, fullest bin, and the scores
+    Returns its mutual information, and rows: reconstruction error, number of active latents, fullest bin, scores.
     """
     error = reconstruction_error_db(entry.model, entry.features[entry.valid_rows], front_end=entry.front_end)
-    labels, data = entry.dataset.labels(), {"codes": entry.codes.codes, "active": entry.codes.active}
+    labels, active = entry.dataset.labels(), entry.codes.active
+    data = {"codes": entry.codes.codes, "active": active}
     of_factors = {name: labels[name] for name in ("factors", "factor_kinds")}
     information = mutual_information(**of_factors, **data, **BINS)
-    active = entry.codes.active
     fullest = information.occupancy[active].max() if active.any() else 1.0
     counts = {ERROR: error, "active latents": float(active.sum()), "fullest bin": float(fullest)}
     rows = [Row(*entry.key, name, None, value) for name, value in counts.items()]
     if metrics:
         with tqdm(desc=f"scores of {entry.name}", unit="score", delay=2, disable=None) as bar:
-            given = {"metrics": metrics, "seed": seed, "progress": lambda name: bar.update()}
-            report = evaluate(**labels, **data, **BINS, **given)
+            given = labels | data | BINS
+            report = evaluate(**given, metrics=metrics, seed=seed, progress=lambda name: bar.update())
         for metric, score in report.scores.items():
             rows += score_rows(entry.key, metric, score)
     return information, rows
 
 
 def section_rows(entry: Entry, asked: list[str] | None, *, seed: int) -> list[Row]:
-    """Score the parts of a dataset with hold-outs or correlations apart.
-
-    The parts are the combinations held out of training, and the distribution trained on; see `splits.sections`.
-    """
+    """Score the parts of a dataset with hold-outs or correlations separately; see `splits.sections`."""
     rows = []
     parts = {} if entry.mismatch else sections(entry.dataset, generator=np.random.default_rng(seed))
     for part, tones in parts.items():
@@ -113,7 +107,7 @@ def section_rows(entry: Entry, asked: list[str] | None, *, seed: int) -> list[Ro
 
 
 def agreement_rows(entries: list[Entry]) -> list[Row]:
-    """UDR of each seed of a model that has two or more: how well its latents agree with those of the other seeds."""
+    """Return the UDR of each training seed of models with two or more."""
     rows = []
     for model in dict.fromkeys(entry.name for entry in entries):
         seeds = [entry for entry in entries if entry.name == model]
@@ -124,7 +118,7 @@ def agreement_rows(entries: list[Entry]) -> list[Row]:
 
 
 def information_details(entry: Entry, information: Information) -> dict:
-    """Plain types for the JSON: KL and fullest bin of each latent, entropies and mutual information in nats."""
+    """Return KL and fullest bin of each latent, entropies and mutual information, in plain types."""
     return {
         "model": entry.label,
         "seed": entry.checkpoint.seed,

@@ -13,28 +13,28 @@ from syntone.evaluation.scores import Row
 from syntone.files import csv_text
 
 CSV_COLUMNS = ("model", "seed", "metric", "factor", "value", "floor", "ceiling", "adjusted")
-WHOLE = "all"  # in files, the factor of a score that is of all factors
+WHOLE = "all"  # in files, the factor of a score of all factors
 COUNTS = ("active latents", ": tones")  # metrics that count, shown without decimals
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """Format a number for a person; a dash where it is None or not finite."""
+    """Format a number; a dash if it is None or not finite."""
     return "–" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
 
 
 def spread(values: Sequence[float], digits: int = 3) -> str:
-    """Format `mean ± standard deviation`; one value has no deviation, and none is a dash."""
+    """Format `mean ± standard deviation`, of one value without deviation, of none as a dash."""
     text = number(float(np.mean(values)) if len(values) else None, digits)
     return text + (f" ± {number(float(np.std(values, ddof=1)), digits)}" if len(values) > 1 else "")
 
 
 def _mean(values: Sequence[float | None]) -> str:
-    """Format the mean; a dash where one is None: a mean over some seeds cannot be compared with one over all."""
+    """Format the mean; a dash if one is None, because means over different seeds cannot be compared."""
     return number(None if None in values else float(np.mean(values)))
 
 
 def _cell(rows: Sequence[Row]) -> str:
-    """One metric of one model, one row per seed, as `0.312 ± 0.020 [0.004, 0.982] → 0.315`."""
+    """Format one metric of one model, one row per seed, as `0.312 ± 0.020 [0.004, 0.982] → 0.315`."""
     if rows[0].metric.endswith(COUNTS) and len(rows) == 1:
         return number(rows[0].value, 0)
     text = spread([row.value for row in rows])
@@ -65,18 +65,19 @@ def table(rows: Sequence[Row], *, factors_of: Sequence[str] = ("MIG",)) -> list[
 
 
 def caption(rows: Sequence[Row], notes: Sequence[str] = ()) -> str:
-    """Return how to read the table, followed by the notes, sentences on these scores."""
+    """Return how to read the table, followed by the notes."""
     checkpoints = {(row.model, row.seed) for row in rows}
-    one = "One training seed; the ± of a floor is the spread of its draws."
+    one = "There is one training seed; the ± of a floor is the standard deviation over permutations."
     many = "The ± of a score is its standard deviation over training seeds."
     how = (
-        "score [floor, ceiling] → adjusted, where adjusted is (score - floor) / (ceiling - floor). Scores are over "
-        f"active latents. {many if len(checkpoints) > len({model for model, _ in checkpoints}) else one}"
+        "score [floor, ceiling] → adjusted, where the floor is the chance level, the ceiling the score of a perfect "
+        "code, and adjusted = (score - floor) / (ceiling - floor). Scores use active latents only. "
+        f"{many if len(checkpoints) > len({model for model, _ in checkpoints}) else one}"
     )
     return one_line(" ".join([how, *notes]))
 
 
-MARKUP = re.compile(r"[\\|*$<~&]|\b_|_\b|(?<=\])[(\[]")  # not the _ within a word, which Markdown leaves alone
+MARKUP = re.compile(r"[\\|*$<~&]|\b_|_\b|(?<=\])[(\[]")  # an _ within a word needs no escape
 LATEX = {"±": r"$\pm$", "→": r"$\to$", "–": "--"} | {letter: rf"\{letter}" for letter in "_%&#${}"}
 LATEX |= {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "|": r"\textbar{}"}
 LATEX |= {"<": r"\textless{}", ">": r"\textgreater{}"}
@@ -93,7 +94,7 @@ def latex_text(text: str) -> str:
 
 
 def to_markdown(cells: Sequence[Sequence[str]]) -> str:
-    """Return the table as Markdown, columns padded so that it reads well in a terminal too."""
+    """Return the table as Markdown, with padded columns for the terminal."""
     cells = [list(map(markdown_text, line)) for line in cells]
     widths = [max(map(len, column)) for column in zip(*cells)]
     lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths)) + " |" for line in cells]
@@ -113,7 +114,7 @@ def score_files(rows: Sequence[Row], *, details: dict, notes: Sequence[str] = ()
 
     Parameters
     ----------
-    details : plain types: what was evaluated, for the JSON
+    details : settings and details for the JSON, in plain types
     notes : sentences for the caption
     """
     cells, note = table(rows), caption(rows, notes)

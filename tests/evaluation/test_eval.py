@@ -179,4 +179,4 @@ def test_checkpoints_that_differ_in_more_than_their_seed_are_refused(trained, tm
     checkpoint = load_checkpoint(trained / "VAE_seed1.pt")
     save_checkpoint(tmp_path / "a.pt", dataclasses.replace(checkpoint, options=checkpoint.options | {"lr": 0.5}))
     argv = ["--model", trained / "VAE_seed0.pt", tmp_path / "a.pt", "--output_dir", tmp_path / "r", *FAST]
-    refused(evaluate_script.main, argv, "the two are not seeds of one model")
+    refused(evaluate_script.main, argv, "they are not seeds of one model")

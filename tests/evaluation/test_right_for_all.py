@@ -162,8 +162,8 @@ def test_metrics_that_the_data_do_not_define_are_named(tmp_path):
     path = train(tmp_path / "d.npz", tmp_path, flags="--latent_dim 1")
     assert evaluate(tmp_path / "r", path, flags="--no_figures") == 0
     text = (tmp_path / "r" / "table.md").read_text()
-    assert "not defined for these data or of too much work: mig, jemmig, sap, dci, infomec." in text
-    assert "There is no ceiling with fewer latents than factors." in text and "–] → –" in text
+    assert "not defined for these data or too costly: mig, jemmig, sap, dci, infomec." in text
+    assert "A model with fewer latents than factors has no ceiling." in text and "–] → –" in text
     assert evaluate(tmp_path / "r", path, flags="--metrics irs --no_figures") == 0
     assert "not defined" not in (tmp_path / "r" / "table.md").read_text()
 
@@ -177,7 +177,7 @@ def test_an_empty_adjusted_score_of_correlated_factors_is_explained(tmp_path):
     (mig,) = [row for row in read_rows(tmp_path / "r") if (row["metric"], row["factor"]) == ("MIG", "all")]
     assert mig["ceiling"] and not mig["adjusted"]
     text = (tmp_path / "r" / "table.md").read_text()
-    assert "] → –" in text and "adjusted is empty where ceiling - floor is below 0.1 and, for MIG," in text
+    assert "] → –" in text and "adjusted is empty where ceiling - floor is below 0.1. It is also empty for MIG," in text
 
 
 def test_empty_adjusted_scores_are_dashes_and_explained():
@@ -217,9 +217,9 @@ def test_the_latents_with_the_largest_kl_are_shown_and_named(many):
     assert document["latents"][0]["controllability"]["latents"] == largest[:2].tolist()
     assert "the 3 of 40 latents with the largest mean KL" in (folder / "report.html").read_text()
     for words in (
-        "Traversals and their sounds are of the 3 latents with the largest mean KL.",
-        "Controllability is of the 2 active latents with the largest mean KL.",
-        f"A latent is active where its mean KL is above 0.01 nats; left out: VAE {(kl <= 0.01).sum()} of 40.",
+        "Traversals and their sounds show the 3 latents with the largest mean KL.",
+        "Controllability is measured for the 2 active latents with the largest mean KL.",
+        f"A latent is active if its mean KL exceeds 0.01 nats. Inactive latents: VAE {(kl <= 0.01).sum()} of 40.",
     ):
         assert words in document["notes"] and words in (folder / "table.md").read_text()
         assert words in (folder / "report.html").read_text() and words in (folder / "table.tex").read_text()

@@ -101,11 +101,9 @@ def test_work_without_bound_is_refused():
     generator = np.random.default_rng(0)
     factors = np.stack([np.arange(5000) % n for n in (1000, 3)], axis=1)
     codes = generator.standard_normal((5000, 512))
-    with pytest.raises(
-        ValueError, match=r"dci: 8 latents and \[1000, 3\] levels are 8.0 times the work allowed; leave"
-    ):
+    with pytest.raises(ValueError, match=r"dci: 8 latents and \[1000, 3\] levels cost 8.0 times the limit; leave"):
         metrics.dci(factors=factors, codes=codes[:, :8], factor_kinds=["nominal", "ordered"])
-    with pytest.raises(ValueError, match=r"dci: 512 latents and .* 1.0 times the work allowed; .*random_forest"):
+    with pytest.raises(ValueError, match=r"dci: 512 latents and .* 1.0 times the limit; .*random_forest"):
         metrics.dci(factors=factors, codes=codes)
     with pytest.raises(ValueError, match="dci: 512 latents"):  # the oracles use every latent
         metrics.evaluate(factors=factors, codes=codes, active=np.arange(512) < 4, metrics=["mig", "dci"])

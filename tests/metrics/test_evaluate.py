@@ -169,7 +169,7 @@ def test_gap_scores_are_not_adjusted_where_factors_are_correlated(share, bounded
     expected = 1 + (p * math.log(p) + (1 - p) * math.log((1 - p) / 3)) / math.log(4)
     # The rows are a sample: the share varies by sqrt(share (1 - share) / N) or so, which moves I by less than a tenth
     assert found.shared == pytest.approx(expected, abs=0.002 + 0.1 * expected)
-    gaps = {"MIG", "DCIMIG", "SAP", "InfoMEC compactness"}
+    gaps = {"MIG", "MIG-sup", "DCIMIG", "SAP", "InfoMEC modularity", "InfoMEC compactness"}
     assert {name for name, row in found.scores.items() if row.adjusted is None} == (set() if bounded else gaps)
 
 
@@ -463,7 +463,7 @@ def test_levels_of_one_row_define_no_fit_and_no_fixing(kinds):
 
 
 def test_scores_that_the_data_do_not_define(tones, noise):
-    with pytest.raises(ValueError, match="mig_sup needs at least 2 factors, found 1; leave this score out"):
+    with pytest.raises(ValueError, match="mig_sup needs at least 2 factors, found 1; leave this metric out"):
         report(tones[:, :1], noise, factor_names=["a"], factor_kinds=None)
     with pytest.raises(ValueError, match="mig needs at least 2 latents, found 1"):
         report(tones, noise[:, :1])

@@ -23,7 +23,7 @@ def test_split_refuses_what_cannot_be_held_out():
     codes = np.random.default_rng(0).random((20, 2))
     for score in (metrics.explicitness, metrics.infomec):
         with pytest.raises(
-            ValueError, match=r"two levels with two rows each in column 0, found 0 among 20 rows; merge"
+            ValueError, match=r"two levels with two rows each in 'factor 0', found 0 among 20 rows; merge"
         ):
             score(factors=factors, codes=codes)
     assert 0.0 <= metrics.explicitness(factors=factors, codes=codes, factor_bins=2) <= 1.0
@@ -68,11 +68,11 @@ def test_a_rare_class_in_evaluate():
     factors = rare_class(300, 1)
     codes = factors.astype(float)
     fitted = {"metrics": ["explicitness"], "factor_names": ["voice", "pitch"], "n_floor_draws": 1}
-    with pytest.raises(ValueError, match=r"two levels with two rows each in factor 'voice', found 1 among 300 rows"):
+    with pytest.raises(ValueError, match=r"two levels with two rows each in 'voice', found 1 among 300 rows"):
         metrics.evaluate(factors=factors, codes=codes, **fitted)
-    with pytest.raises(ValueError, match=r"at least 2 levels, found only 3 in factor 'voice'; leave"):
+    with pytest.raises(ValueError, match=r"at least 2 levels, found only 3 in 'voice'; leave"):
         metrics.evaluate(factors=factors * [0, 1] + [3, 0], codes=codes, **fitted)
-    with pytest.raises(ValueError, match=r"found -1 in row 299 of factor 'pitch'; leave out rows without a label"):
+    with pytest.raises(ValueError, match=r"found -1 in row 299 of 'pitch'; leave out rows without a label"):
         metrics.evaluate(factors=np.vstack([factors[:-1], [1, -1]]), codes=codes, **fitted)
     assert "explicitness" not in metrics.defined_metrics(factors=factors, n_latents=2)
 

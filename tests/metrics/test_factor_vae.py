@@ -15,7 +15,7 @@ CLOSE = 1e-9  # standardising and a few sums
 def test_levels_need_two_rows(name):
     factors = np.stack([np.arange(20), np.arange(20) % 2], axis=1)
     codes = np.random.default_rng(0).random((20, 2))
-    with pytest.raises(ValueError, match=r"at least two rows in column 0, found 20 levels in 20 rows; merge"):
+    with pytest.raises(ValueError, match=r"at least two rows in 'factor 0', found 20 levels in 20 rows; merge"):
         getattr(metrics, name)(factors=factors, codes=codes)
     assert 0.0 <= getattr(metrics, name)(factors=factors, codes=codes, factor_bins=2) <= 1.0
 
@@ -36,7 +36,7 @@ def test_factor_vae_score_of_two_latents_identifies_two_factors():
 def test_factor_vae_score_uses_held_out_votes(monkeypatch):
     """1,000 votes are for latent k of factor k; of the 500 held out a fifth are for the other."""
 
-    def votes(codes, levels, generator):
+    def votes(codes, levels, generator, rounding):
         factor = int((levels.count == 12).all())  # of 3 levels in 36 rows, not of 4
         return np.where((np.arange(1500) >= 1000) & (np.arange(1500) < 1100), 1 - factor, factor)
 
@@ -71,3 +71,11 @@ def test_an_outlier_does_not_make_every_variance_a_tie(outlier):
     assert metrics.factor_vae_score(factors=factors, codes=codes) == 1.0
     codes[5] = outlier
     assert metrics.factor_vae_score(factors=factors, codes=codes) >= 1.0 - 0.019 - 0.018
+
+
+def test_ties_follow_the_type_of_the_codes():
+    """Sum and difference of two factors vary equally whichever is fixed: the first latent gets all votes."""
+    factors = np.indices((5, 5)).reshape(2, -1).T.repeat(20, axis=0)
+    codes = np.stack([factors.sum(axis=1), factors[:, 0] - factors[:, 1]], axis=1) * 0.1 + 0.3
+    for dtype in (np.float64, np.float32):
+        assert metrics.factor_vae_score(factors=factors, codes=codes.astype(dtype)) == 0.5
