@@ -40,7 +40,7 @@ def build_parser() -> Parser:
     recordings = parser.add_argument_group("recordings instead of tones")
     recordings.add_argument("--from_wav", type=Path, metavar="DIR", help="folder of WAV files of one sample rate")
     recordings.add_argument("--labels", type=Path, metavar="CSV", help="a column of file names, then one per factor")
-    lengths = "cut all to the shortest (or --duration), or pad with zeros to the longest (or it)"
+    lengths = "cut to the shortest, or pad with zeros to the longest; to --duration if that is given"
     recordings.add_argument("--fit", choices=["cut", "pad"], default="cut", help=lengths)
     kinds = dict(nargs="+", action="extend", default=[], metavar="NAME")
     recordings.add_argument(
@@ -135,7 +135,7 @@ def create(path: Path, planned: Plan, *, overwrite: bool) -> None:
             found = load_npz(path)
         except InputError:
             found = None
-        what = "is not a readable dataset" if found is None else "was made with other options"
+        what = "is not a readable dataset" if found is None else "was made with other options or recordings"
         if found is not None and same_recipe(found.recipe, str(planned.members["recipe"])):
             if "freqs" not in planned.members or follows_recipe(found):  # recordings, or the tones of the recipe
                 print(f"{path} was made with these options already; left alone")

@@ -23,8 +23,12 @@ TABLE = {
         "sample_rate": dict(type=positive_int, default=16000, help="samples per second, Hz"),
         "duration": dict(type=positive_float, default=1.0, help="length of each tone, seconds"),
         "waveforms": dict(nargs="+", choices=WAVES, default=WAVES, help="timbres, in the order of their class index"),
-        "oscillator": dict(choices=OSCILLATORS, default="naive", help="ideal wave with aliases, or partials without"),
-        "level": dict(choices=("peak", "rms"), default="peak", help="amplitude: the wave's peak, or RMS as of a sine"),
+        "oscillator": dict(
+            choices=OSCILLATORS, default="naive", help="sampled wave, which aliases, or sum of partials"
+        ),
+        "level": dict(
+            choices=("peak", "rms"), default="peak", help="amplitude is the peak, or that of a sine of equal RMS"
+        ),
     },
     "grid: every combination once, both ends included": {
         "freq_start": dict(type=positive_float, default=440.0, help="lowest frequency, Hz"),
@@ -43,9 +47,9 @@ TABLE = {
             + "; ".join(f"{name}: {factor.meaning}" for name, factor in FACTORS.items()),
         ),
     },
-    "nuisances: drawn for every tone, in no label": {
+    "nuisances: random for every tone, in no label": {
         "phase": dict(choices=("zero", "random"), default="zero", help="phase at the onset"),
-        "snr_db": dict(type=decibels, default=None, help="add white noise so many dB below each tone's RMS"),
+        "snr_db": dict(type=decibels, default=None, help="add white noise, dB below each tone's RMS"),
         "onset_jitter": dict(type=nonnegative_float, default=0.0, help="latest onset, seconds; uniform from 0"),
         "detune_cents": dict(type=cents, default=0.0, help="largest detuning, cents; uniform on both sides"),
         "seed": dict(type=nonnegative_int, default=0, help="random seed"),
@@ -96,7 +100,7 @@ PRESETS = {
 
 def add_options(parser: Parser) -> None:
     """Add a flag for each option, and --preset."""
-    presets = dict(choices=list(PRESETS), default="paper", help="other defaults: published or clean grid")
+    presets = dict(choices=list(PRESETS), default="paper", help="grid of the paper, or recommended grid; sets defaults")
     parser.add_argument("--preset", **presets)
     for title, options in TABLE.items():
         group = parser.add_argument_group(title)

@@ -3,7 +3,7 @@
 Integer samples are scaled to [-1, 1) (by 2^(bits - 1), unsigned bytes from 128), floats are not scaled, and the
 channels of a file are averaged. The sizes in an unfinished header (of a stream, or of a recorder that was switched off)
 count as unknown: the samples reach to the end of the file. Any other file that is shorter than its header declares is
-refused as damaged.
+refused as damaged. (scipy's reader raises unrelated errors on such headers, and only warns where samples are missing.)
 """
 
 import struct

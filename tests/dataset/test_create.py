@@ -44,7 +44,7 @@ def test_existing_file_is_left_alone_refused_or_overwritten(tmp_path, capsys, re
     assert create.main(small) == 0
     assert "left alone" in capsys.readouterr().out and path.stat().st_mtime_ns == changed_at
     other = [*small, "--amp_start", "0.2"]
-    refused(create.main, other, "exists and was made with other options; give --overwrite")
+    refused(create.main, other, "exists and was made with other options or recordings; give --overwrite")
     assert path.read_bytes() == first
     assert create.main([*other, "--overwrite"]) == 0
     assert load_npz(path).amps.min() == 0.2
