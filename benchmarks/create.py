@@ -1,4 +1,4 @@
-"""Time create.py on the README's grid and the paper's, start to exit of the process, against a plain write and sync.
+"""Time create.py on the grids paper4000 and paper, start to exit of the process, against a plain write and sync.
 
     python benchmarks/create.py
     python benchmarks/create.py --repeats 11 --folder /path/on/the/disk/to/measure
@@ -19,10 +19,10 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
-README = (
+PAPER4000 = (
     "--sample_rate 16000 --freq_start 400 --freq_end 8000 --num_freqs 100 --amp_start 0.1 --amp_end 1.0 --num_amps 10"
 )
-GRIDS = {"README's grid": (README.split(), 4000), "paper's grid": ([], 32000)}
+GRIDS = {"paper4000": (PAPER4000.split(), 4000), "paper": ([], 32000)}
 PUBLISHED = 122.0  # tones/s
 
 
