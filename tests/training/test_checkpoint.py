@@ -147,7 +147,7 @@ FIELDS = [
     ("front_end_config", with_entry("colour", "red"), "bad.pt: the checkpoint's front end is unknown"),
     ("valid_rows", lambda old: old + 1000, "bad.pt: tones.npz holds out other tones"),
     ("valid_rows", lambda old: old.float(), "bad.pt: 'train_rows' and 'valid_rows' are not lists of row numbers"),
-    ("dataset_path", lambda old: "moved.npz", "bad.pt: was trained on moved.npz, which is not there"),
+    ("dataset_path", lambda old: "moved.npz", "bad.pt: was trained on moved.npz, which does not exist"),
 ]
 
 
