@@ -1,4 +1,4 @@
-"""The models by name. To add one, write a subclass of VAE and add it to MODELS: every script then offers it."""
+"""The models by name. To add one, write a subclass of VAE and add it to KNOWN: every script then offers it."""
 
 from models.vae import BTCVAE, DIPVAE, VAE, BetaVAE, CapacityVAE, FactorVAE
 

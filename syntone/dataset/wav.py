@@ -41,7 +41,7 @@ def read_wav(path: str | Path) -> tuple[int, np.ndarray]:
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path}: no such file; correct its name in the table of labels, or the folder")
+        raise InputError(f"{path}: no such file; correct its name or folder")
     with open(path, "rb") as handle:
         try:
             order, header, declared = _find_samples(handle, size=(size := path.stat().st_size))
