@@ -5,7 +5,6 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from scipy.io import wavfile
 
 from syntone.dataset.validation import LARGEST_SAVED
 from syntone.errors import InputError
@@ -25,6 +24,8 @@ def read_wav(path: str | Path) -> tuple[int, np.ndarray]:
         If the file is missing, not a WAV file that scipy reads, cut off or empty, or has samples that are not finite or
         beyond 16.
     """
+    from scipy.io import wavfile  # here, so that create.py starts without scipy
+
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file; correct its name or folder")
