@@ -27,6 +27,7 @@ from syntone.dataset.grid import plan_tones
 from syntone.dataset.identity import follows_recipe
 from syntone.dataset.options import DEFAULTS, FOR_RECORDINGS, add_options, build_grid, check_options, parse_options
 from syntone.dataset.recipe import Plan, same_recipe, write_plan
+from syntone.dataset.recordings import plan_recordings
 from syntone.dataset.splits import check_study
 from syntone.errors import InputError, MachineError
 from syntone.files import check_writable, lock
@@ -114,11 +115,8 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
 def plan(args: argparse.Namespace) -> Plan:
     if args.from_wav is None:
         return plan_tones(build_grid(args), {name: getattr(args, name) for name in DEFAULTS})
-    from syntone.dataset.recordings import plan_recordings
-
     names = ("fit", "duration", "ordered", "nominal", "hold_out", "correlate")
-    options = {name: getattr(args, name) for name in names}
-    return plan_recordings(args.from_wav, args.labels, **options)
+    return plan_recordings(args.from_wav, args.labels, **{name: getattr(args, name) for name in names})
 
 
 def create(path: Path, planned: Plan, *, overwrite: bool) -> None:

@@ -268,9 +268,7 @@ def load_npz(path: str | Path) -> Dataset:
         try:
             members, digest = _read_members(handle)
         except (*DAMAGE, OSError) as damage:
-            if (
-                isinstance(damage, OSError) and damage.errno != errno.EINVAL
-            ):  # EINVAL: an offset before the start of the file
+            if isinstance(damage, OSError) and damage.errno != errno.EINVAL:  # EINVAL: a negative offset
                 raise
             wrong = f"cannot be read as a dataset ({one_line(damage)[:200]})"
         else:
@@ -278,15 +276,10 @@ def load_npz(path: str | Path) -> Dataset:
     if wrong:
         raise InputError(f"{path}: {wrong}; re-create the file with create.py or syntone.dataset.save_npz")
     check_factor_names(members["factor_names"], where=path)
-    fields = {
-        key: array.item()
-        if not array.ndim
-        else tuple(array.tolist())
-        if array.dtype.kind == "U"
-        else array.astype(KEYS[key][0], copy=False)
-        for key, array in members.items()
-    }
-    dataset = Dataset(path=path, digest=digest, **fields)
+    texts = {key: tuple(array.tolist()) for key, array in members.items() if array.dtype.kind == "U" and array.ndim}
+    arrays = {key: array.astype(KEYS[key][0], copy=False) for key, array in members.items() if array.dtype.kind != "U"}
+    arrays |= {"sample_rate": int(arrays["sample_rate"]), "recipe": str(members["recipe"])}
+    dataset = Dataset(path=path, digest=digest, **arrays, **texts)
     vars(dataset)["mapped"] = True
     return dataset
 
@@ -301,9 +294,8 @@ def _read_members(handle: BinaryIO) -> tuple[dict[str, np.ndarray], dict[str, in
             raise ValueError(f"the checksum of '{damaged}' is wrong")
         present = [key for key in KEYS if f"{key}.npy" in archive.namelist()]
         # Private: changes in place never reach the file. No reserve: the file may be larger than memory.
-        mapped = mmap.mmap(
-            handle.fileno(), 0, flags=mmap.MAP_PRIVATE | NORESERVE, prot=mmap.PROT_READ | mmap.PROT_WRITE
-        )
+        flags, prot = mmap.MAP_PRIVATE | NORESERVE, mmap.PROT_READ | mmap.PROT_WRITE
+        mapped = mmap.mmap(handle.fileno(), 0, flags=flags, prot=prot)
         found = {key: _view(mapped, archive, archive.getinfo(f"{key}.npy")) for key in present}
         digest = {key: archive.getinfo(f"{key}.npy").CRC for key in DIGESTED if key in found}
     return {key: array if key == "x" else np.array(array) for key, array in found.items()}, digest

@@ -1,7 +1,6 @@
 """Grids of tones: all combinations of factor levels, rendering in blocks, and warnings.
 
-Conventions: frequencies in Hz, linear amplitudes, sample n at time n / sample_rate. The only import is numpy, so that
-create.py starts fast.
+Conventions: frequencies in Hz, linear amplitudes, sample n at time n / sample_rate.
 """
 
 import functools

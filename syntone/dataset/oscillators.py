@@ -1,7 +1,6 @@
 """Oscillators: tones of amplitude 1, sampled (naive) or summed from partials (band-limited).
 
-Conventions: frequencies in Hz, phases in cycles, sample n at time n / sample_rate. The only import is numpy, so that
-create.py starts fast.
+Conventions: frequencies in Hz, phases in cycles, sample n at time n / sample_rate.
 
 The naive oscillators are those of the paper: the ideal waveform is sampled, and partials above half the sample rate
 alias. The band-limited oscillators are the Fourier series of the same waveforms, truncated below half the sample rate.
