@@ -59,7 +59,7 @@ TOGETHER = [
     ("create.py", "--onset_jitter 1", "--onset_jitter, --factor attack: latest onset and longest"),
     ("create.py", "--detune_cents 1300", "--detune_cents: expected a finite number from 0 to 1200"),
     ("create.py", "--freq_end 4000 --detune_cents 10", "--freq_end: 4000 Hz \\(with detuning and vibrato 4023.17 Hz"),
-    ("create.py", "--factor colour 0 1 2", "--factor: 'colour' is unknown"),
+    ("create.py", "--factor colour 0 1 2", "--factor: unknown factor 'colour'"),
     ("create.py", "--factor noise -60 0", "--factor: expected 4 arguments"),
     ("create.py", "--factor noise low high 2", "--factor noise: expected a finite number, got 'low'"),
     ("create.py", "--factor noise nan 0 2", "--factor noise: expected a finite number, got 'nan'"),

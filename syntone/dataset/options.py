@@ -119,7 +119,7 @@ def parse_options(parser: Parser, argv: list[str] | None) -> tuple[argparse.Name
 def _parse_factor(name: str, *words: str) -> list:
     """Parse `--factor NAME START END NUM` to [name, start, end, num]."""
     if name not in FACTORS:
-        raise InputError(f"--factor: {name!r} is unknown; choose from {', '.join(FACTORS)}")
+        raise InputError(f"--factor: unknown factor {name!r}; choose from {', '.join(FACTORS)}")
     known = FACTORS[name]
     try:
         start, end, num = finite_float(words[0]), finite_float(words[1]), levels(words[2])

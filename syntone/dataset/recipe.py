@@ -63,5 +63,5 @@ def write_plan(path: str | Path, plan: Plan, *, progress: Callable[[int], object
     peak = np.concatenate(peaks)
     if n_loud := (peak > 1 + 1e-6).sum():
         found = f"{n_loud:,} sounds exceed full scale (largest peak {peak.max():.3f})"
-        return [f"{found}; they are stored unchanged, but clip in integer formats: lower their level"]
+        return [f"{found}; they are stored unchanged but clip in integer formats; scale them down"]
     return []

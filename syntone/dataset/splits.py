@@ -54,7 +54,7 @@ def _parse_condition(condition: str, levels: Levels) -> tuple[str, np.ndarray]:
 def _between(low: float, high: float, values: np.ndarray) -> np.ndarray:
     """Return which values lie between both ends or are equal to an end when printed, with six digits.
 
-    A single value matches at the most digits, 12 to 3, where it is equal to any.
+    A single value is compared with 12 digits, then with fewer, down to 3, until a level matches.
     """
     slack = 1e-9 * np.abs(values)
     met = (values >= low - slack) & (values <= high + slack)

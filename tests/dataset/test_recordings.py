@@ -123,7 +123,7 @@ def test_loud_samples_are_refused_and_others_warned_about_with_what_helps(tmp_pa
     wavfile.write(tmp_path / "wav" / "5.wav", RATE, sound / np.abs(sound).max() * 3)
     assert create.main(recordings) == 0
     assert "1 sounds exceed full scale (largest peak 3.000)" in (found := capsys.readouterr().err)
-    assert "lower their level" in found and "amplitude" not in found
+    assert "scale them down" in found and "amplitude" not in found
 
 
 @pytest.mark.parametrize(
