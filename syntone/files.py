@@ -1,6 +1,6 @@
-"""Atomic writes and locks: a file is written under a temporary name beside its target, then renamed.
+"""Write files atomically, one process at a time: to a temporary name beside the target, then renamed.
 
-A symbolic link is kept; the file that it points to is replaced.
+A symbolic link is written through: the file that it points to is replaced, and the link stays.
 """
 
 import csv
@@ -23,11 +23,12 @@ def _followed(path: str | Path) -> Path:
 
 
 def check_writable(path: str | Path, *, flag: str, folder: bool = False) -> Path:
-    """Refuse a path that cannot become a file (or folder), before any work."""
+    """Refuse a path that can never become a file (or a folder), before any work is done for it."""
     path = Path(path)
     if path.is_dir() if not folder else path.is_file():
-        kind = "file; give a folder" if folder else "folder; give the path of a file"
-        raise InputError(f"{flag}: {path} is a {kind}")
+        raise InputError(
+            f"{flag}: {path} is a {'file; give a folder' if folder else 'folder; give the path of a file'}"
+        )
     target = _followed(path)
     existing = next(parent for parent in [target, *target.parents] if parent.exists())
     if not existing.is_dir() and existing != target:
@@ -40,12 +41,12 @@ def check_writable(path: str | Path, *, flag: str, folder: bool = False) -> Path
 
 @contextmanager
 def lock(path: str | Path, *, flag: str) -> Iterator[None]:
-    """Lock `path` against writes by other processes.
+    """Keep other processes from writing `path` for the duration of the block.
 
     Raises
     ------
     InputError
-        If another process has the lock.
+        If another process holds the lock.
     """
     target = _followed(path)
     made = [folder for folder in target.parents if not folder.exists()]
@@ -58,18 +59,18 @@ def lock(path: str | Path, *, flag: str) -> Iterator[None]:
             finally:
                 hidden.unlink(missing_ok=True)
     except Timeout:
-        raise InputError(f"{flag}: another run is writing {path}; wait until it ends or give another path") from None
+        raise InputError(f"{flag}: another run is writing {path}; wait for its end or give another path") from None
     finally:
         for folder in made:
-            with suppress(OSError):  # not empty
+            with suppress(OSError):  # something was written there
                 folder.rmdir()
 
 
 @contextmanager
 def _temporary(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it to `path` after the block, or remove it on an error."""
+    """Name a file beside `path`; rename it to `path` when the block ends well, remove it otherwise."""
     target = _followed(path)
-    if target.is_dir():  # before write_files renames any
+    if target.is_dir():  # before any of several files is renamed
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.tmp")
@@ -86,9 +87,10 @@ def _temporary(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
-    """Open a temporary file beside `path`; rename it to `path` after the block, or remove it on an error.
+    """Open a temporary file beside `path`; rename it to `path` when the block ends well, remove it otherwise.
 
-    The bytes are on the disk before the rename. The next write overwrites the temporary file of a killed process.
+    The bytes have reached the disk before the name appears. A temporary file of a killed process is overwritten by the
+    next write.
     """
     with _temporary(Path(path)) as temporary, open(temporary, "w+b") as handle:
         yield handle
@@ -97,11 +99,11 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
 
 
 def write_files(files: Mapping[Path, bytes | str]) -> None:
-    """Write files that belong together: all are written before any is replaced. Text is encoded as UTF-8."""
+    """Write files that belong together: none is replaced before all have been written. Text is stored as UTF-8."""
     with ExitStack() as written:
         for path, content in files.items():
             temporary = written.enter_context(_temporary(path))
-            with open(temporary, "wb") as handle:  # closed at once: macOS allows 256 open files
+            with open(temporary, "wb") as handle:  # closed at once: a process may hold 256 open files on macOS
                 handle.write(content.encode("utf-8") if isinstance(content, str) else content)
                 handle.flush()
                 os.fsync(handle.fileno())

@@ -1,4 +1,4 @@
-"""Datasets of sounds with known factors: creation, file, labels, audit. Does not import torch."""
+"""Datasets of tones with known factors: creation, file, labels, audit. Imports no torch."""
 
 from syntone.dataset.file import Dataset, load_npz, save_npz
 from syntone.dataset.wav import read_wav

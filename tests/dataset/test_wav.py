@@ -1,4 +1,4 @@
-"""WAV files: samples of every coding, headers of streams, and that the rest is refused in one line."""
+"""WAV files: samples of every coding, damaged headers, and that the rest is refused in one line."""
 
 import struct
 
@@ -12,8 +12,7 @@ from syntone.errors import InputError
 RATE = 8000
 INT16 = np.array([0, 1000, -2000, 32767, -32768], np.int16)
 BYTES = INT16.astype("<i2").tobytes()
-INT24 = b"".join((int(sample) * 256).to_bytes(3, "little", signed=True) for sample in INT16)
-UNKNOWN = 2**32 - 1
+WAVE = INT16 / np.float32(2**15)
 
 
 def chunk(name: bytes, contents: bytes, *, size: int | None = None, order: str = "<") -> bytes:
@@ -22,109 +21,134 @@ def chunk(name: bytes, contents: bytes, *, size: int | None = None, order: str =
 
 def form(*, coding: int = 1, channels: int = 1, rate: int = RATE, width: int = 2, bits: int | None = None, order="<"):
     frame = channels * width
-    fields = (coding, channels, rate, rate * frame % 2**32, frame, 8 * width if bits is None else bits)
-    extension = b""
-    if coding == 0xFFFE:
-        extension = struct.pack("<HHIH", 22, 8 * width, 4, 1) + bytes.fromhex("000000001000800000aa00389b71")
-    return chunk(b"fmt ", struct.pack(f"{order}HHIIHH", *fields) + extension, order=order)
+    bits = 8 * width if bits is None else bits
+    fields = (coding, channels, rate, rate * frame % 2**32, frame, bits)
+    return chunk(b"fmt ", struct.pack(f"{order}HHIIHH", *fields), order=order)
 
 
 def riff(*chunks: bytes, size: int | None = None, name: bytes = b"RIFF", order: str = "<") -> bytes:
-    return chunk(name, b"WAVE" + b"".join(chunks), size=size, order=order)
-
-
-DATA = chunk(b"data", BYTES)
-DS64 = chunk(b"ds64", struct.pack("<QQQI", 4 + 36 + 24 + 18, len(BYTES), 5, 0))
-RF64 = riff(DS64, form(), chunk(b"data", BYTES, size=UNKNOWN), size=UNKNOWN, name=b"RF64")
-EXTENSIBLE = riff(form(coding=0xFFFE), DATA)
-STEREO24 = riff(form(channels=2, width=3), chunk(b"data", b"".join(INT24[i : i + 3] * 2 for i in range(0, 15, 3))))
+    contents = b"WAVE" + b"".join(chunks)
+    return chunk(name, contents, size=size, order=order)
 
 
 @pytest.mark.parametrize(
-    "dtype, samples, expected",
+    "dtype, full, zero",
     [
-        (np.uint8, [128, 0, 255], [0, -1, 127 / 128]),
-        (np.int16, [0, -(2**15), 2**14], [0, -1, 0.5]),
-        (np.int32, [0, -(2**31), 2**30], [0, -1, 0.5]),
-        (np.int64, [0, -(2**63), 2**62], [0, -1, 0.5]),
-        (np.float32, [0, -1, 1.5], [0, -1, 1.5]),
-        (np.float64, [0, -16, 0.25], [0, -16, 0.25]),
-        (np.float32, [[0.5, -0.25], [0, 0], [1, 2]], [0.125, 0, 1.5]),
-        (np.int16, [[-(2**15), 2**14]], [-0.25]),
+        (np.uint8, 127, 128),
+        (np.int16, 2**15 - 1, 0),
+        (np.int32, 2**31 - 1, 0),
+        (np.float32, 1.0, 0),
+        (np.float64, 1.0, 0),
     ],
 )
-def test_samples_are_scaled_to_full_scale_and_channels_averaged(tmp_path, dtype, samples, expected):
-    wavfile.write(tmp_path / "a.wav", RATE, np.array(samples, dtype))
+def test_samples_are_scaled_to_full_scale(tmp_path, dtype, full, zero):
+    samples = np.array([zero, zero + full, zero - full, zero + full // 2 if full > 1 else 0.5], dtype=dtype)
+    wavfile.write(tmp_path / "a.wav", RATE, samples)
     rate, wave = read_wav(tmp_path / "a.wav")
     assert rate == RATE and wave.dtype == np.float32
-    np.testing.assert_array_equal(wave, expected)  # powers of two: exact
+    step = 2 / 256 if dtype == np.uint8 else 1e-4  # one step of the coarsest type; int16 has 2^-15
+    np.testing.assert_allclose(wave, [0, 1, -1, 0.5], atol=step)
+
+
+def test_extremes_of_integers_are_minus_one(tmp_path):
+    for dtype, lowest in ((np.uint8, 0), (np.int16, -(2**15)), (np.int32, -(2**31)), (np.int64, -(2**63))):
+        wavfile.write(tmp_path / "a.wav", RATE, np.array([lowest, lowest], dtype=dtype))
+        assert read_wav(tmp_path / "a.wav")[1].tolist() == [-1.0, -1.0]
+
+
+def test_channels_are_averaged(tmp_path):
+    wavfile.write(tmp_path / "a.wav", RATE, np.array([[0.5, -0.1], [0.25, 0.25]], dtype=np.float32))
+    np.testing.assert_allclose(read_wav(tmp_path / "a.wav")[1], [0.2, 0.25], atol=1e-7)  # float32
+
+
+INT24 = b"".join((int(sample) * 256).to_bytes(3, "little", signed=True) for sample in INT16)
+EXTENSION = struct.pack("<HHIH", 22, 16, 4, 1) + bytes.fromhex("000000001000800000aa00389b71")
+EXTENSIBLE = chunk(b"fmt ", struct.pack("<HHIIHH", 0xFFFE, 1, RATE, 2 * RATE, 2, 16) + EXTENSION)
+DATA, LONG = chunk(b"data", BYTES), 2**32 - 1
 
 
 @pytest.mark.parametrize(
     "contents",
     [
+        pytest.param(riff(form(), DATA), id="16 bits"),
         pytest.param(riff(form(width=3), chunk(b"data", INT24)), id="24 bits"),
-        pytest.param(STEREO24, id="24 bits, two channels"),
         pytest.param(riff(form(bits=12), DATA), id="12 of 16 bits"),
-        pytest.param(EXTENSIBLE, id="extensible"),
+        pytest.param(riff(EXTENSIBLE, DATA), id="extensible"),
+        pytest.param(
+            riff(form(channels=2), chunk(b"data", np.repeat(INT16, 2).astype("<i2").tobytes())), id="two channels"
+        ),
         pytest.param(
             riff(form(order=">"), chunk(b"data", INT16.astype(">i2").tobytes(), order=">"), name=b"RIFX", order=">"),
             id="big-endian",
         ),
-        pytest.param(RF64, id="RF64"),
-        pytest.param(riff(form(), chunk(b"data", BYTES, size=UNKNOWN), size=UNKNOWN), id="ffmpeg to a pipe"),
+        pytest.param(
+            riff(
+                chunk(b"ds64", struct.pack("<QQQI", 100, len(BYTES), 5, 0)),
+                form(),
+                chunk(b"data", BYTES, size=LONG),
+                size=LONG,
+                name=b"RF64",
+            ),
+            id="RF64",
+        ),
+        pytest.param(riff(form(), DATA, size=0), id="size 0 of the whole"),
+        pytest.param(riff(form(), chunk(b"data", BYTES, size=0), size=0), id="all sizes 0"),
+        pytest.param(riff(form(), chunk(b"data", BYTES, size=LONG), size=LONG), id="ffmpeg to a pipe"),
         pytest.param(riff(form(), chunk(b"data", BYTES, size=0x7FFFF000), size=0x7FFFF024), id="SoX to a pipe"),
-        pytest.param(riff(form(), chunk(b"data", BYTES, size=2**31), size=2**31 + 36), id="arecord to a pipe"),
-        pytest.param(riff(chunk(b"bext", b"even"), form(), DATA, chunk(b"id3 ", b"even"), b"ID3"), id="other chunks"),
+        pytest.param(riff(form(), chunk(b"data", BYTES, size=2**31)), id="unfinished recording"),
+        pytest.param(riff(chunk(b"LIST", b"odd") + b"\0", form(), DATA, b"ID3 and others"), id="other chunks"),
+        pytest.param(riff(form(), chunk(b"data", BYTES + b"\0")), id="a byte too many"),
     ],
 )
-def test_every_header_ends_in_the_same_samples(tmp_path, contents, recwarn):
+def test_every_header_ends_in_the_same_samples(tmp_path, contents):
     (tmp_path / "a.wav").write_bytes(contents)
     rate, wave = read_wav(tmp_path / "a.wav")
-    assert rate == RATE and not recwarn.list
-    np.testing.assert_array_equal(wave, INT16 / np.float32(2**15))
-
-
-UNREADABLE = (
-    "not a readable WAV file .*: it is cut off, damaged or of another coding; convert it to PCM or float WAV, or"
-)
+    assert rate == RATE
+    np.testing.assert_array_equal(wave, WAVE)
 
 
 @pytest.mark.parametrize(
-    "contents, found, pattern",
+    "contents, pattern",
     [
-        (b"", "File format b'' not understood", UNREADABLE),
-        (b"ID3\x04" + bytes(200), "File format b'ID3", UNREADABLE),
-        (riff(form(), DATA, name=b"BW64"), "File format b'BW64' not understood", UNREADABLE),
-        (b"RIFF\x24\0\0\0AVI " + bytes(50), "form type is b'AVI '", UNREADABLE),
-        (riff(form()), "its header declares no samples", UNREADABLE),
-        (riff(form())[:30], "unpack requires a buffer", UNREADABLE),
-        (riff(DATA, form()), "No fmt chunk before data", UNREADABLE),
-        (riff(form(), DATA, size=0), "its header declares no samples", UNREADABLE),  # of an unfinished recording
-        (riff(form(coding=6, width=1), DATA), "Unknown wave file format: ALAW", UNREADABLE),
-        (riff(form(coding=0x55, width=1, bits=0), DATA), "Unknown wave file format: MPEGLAYER3", UNREADABLE),
-        (riff(form(coding=3), DATA), "16-bit floating-point data", UNREADABLE),
-        (riff(form(rate=2**31), DATA), "nSamplesPerSec = 2147483648", UNREADABLE),
-        (riff(form(channels=0), DATA), "division or modulo by zero", UNREADABLE),
-        (riff(form(width=9, bits=16), DATA), "'<i9' not understood", UNREADABLE),
-        (STEREO24[:-1], "cannot reshape array", UNREADABLE),
-        (riff(form(), DATA)[:-4], "50 bytes, expected 54", r"is cut off \(.*\); replace it or leave it out"),
-        (RF64[:-4], "86 bytes, expected 90", r"is cut off \(.*\); replace it or leave it out"),
-        (riff(form(), chunk(b"data", b"")), "", "has no samples; leave it out"),
-        (riff(form(rate=0), DATA), "", "its sample rate is 0 Hz, expected 1 or more, below 2.31; correct"),
+        (b"", "begins with b''"),
+        (b"ID3\x04" + bytes(200), r"begins with b'ID3"),
+        (b"RIFF\x24\0\0\0AVI " + bytes(50), "expected RIFF, a size and WAVE"),
+        (riff(form()), "no chunk of samples"),
+        (riff(form())[:30], "no chunk of samples"),
+        (riff(form(), b"da"), "no chunk of samples"),
+        (riff(form(), chunk(b"data", b"")), "has no samples; leave it out"),
+        (riff(form(), chunk(b"data", b"\1")), "has no samples; leave it out"),
+        (riff(DATA, form()), "no complete format chunk before its samples"),
+        (riff(form(), DATA)[:-4], "is cut off: its header declares 5 samples and it holds 3; replace it"),
+        (riff(form(), DATA[:-4], size=0), "is cut off: its header declares 5 samples and it holds 3"),
+        (riff(form(coding=6, width=1), DATA), "is coded as A-law, expected PCM or float"),
+        (riff(form(coding=7, width=1), DATA), "is coded as mu-law"),
+        (riff(form(coding=17, width=1, bits=4), DATA), "is coded as ADPCM"),
+        (riff(form(coding=0x55, width=1, bits=0), DATA), "is coded as MP3"),
+        (riff(form(coding=333), DATA), "is coded as format 333"),
+        (riff(form(rate=0), DATA), "its sample rate is 0 Hz, expected 1 or more, below 2"),
+        (riff(form(rate=2**31), DATA), "its sample rate is 2147483648 Hz"),
+        (riff(form(channels=0), DATA), "0 channels of 16 bits in 0 bytes are not supported"),
+        (riff(form(channels=2, width=5), DATA), "2 channels of 40 bits in 10 bytes are not supported"),
+        (riff(chunk(b"fmt ", struct.pack("<HHIIHH", 1, 65535, RATE, 0, 2, 16)), DATA), "65535 channels of 16 bits"),
+        (riff(form(bits=0), DATA), "1 channels of 0 bits"),
+        (riff(form(coding=3), DATA), "1 channels of 16 bits in 2 bytes are not supported"),
         (
-            riff(form(coding=3, rate=2**31, width=4), chunk(b"data", bytes(8))),
-            "",
-            "its sample rate is 2147483648 Hz, expected 1 or more",
+            riff(
+                chunk(b"ds64", struct.pack("<QQQI", 0, 2**63, 0, 0)),
+                form(),
+                chunk(b"data", BYTES, size=LONG),
+                name=b"RF64",
+            ),
+            "is cut off",
         ),
     ],
     ids=lambda value: value if isinstance(value, str) else "file",
 )
-def test_what_holds_no_samples_is_refused_by_name(tmp_path, contents, found, pattern):
+def test_what_holds_no_samples_is_refused_by_name(tmp_path, contents, pattern):
     (tmp_path / "a.wav").write_bytes(contents)
-    with pytest.raises(InputError, match=f"a.wav: {pattern}") as refusal:
+    with pytest.raises(InputError, match=f"a.wav.*{pattern}"):
         read_wav(tmp_path / "a.wav")
-    assert found in str(refusal.value)
 
 
 def test_a_folder_is_not_a_recording(tmp_path):
@@ -139,20 +163,25 @@ def test_samples_beyond_16_or_not_finite_are_refused(tmp_path):
             wavfile.write(tmp_path / "a.wav", RATE, np.array(samples, np.float64))
             with pytest.raises(InputError, match="a.wav: its samples reach .* none beyond 16; divide .* by 32768"):
                 read_wav(tmp_path / "a.wav")
+    wavfile.write(tmp_path / "a.wav", RATE, np.array([0.0, -16.0]))
+    assert read_wav(tmp_path / "a.wav")[1].tolist() == [0.0, -16.0]
 
 
-def test_a_shortened_file_is_refused_and_a_changed_one_ends_in_samples_or_in_one_line(tmp_path):
-    path, outcomes, rng = tmp_path / "a.wav", set(), np.random.default_rng(0)
-    for good in (EXTENSIBLE, STEREO24, RF64):
-        changed = [bytearray(good) for _ in range(100)]
-        for contents in changed:
-            for place in rng.integers(0, len(good) - len(BYTES), size=rng.integers(1, 4)):
-                contents[place] = rng.choice([0, 1, 2, 255, rng.integers(256)])
-        for contents in [good[:n] for n in range(len(good))] + changed:
-            path.write_bytes(contents)
-            try:
-                outcomes.add((len(contents) < len(good), read_wav(path)[1].dtype.name))
-            except InputError as refusal:
-                assert str(refusal).startswith(f"{path}: ") and "\n" not in str(refusal)
-                outcomes.add((len(contents) < len(good), "refused"))
-    assert outcomes == {(True, "refused"), (False, "refused"), (False, "float32")}
+def test_any_shortened_or_changed_file_ends_in_samples_or_in_one_line(tmp_path):
+    good = riff(chunk(b"LIST", b"text"), EXTENSIBLE, DATA)
+    rng = np.random.default_rng(0)
+    broken = [good[:n] for n in range(len(good))]
+    for _ in range(200):
+        changed = bytearray(good)
+        for place in rng.integers(0, len(good) - len(BYTES), size=rng.integers(1, 4)):
+            changed[place] = rng.choice([0, 1, 2, 255, rng.integers(256)])
+        broken.append(bytes(changed))
+    outcomes = set()
+    for contents in broken:
+        (tmp_path / "a.wav").write_bytes(contents)
+        try:
+            outcomes.add(read_wav(tmp_path / "a.wav")[1].dtype.name)
+        except InputError as refusal:
+            assert str(refusal).startswith(f"{tmp_path}/a.wav: ")
+            outcomes.add("refused")
+    assert outcomes == {"float32", "refused"}
