@@ -182,10 +182,17 @@ def _cast(key: str, values: object, dtype: np.dtype) -> np.ndarray:
 
 def write_members(path: str | Path, members: dict[str, np.ndarray | Blocks]) -> None:
     """Write arrays to a .npz atomically, block by block."""
-    with atomic_write(path) as handle, zipfile.ZipFile(handle, "w", zipfile.ZIP_STORED) as archive:
+    with atomic_write(path) as handle:
+        pack_members(handle, members, compression=zipfile.ZIP_STORED)
+
+
+def pack_members(handle: BinaryIO, members: dict[str, np.ndarray | Blocks], *, compression: int) -> None:
+    """Write arrays as the contents of a .npz without clock times: equal arrays give equal bytes."""
+    with zipfile.ZipFile(handle, "w") as archive:
         for key, array in members.items():
             header = {"descr": npy.dtype_to_descr(array.dtype), "fortran_order": False, "shape": array.shape}
             info = zipfile.ZipInfo(f"{key}.npy", date_time=(1980, 1, 1, 0, 0, 0))
+            info.compress_type = compression
             with archive.open(info, "w", force_zip64=True) as member:
                 buffer = BytesIO()
                 npy.write_array_header_1_0(buffer, header)
