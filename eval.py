@@ -1,14 +1,15 @@
-"""Evaluate trained models: disentanglement metrics, figures and audio.
+"""Evaluate trained models, or codes of other encoders: disentanglement metrics, figures and audio.
 
     python eval.py --model checkpoints/BetaVAE_seed0.pt
-    python eval.py --model checkpoints/*_seed0.pt
+    python eval.py --model checkpoints/*_seed0.pt --write_codes
+    python eval.py --codes mine.npz --dataset Dataset/clean.npz
     python eval.py --model checkpoints/BetaVAE_seed*.pt --metrics mig sap --no_figures
     python eval.py --self_test
 
 Prints the scores and writes to results/: the scores (metrics.csv, metrics.json, table.md, table.tex), the change of
 each factor by each latent (controllability.csv), Figures/, audio/, and report.html, which holds all of these and needs
-no network. Training seeds of one model are aggregated; figures and sounds show the first. Files of the last evaluation
-that are not written again are removed.
+no network. Baselines are scored beside the models. Training seeds of one model are aggregated; figures and sounds show
+the first. Files of the last evaluation that are not written again are removed.
 """
 
 import sys
@@ -16,29 +17,45 @@ from argparse import Namespace
 from pathlib import Path
 
 from metrics import METRICS, self_test
-from models import MODELS
 from syntone.cli import Parser, command, nonnegative_int
+from syntone.dataset import load_npz
 from syntone.device import select_device
 from syntone.errors import InputError, one_line
-from syntone.evaluation import controllability, report, scores, tables
-from syntone.evaluation.codes import ACTIVE_NATS
-from syntone.evaluation.control_figure import controllability_figure
-from syntone.evaluation.load import Entry, load_entries, warnings_for
-from syntone.evaluation.manifest import left_over, manifest
-from syntone.evaluation.media import make_media
-from syntone.evaluation.notes import notes_on
-from syntone.files import check_writable, csv_text, lock, write_files
+from syntone.evaluation import baselines, scores, tables
+from syntone.evaluation.load import Entry, load_codes, load_entries, warnings_for
+from syntone.evaluation.manifest import left_over
+from syntone.evaluation.outputs import evaluate_entries
+from syntone.features.front_end import DEFAULTS
+from syntone.files import check_writable, lock, write_files
 
 
 def parse_flags(argv: list[str] | None) -> Namespace:
     parser = Parser(prog="eval.py", description=__doc__)
     known = [*METRICS, scores.CONTROL]
     what = parser.add_argument_group("what to evaluate")
-    what.add_argument("--model", nargs="+", type=Path, help="checkpoint files (.pt)")
+    what.add_argument("--model", nargs="+", type=Path, default=[], help="checkpoint files (.pt)")
+    what.add_argument(
+        "--codes",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="FILE",
+        help="codes (N, D) of the dataset: .npz, .npy, .csv",
+    )
     what.add_argument(
         "--state", choices=["last", "best"], default="last", help="weights: last epoch, or lowest validation loss"
     )
     what.add_argument("--dataset", type=Path, help="dataset file (default: the one named in the checkpoint)")
+    what.add_argument(
+        "--baselines",
+        nargs="+",
+        choices=[*baselines.BASELINES, "none"],
+        default=list(baselines.DEFAULT),
+        help="scored beside the models (default: pca ica)",
+    )
+    what.add_argument(
+        "--features", choices=list(DEFAULTS), help="front end of pca and ica with --codes alone (default: logmel)"
+    )
     what.add_argument(
         "--metrics", nargs="+", choices=known, metavar="METRIC", help=f"any of {', '.join(known)} (default: all)"
     )
@@ -50,6 +67,9 @@ def parse_flags(argv: list[str] | None) -> Namespace:
     output.add_argument("--output_dir", type=Path, default=Path("results"), help="folder for tables, report and sounds")
     output.add_argument("--figures_dir", type=Path, help="folder for figures (default: <output_dir>/Figures)")
     output.add_argument("--no_figures", action="store_true", help="no figures, no sounds")
+    output.add_argument(
+        "--write_codes", action="store_true", help="write the codes of every model to <output_dir>/codes/"
+    )
     machine = parser.add_argument_group("machine")
     machine.add_argument(
         "--device", choices=["auto", "cuda", "mps", "cpu"], default="auto", help="auto: cuda, then mps, then cpu"
@@ -58,11 +78,34 @@ def parse_flags(argv: list[str] | None) -> Namespace:
     args.figures_dir = args.figures_dir or args.output_dir / "Figures"
     for flag in ("output_dir", "figures_dir"):
         check_writable(getattr(args, flag), flag=f"--{flag}", folder=True)
-    if not args.model and not args.self_test:
-        raise InputError("--model: no checkpoint is given; give one or more .pt files of trainvae.py, or --self_test")
-    if args.model and args.self_test:
-        raise InputError("--self_test: cannot be combined with --model; give one of the two")
+    check_combination(args)
+    args.features = args.features or next(iter(DEFAULTS))
+    args.baselines = [] if args.baselines == ["none"] else list(dict.fromkeys(args.baselines))
     return args
+
+
+def check_combination(args: Namespace) -> None:
+    """Refuse flags that do not go together."""
+    if not (args.model or args.codes or args.self_test):
+        raise InputError(
+            "--model: nothing to evaluate is given; give checkpoints (.pt), --codes with --dataset, or --self_test"
+        )
+    if args.self_test and (args.model or args.codes):
+        raise InputError(
+            f"--self_test: cannot be combined with --{'model' if args.model else 'codes'}; give one of them"
+        )
+    if args.codes and not args.model and not args.dataset:
+        raise InputError("--codes: the dataset of the codes is not given; give it with --dataset")
+    if "none" in args.baselines and len(args.baselines) > 1:
+        raise InputError("--baselines: none excludes the others; give none alone")
+    if args.model and args.features:
+        raise InputError("--features: the front end is that of the checkpoints; leave it out")
+    if not args.model and "untrained" in args.baselines:
+        raise InputError(
+            "--baselines: untrained needs a checkpoint, whose encoder it takes; give --model or leave it out"
+        )
+    if not args.model and args.write_codes:
+        raise InputError("--write_codes: there is no checkpoint whose codes could be written; give --model")
 
 
 def run_self_test(seed: int) -> int:
@@ -74,43 +117,16 @@ def run_self_test(seed: int) -> int:
     return 1 if wrong else 0
 
 
-def evaluate_entries(
-    entries: list[Entry], args: Namespace
-) -> tuple[list[scores.Row], list[str], dict[Path, bytes | str]]:
-    """Score every checkpoint; make figures and sounds of the first of each model. Return rows, notes and all files."""
-    metrics_of = [scores.choose_metrics(entry, args.metrics) for entry in entries]  # refuses before any work
-    wanted = args.metrics is None or scores.CONTROL in args.metrics
-    controls = controllability.measure_controls(entries, seed=args.seed) if wanted else {}
-    rows, latents, media = [], [], {}
-    for entry, metrics in zip(entries, metrics_of):
-        information, found = scores.score_codes(entry, metrics, seed=args.seed)
-        rows += found
-        latents.append(scores.information_details(entry, information))
-        control = controls.get(entry.key)
-        if control:
-            rows += controllability.control_rows(control, entry.key)
-            latents[-1][scores.CONTROL] = controllability.control_details(control)
-        rows += scores.section_rows(entry, args.metrics, seed=args.seed)
-        if not args.no_figures and entry.name not in media:
-            figure = control and controllability_figure(control, entry)
-            media[entry.name] = make_media(entry, information, control=figure, seed=args.seed, animate=not media)
-    rows += scores.agreement_rows(entries)
-    place = {entry.label: list(MODELS).index(entry.name) for entry in entries}
-    rows.sort(key=lambda row: place[row.model])  # the order of columns does not depend on that of the arguments
-
-    controls_or_none = controls if wanted else None
-    notes = notes_on(rows, entries, asked=args.metrics, controls=controls_or_none, figures=bool(media))
-    page = report.render(rows, entries, list(media.values()), state=args.state, seed=args.seed, notes=notes)
-    files: dict[Path, bytes | str] = {args.output_dir / "report.html": page}
-    if wanted:
-        files[args.output_dir / "controllability.csv"] = csv_text(*controllability.control_table(controls))
-    for one in media.values():
-        files |= one.files(figures_dir=args.figures_dir, audio_dir=args.output_dir / "audio")
-    details = {"checkpoints": [str(path) for path in args.model], "state": args.state, "seed": args.seed}
-    details |= {"metrics": args.metrics, "latents": latents}  # metrics: null for all
-    details |= scores.BINS | {"active_above_nats": ACTIVE_NATS, "files": manifest(files, folder=args.output_dir)}
-    texts = tables.score_files(rows, details=details, notes=notes)
-    return rows, notes, {args.output_dir / name: text for name, text in texts.items()} | files
+def load(args: Namespace, device: object) -> list[Entry]:
+    """Load the checkpoints, then the codes, whose rows are the tones of the same dataset."""
+    entries = load_entries(args.model, dataset_path=args.dataset, state=args.state, device=device)
+    if not args.codes:
+        return entries
+    paths = {entry.dataset.path for entry in entries} or {args.dataset}
+    if len(paths) > 1:
+        raise InputError("--codes: the checkpoints have several datasets; give that of the codes with --dataset")
+    dataset = entries[0].dataset if entries else load_npz(args.dataset)
+    return entries + load_codes(args.codes, dataset=dataset, taken={entry.name for entry in entries})
 
 
 @command
@@ -120,12 +136,12 @@ def main(argv: list[str] | None = None) -> int | None:
         return run_self_test(args.seed)
     device = select_device(args.device)
     with lock(args.output_dir / "report.html", flag="--output_dir"):
-        entries = load_entries(args.model, dataset_path=args.dataset, state=args.state, device=device)
+        entries = load(args, device)
         for message in warnings_for(entries):
             print(f"eval.py: warning: {one_line(message)}", file=sys.stderr)
-        rows, notes, files = evaluate_entries(entries, args)
+        rows, notes, files = evaluate_entries(entries, args, device=device)
         audio_dir = args.output_dir / "audio"
-        inputs = [*args.model, *(entry.dataset.path for entry in entries)]
+        inputs = [*args.model, *args.codes, *(entry.dataset.path for entry in entries)]
         folders = [args.output_dir, args.figures_dir, audio_dir]
         old = left_over(args.output_dir, written=files, within=folders, inputs=inputs)
         write_files(files)

@@ -4,12 +4,16 @@
     python benchmarks/study.py --parts clean gainshape --seeds 0 1 2 3 4 5 6 7 8 9
     python benchmarks/study.py --together --jobs 1               # on a GPU: all seeds of a model in one command
     python benchmarks/study.py --list | xargs -P 2 -I{} sh -c '{}'
+    python benchmarks/study.py --rescore                         # from the codes in benchmarks/study/codes/
     python benchmarks/study.py --tables                          # from benchmarks/study/*.csv alone
 
 Trains what is not trained yet (checkpoints/study/), scores what is not scored yet (results/study/), and writes
-benchmarks/study/: scores.csv and selection.csv with every number, the tables and the plots. Start it again after
-anything went wrong, or after --list has run elsewhere: what is finished is left alone. Give the options again that it
-was started with.
+benchmarks/study/: scores.csv and selection.csv with every number, the codes of the settings that get all metrics,
+provenance.csv with commits and dates, the tables and the plots. Start it again after anything went wrong, or after
+--list has run elsewhere: what is finished is left alone. Give the options again that it was started with.
+
+When a metric has changed, --rescore computes all scores again that need codes alone, without training. Reconstruction
+errors and controllability of models, which need their decoders, keep their values.
 """
 
 import argparse
@@ -17,10 +21,13 @@ import concurrent.futures
 import csv
 import json
 import os
+import platform
 import shlex
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 
 from tqdm import tqdm
@@ -30,7 +37,9 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks import study_tables  # noqa: E402
 from models import MODELS, PAPERS_MODELS  # noqa: E402
-from syntone.files import atomic_write  # noqa: E402
+from syntone.evaluation.baselines import BASELINES  # noqa: E402
+from syntone.evaluation.scores import CONTROL, ERROR  # noqa: E402
+from syntone.files import atomic_write, csv_text  # noqa: E402
 
 DATASETS = {
     "Dataset/my_dataset.npz": "--freq_start 400 --freq_end 8000 --num_freqs 100 --num_amps 10",
@@ -50,6 +59,7 @@ FASTER = "--precision bfloat16"  # for FactorVAE, which takes as long as three o
 # The smallest reconstruction error at the same KL among 1000 (the paper's), 100 and 30, on seed 100: docs/training.md.
 CAPACITY = {"CapacityVAE": "--gamma 30"}
 FEW = ("mig", "modularity", "sap")
+DECODED = (CONTROL, ERROR)  # begin the names of scores that need a decoder
 
 
 @dataclass(frozen=True)
@@ -70,6 +80,11 @@ class Setting:
 
     def folder(self, base: str) -> Path:
         return Path(base) / "study" / self.part / self.name
+
+    @property
+    def codes(self) -> Path:
+        """Where the codes are kept, of a setting that gets all metrics."""
+        return FOLDER / "codes" / self.name
 
     def checkpoints(self) -> list[Path]:
         """Those that are there, of the models that are known."""
@@ -163,6 +178,7 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--together", action="store_true", help="one command for all seeds of a model, as suits a GPU")
     parser.add_argument("--list", action="store_true", help="print the commands of the trainings and do nothing")
+    parser.add_argument("--rescore", action="store_true", help="train nothing: scores from the codes that are kept")
     parser.add_argument(
         "--tables", action="store_true", help="train and score nothing: tables and plots from the CSV files"
     )
@@ -220,7 +236,10 @@ def run_all(commands: list[list[str]], *, jobs: int, desc: str) -> None:
             bar.update()
 
 
-def evaluations(settings: list[Setting]) -> list[list[str]]:
+WHOLE = ("--write_codes", "--baselines", *BASELINES)  # for settings that get all metrics
+
+
+def evaluations(settings: list[Setting]) -> list[tuple[Setting, list[str]]]:
     """Commands of evaluations that are missing, older than a checkpoint, or of other checkpoints or metrics."""
     commands = []
     for setting in settings:
@@ -231,53 +250,98 @@ def evaluations(settings: list[Setting]) -> list[list[str]]:
         asked = {"checkpoints": [str(path) for path in paths], "metrics": setting.metrics and list(setting.metrics)}
         if done and asked.items() <= json.loads(scores.read_text()).items():
             continue
-        commands.append(
-            [
-                sys.executable,
-                "eval.py",
-                "--model",
-                *map(str, paths),
-                "--no_figures",
-                "--output_dir",
-                str(setting.folder("results")),
-                *(["--metrics", *setting.metrics] if setting.metrics else []),
-            ]
-        )
+        more = ["--metrics", *setting.metrics, "--baselines", "none"] if setting.metrics else WHOLE
+        folder = ["--no_figures", "--output_dir", str(setting.folder("results"))]
+        command = [sys.executable, "eval.py", "--model", *map(str, paths), *folder, *more]
+        commands.append((setting, command))
     return commands
 
 
-def collect(settings: list[Setting]) -> tuple[list[dict], list[dict]]:
-    """Every score of the settings, a dictionary a row: of the selection, and of all else."""
-    selected, scored = [], []
+def rescorings(settings: list[Setting]) -> list[tuple[Setting, list[str]]]:
+    """Commands that score the codes that are kept."""
+    commands = []
     for setting in settings:
-        path = ROOT / setting.folder("results") / "metrics.csv"
-        if not path.exists():
-            continue
-        more = {
-            "part": setting.part,
-            "setting": setting.name,
-            "strength": "" if setting.strength is None else setting.strength,
-        }
+        if paths := sorted(setting.codes.glob("*.npz")):
+            flags = [*shlex.split(setting.flags), "--features", "logmel"]
+            given = ["--codes", *[str(path.relative_to(ROOT)) for path in paths], "--dataset", setting.dataset]
+            given += ["--features", flags[flags.index("--features") + 1], "--no_figures", "--baselines"]
+            given += [name for name in BASELINES if name != "untrained"]  # which needs a checkpoint
+            folder = ["--output_dir", str(setting.folder("rescored"))]
+            commands.append((setting, [sys.executable, "eval.py", *given, *folder]))
+    return commands
+
+
+def rescored(old: list[dict], new: list[dict]) -> list[dict]:
+    """Replace the scores of a setting, but keep those of decoders, and of columns that have no codes."""
+    found = {row["model"] for row in new}, {(row["model"], row["metric"]) for row in new}
+    stay = [row for row in old if row["model"] not in found[0] or row["metric"].startswith(DECODED)]
+    stay = [row for row in stay if (row["model"], row["metric"]) not in found[1]]
+    columns = list(dict.fromkeys(row["model"] for row in old + new))
+    return sorted(stay + new, key=lambda row: columns.index(row["model"]))
+
+
+def write_rows(name: str, found: dict[str, list[dict]]) -> None:
+    """Write the rows of some settings into a CSV file of the study; those of other settings stay."""
+    path = FOLDER / f"{name}.csv"
+    known = {}
+    if path.exists():
         with path.open(newline="") as file:
-            rows = [more | row for row in csv.DictReader(file)]
-        (selected if setting.part == "selection" else scored).extend(rows)
-    return selected, scored
+            for row in csv.DictReader(file):
+                known.setdefault(row["setting"], []).append(row)
+    known |= {setting: rows for setting, rows in found.items() if rows}
+    if rows := [row for setting in SETTINGS for row in known.get(setting.name, [])]:
+        write_csv(path, rows)
+
+
+def keep_codes(setting: Setting) -> None:
+    """Copy the codes that eval.py wrote to the folder that git keeps."""
+    for path in sorted((ROOT / setting.folder("results") / "codes").glob("*.npz")):
+        setting.codes.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, setting.codes / path.name)
+
+
+def note_commit(settings: list[Setting], column: str) -> None:
+    """Write into provenance.csv with which commit, when and where settings were trained, or scored."""
+    path, columns = FOLDER / "provenance.csv", ("setting", "trained", "scored")
+    if not settings:
+        return
+    commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
+    words = f"{commit.stdout.strip() or 'unknown commit'}, {date.today()}, {platform.machine()} {platform.system()}"
+    known = {row["setting"]: row for row in study_tables.read_rows(path)}
+    empty = dict.fromkeys(columns, "")
+    new = {one.name: [empty | known.get(one.name, {"setting": one.name}) | {column: words}] for one in settings}
+    write_rows("provenance", new)
+
+
+def create_dataset(path: str) -> None:
+    given = [*shlex.split(DATASETS[path]), "--file_path", path]
+    subprocess.run([sys.executable, "create.py", *given], cwd=ROOT, check=True)
+
+
+def rows_of(setting: Setting, base: str) -> list[dict]:
+    """The scores that an evaluation of the setting wrote, none if there is none."""
+    path = ROOT / setting.folder(base) / "metrics.csv"
+    strength = "" if setting.strength is None else setting.strength
+    more = {"part": setting.part, "setting": setting.name, "strength": strength}
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return [more | row for row in csv.DictReader(file)]
 
 
 def write_csv(path: Path, rows: list[dict]) -> None:
     with atomic_write(path) as handle:
-        text = [",".join(rows[0])] + [",".join(str(value) for value in row.values()) for row in rows]
-        handle.write(("\n".join(text) + "\n").encode())
+        handle.write(csv_text(tuple(rows[0]), [list(row.values()) for row in rows]).encode())
 
 
-def curves(settings: list[Setting]) -> list[dict]:
+def curves(settings: list[Setting]) -> dict[str, list[dict]]:
     """Loss terms by epoch of all trainings outside sweeps, from the histories beside the checkpoints."""
-    rows = []
+    rows: dict[str, list[dict]] = {}
     for setting in settings:
         for path in setting.checkpoints() if setting.part in study_tables.TITLES else []:
             model, seed = path.stem.rsplit("_seed", 1)
             with path.with_suffix(".csv").open(newline="") as file:
-                rows += [
+                rows.setdefault(setting.name, []).extend(
                     {
                         "setting": setting.name,
                         "model": model,
@@ -286,7 +350,7 @@ def curves(settings: list[Setting]) -> list[dict]:
                         **{key: f"{float(line[key]):.6g}" for key in study_tables.CURVES},
                     }
                     for line in csv.DictReader(file)
-                ]
+                )
     return rows
 
 
@@ -297,17 +361,32 @@ def main(argv: list[str] | None = None) -> int:
     if args.list:
         print("\n".join(map(shlex.join, commands)))
         return 0
-    if not args.tables:
+    if args.rescore:
+        waiting = rescorings(chosen)
+        for path in dict.fromkeys(setting.dataset for setting, _ in waiting):
+            create_dataset(path)
+        run_all([command for _, command in waiting], jobs=args.jobs, desc="evaluations")
+        with (FOLDER / "scores.csv").open(newline="") as file:
+            old = list(csv.DictReader(file))
+        for setting, _ in waiting:
+            before = [row for row in old if row["setting"] == setting.name]
+            write_rows("scores", {setting.name: rescored(before, rows_of(setting, "rescored"))})
+        note_commit([setting for setting, _ in waiting], "scored")
+    elif not args.tables:
         for path in dict.fromkeys(setting.dataset for setting in chosen):
-            subprocess.run(
-                [sys.executable, "create.py", *shlex.split(DATASETS[path]), "--file_path", path], cwd=ROOT, check=True
-            )
+            create_dataset(path)
+        before = {path: path.stat().st_mtime_ns for setting in chosen for path in setting.checkpoints()}
         run_all(commands, jobs=args.jobs, desc="trainings")
-        run_all(evaluations(chosen), jobs=args.jobs, desc="evaluations")
-        selected, scored = collect(SETTINGS)  # those of earlier commands too
-        for name, rows in (("selection", selected), ("scores", scored), ("curves", curves(SETTINGS))):
-            if rows:
-                write_csv(FOLDER / f"{name}.csv", rows)
+        changed = [one for one in chosen if any(before.get(p) != p.stat().st_mtime_ns for p in one.checkpoints())]
+        note_commit(changed, "trained")
+        waiting = evaluations(chosen)
+        run_all([command for _, command in waiting], jobs=args.jobs, desc="evaluations")
+        note_commit([setting for setting, _ in waiting], "scored")
+        for setting in chosen:
+            keep_codes(setting)
+            name = "selection" if setting.part == "selection" else "scores"
+            write_rows(name, {setting.name: rows_of(setting, "results")})
+        write_rows("curves", curves(chosen))
     study_tables.write_all(FOLDER, CANDIDATES)
     try:
         study_tables.fill(PAGES, FOLDER)

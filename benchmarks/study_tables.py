@@ -12,6 +12,7 @@ from scipy.stats import spearmanr
 
 from benchmarks import study_plots
 from syntone.evaluation import tables as results
+from syntone.evaluation.load import BASELINE
 from syntone.evaluation.scores import Row
 from syntone.files import write_files
 
@@ -24,6 +25,7 @@ TITLES = {
     "large": "`gainshape`, `paper`",
 }
 SUMMARY = {"gainshape": "`gainshape`, `clean`", "clean": "`logmel`, `clean`"}  # settings of the README's table
+LINEAR = (f"{BASELINE}PCA", f"{BASELINE}ICA")
 CURVES = ("annealing", "train_recon", "train_kl", "valid_recon", "valid_kl", "valid_loss")
 
 
@@ -104,12 +106,14 @@ def overview(rows: list[dict], settings: list[str]) -> str:
 
 
 def summary(rows: list[dict], settings: list[str]) -> str:
-    """The README's table: the recommended and the default front end on `clean`, five numbers per model."""
+    """The README's table: the recommended and the default front end on `clean`, five numbers per model, PCA and ICA."""
     columns = {"MIG": 2, "DCI disentanglement": 2, "SAP": 2, "UDR": 2, "reconstruction error (dB)": 1}
     cells = [["front end, grid", "model", *columns]]
     for setting in settings:
         mine = [row for row in rows if row["setting"] == setting]
         for model in dict.fromkeys(row["model"] for row in mine):
+            if model.startswith(BASELINE) and not model.startswith(LINEAR):
+                continue
             one = [row for row in mine if row["model"] == model]
             numbers = [spread(values(one, metric), digits) for metric, digits in columns.items()]
             cells.append([SUMMARY[setting], model, *numbers])
@@ -152,6 +156,7 @@ def correlations_table(rows: list[dict], settings: list[str]) -> str:
     one, and within each setting."""
     groups = {"all": settings, "without the published": [one for one in settings if one != "published"]}
     groups |= {TITLES[one]: [one] for one in settings}
+    rows = [row for row in rows if not row["model"].startswith(BASELINE)]
     found = {name: study_plots.adjusted_columns(rows, chosen) for name, chosen in groups.items()}
     found = {name: (keys, columns) for name, (keys, columns) in found.items() if len(keys) > 3 and "MIG" in columns}
     metrics = list(dict.fromkeys(metric for _, columns in found.values() for metric in columns if metric != "MIG"))
@@ -200,6 +205,11 @@ def tables(folder: Path, candidates: dict[str, str]) -> dict[str, str]:
         found["strengths"] = strengths_table(scores)
     if study_plots.adjusted_columns(scores, there)[0]:
         found["correlations"] = correlations_table(scores, there)
+    if provenance := read_rows(folder / "provenance.csv"):
+        titled = [
+            (TITLES[row["setting"]], row["trained"], row["scored"]) for row in provenance if row["setting"] in TITLES
+        ]
+        found["provenance"] = results.to_markdown([("setting", "trained", "scored"), *titled])
     if selected:
         found["selection"] = selection_table(selected, candidates)
     return found
@@ -209,7 +219,7 @@ def write_all(folder: Path, candidates: dict[str, str]) -> None:
     """Write every table and plot beside the CSV files."""
     for name, text in tables(folder, candidates).items():
         write_files({folder / f"{name}.md": text})
-    scores = read_rows(folder / "scores.csv")
+    scores = [row for row in read_rows(folder / "scores.csv") if not row["model"].startswith(BASELINE)]
     study_plots.draw_all(
         folder,
         scores=scores,

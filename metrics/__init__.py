@@ -20,11 +20,11 @@ from ._modularity import modularity
 from ._mutual_information import Information, mutual_information
 from ._sap import sap
 from ._udr import udr, udr_per_model
-from ._validation import active_latents
+from ._validation import ACTIVE_SHARE, active_latents
 from .self_test import Check, self_test
 
 __all__ = ["beta_vae_score", "dci", "dcimig", "explicitness", "factor_vae_score", "infomec", "irs", "jemmig", "mig"]
 __all__ += ["mig_sup", "modularity", "sap", "udr", "udr_per_model"]
 __all__ += ["active_latents", "dci_completeness", "dci_disentanglement", "defined_metrics", "evaluate"]
 __all__ += ["mutual_information", "self_test"]
-__all__ += ["DCI", "METRICS", "Check", "InfoMEC", "Information", "Report", "Score"]
+__all__ += ["ACTIVE_SHARE", "DCI", "METRICS", "Check", "InfoMEC", "Information", "Report", "Score"]

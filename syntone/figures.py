@@ -194,7 +194,9 @@ def traversal_figure(
     return _finish(figure, image, scale=scale, title="\n".join(lines), fontsize=10)
 
 
-def information_figure(shares: np.ndarray, *, factors: Sequence[str], latents: Sequence[str], title: str) -> Figure:
+def information_figure(
+    shares: np.ndarray, *, factors: Sequence[str], latents: Sequence[str], order: str, title: str
+) -> Figure:
     """Heat map of I_kj / H_k, shares (K, D), with K and D labels. Frames mark the two most informative latents of each
     factor, whose gap is beside the row."""
     n_factors, n_latents = shares.shape
@@ -215,7 +217,7 @@ def information_figure(shares: np.ndarray, *, factors: Sequence[str], latents: S
         axes.text(n_latents - 0.4, k, f"gap {gap:.3f}", ha="left", va="center", fontsize=9, color=MODEL)
     axes.set_xticks(range(n_latents), latents, fontsize=8)
     axes.set_yticks(range(n_factors), factors)
-    axes.set_xlabel("latents by mean KL")
+    axes.set_xlabel(f"latents by {order}")
     figure.colorbar(image, ax=axes, label="mutual information / H(factor)", pad=0.12)
     figure.suptitle("\n".join(lines), fontsize=10)
     return figure

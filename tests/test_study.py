@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import eval as eval_script
 import trainvae
 from benchmarks import study, study_plots, study_tables
 from models import MODELS
@@ -59,7 +60,8 @@ def test_pictures_of_the_study_are_small_and_there():
     pictures = list(study.FOLDER.glob("*.png"))
     assert {path.stem for path in pictures} >= {"selection", "strengths", "reconstruction_and_mig", "rank_correlation"}
     assert all(path.stat().st_size < 400_000 for path in pictures)
-    assert sum(path.stat().st_size for path in study.FOLDER.iterdir()) < 3_000_000
+    assert sum(path.stat().st_size for path in study.FOLDER.iterdir() if path.is_file()) < 3_000_000
+    assert sum(path.stat().st_size for path in study.FOLDER.glob("codes/*/*.npz")) < 10_000_000
 
 
 def number_rows(folder: Path) -> None:
@@ -138,13 +140,13 @@ def test_evaluations_are_repeated_where_checkpoints_or_metrics_differ(tmp_path, 
     asked = {"checkpoints": [str(setting.folder("checkpoints") / "VAE_seed0.pt")], "metrics": ["mig"], "seed": 0}
     (scores / "metrics.json").write_text(json.dumps(asked))
     assert study.evaluations([setting]) == []
-    (command,) = study.evaluations([everything])
+    ((_, command),) = study.evaluations([everything])
     assert "--metrics" not in command and command[3] == asked["checkpoints"][0]
     (checkpoint / "RemovedVAE_seed0.pt").touch()
     assert study.evaluations([setting]) == []
     (checkpoint / "VAE_seed1.pt").touch()
     os.utime(checkpoint / "VAE_seed1.pt", (1, 1))
-    assert study.evaluations([setting])[0][-2:] == ["--metrics", "mig"]
+    assert study.evaluations([setting])[0][1][-4:] == ["--metrics", "mig", "--baselines", "none"]
 
 
 def test_a_page_is_filled_between_the_marks_and_nowhere_else(tmp_path):
@@ -205,3 +207,44 @@ def test_correlations_of_made_up_numbers(tmp_path):
     assert found["checkpoints"] == ["8", "8", "4", "4"]
     # ranks of MIG 1 to 8; of SAP 5 to 8, then 1 to 4: 1 - 6 * 8 * 16 / (8 * 63)
     assert found["SAP"] == ["-0.52", "-0.52", "1.00", "1.00"] and "IRS" not in found
+
+
+def test_rescoring_keeps_what_needs_a_decoder_or_has_no_codes():
+    def row(model, metric, value):
+        return {"model": model, "seed": "0", "metric": metric, "factor": "all", "value": value}
+
+    untrained, pca = "baseline: untrained VAE", "baseline: PCA (8)"
+    old = [
+        row("VAE", study.ERROR, 1),
+        row("VAE", "MIG", 2),
+        row("VAE", "gone", 3),
+        row("VAE", f"{study.CONTROL}: x", 4),
+    ]
+    old += [row(untrained, "MIG", 5), row(pca, study.ERROR, 6), row(pca, "MIG", 7)]
+    new = [row(pca, study.ERROR, 60), row(pca, "MIG", 70), row("VAE", "MIG", 20), row("VAE", "SAP", 80)]
+    found = [(one["model"], one["metric"], one["value"]) for one in study.rescored(old, new)]
+    of_vae = [("VAE", study.ERROR, 1), ("VAE", f"{study.CONTROL}: x", 4), ("VAE", "MIG", 20), ("VAE", "SAP", 80)]
+    assert found == [*of_vae, (untrained, "MIG", 5), (pca, study.ERROR, 60), (pca, "MIG", 70)]
+
+
+def test_rows_of_other_settings_stay(tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "FOLDER", tmp_path)
+    study.write_rows(
+        "scores", {"clean": [{"setting": "clean", "value": "1"}], "grid": [{"setting": "grid", "value": "2"}]}
+    )
+    study.write_rows("scores", {"clean": [{"setting": "clean", "value": "3"}], "large": []})
+    assert (tmp_path / "scores.csv").read_text() == "setting,value\ngrid,2\nclean,3\n"
+
+
+def test_kept_codes_are_scored_with_the_front_end_of_their_setting(tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "ROOT", tmp_path)
+    monkeypatch.setattr(study, "FOLDER", tmp_path / "study")
+    for name in ("gainshape", "clean"):
+        (tmp_path / "study" / "codes" / name).mkdir(parents=True)
+        (tmp_path / "study" / "codes" / name / "VAE_seed0.npz").touch()
+    commands = {setting.name: command for setting, command in study.rescorings(study.SETTINGS)}
+    assert set(commands) == {"gainshape", "clean"}
+    for name, kind in (("gainshape", "gainshape"), ("clean", "logmel")):
+        args = eval_script.parse_flags(commands[name][2:])
+        assert args.features == kind and args.dataset == Path(study.CLEAN)
+        assert args.codes == [Path("study") / "codes" / name / "VAE_seed0.npz"] and "untrained" not in args.baselines

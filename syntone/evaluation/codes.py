@@ -1,6 +1,6 @@
 """Encode, decode and reconstruct with a trained model: arrays and tensors only.
 
-Conventions: features (N, 1, M, L) in [0, 1]; codes are posterior means, (N, D); levels in dB of the front end.
+Conventions: features (N, 1, M, L) in [0, 1]; codes of a model are posterior means, (N, D).
 """
 
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from metrics import active_latents
 from models.objectives import kl_per_latent
 from syntone.errors import InputError
 from syntone.features.front_end import FrontEnd
@@ -20,20 +21,30 @@ BATCH = 256
 
 @dataclass(frozen=True)
 class Codes:
-    """Posterior means codes (N, D) in the model's precision, and the mean KL of each latent, kl (D,), nats."""
+    """Codes (N, D) in the precision in which they were computed, and which latents are active, bool (D,).
+
+    kl : mean KL of each latent, nats, (D,); None for codes without a posterior
+    """
 
     codes: np.ndarray
-    kl: np.ndarray
-
-    @property
-    def active(self) -> np.ndarray:
-        """Whether the mean KL is above 0.01 nats, bool (D,)."""
-        return self.kl > ACTIVE_NATS
+    active: np.ndarray
+    kl: np.ndarray | None = None
 
     @property
     def order(self) -> np.ndarray:
-        """Latents from the largest mean KL to the smallest, (D,)."""
-        return np.argsort(-self.kl, kind="stable")
+        """Latents from the largest mean KL, or without a posterior the largest standard deviation, (D,)."""
+        strength = self.codes.std(axis=0, dtype=np.float64) if self.kl is None else self.kl
+        return np.argsort(-strength, kind="stable")
+
+
+def with_posterior(codes: np.ndarray, kl: np.ndarray) -> Codes:
+    """Return codes whose latents are active where their mean KL is above 0.01 nats."""
+    return Codes(codes, kl > ACTIVE_NATS, kl)
+
+
+def without_posterior(codes: np.ndarray, active: np.ndarray | None = None) -> Codes:
+    """Return codes whose latents are active as given, by default as by `metrics.active_latents`."""
+    return Codes(codes, active_latents(codes) if active is None else active)
 
 
 @torch.no_grad()
@@ -55,7 +66,7 @@ def encode(model: nn.Module, features: Tensor, *, device: torch.device | None = 
         mu, logvar = (value.cpu() for value in model.encode(batch))
         means.append(mu)  # in the model's precision, which sets the tolerance of bin edges
         divergence = divergence + kl_per_latent(mu.double(), logvar.double()).sum(dim=0)  # MPS has no float64
-    codes = Codes(torch.cat(means).numpy(), (divergence / len(features)).numpy())
+    codes = with_posterior(torch.cat(means).numpy(), (divergence / len(features)).numpy())
     if not (np.isfinite(codes.codes).all() and np.isfinite(codes.kl).all()):
         raise InputError("the model's codes are not finite: it has diverged; evaluate another state or train it again")
     return codes

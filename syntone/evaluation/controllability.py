@@ -162,7 +162,8 @@ def measure_controls(entries: list[Entry], *, seed: int) -> dict[tuple[str, int]
     anchors out of the validation tones. Templates are made once for all that share features. A dataset with a nominal
     factor of more than MAX_CLASSES classes, such as one class per recording, is left out."""
     controls, templates, made_of = {}, None, None
-    for entry in tqdm(entries, desc=CONTROL, unit="checkpoint", delay=2, disable=None):
+    decoders = [entry for entry in entries if entry.model is not None]
+    for entry in tqdm(decoders, desc=CONTROL, unit="model", delay=2, disable=None):
         dataset, labels, codes = entry.dataset, entry.dataset.labels(), entry.codes
         nominal = [levels for levels, kind in zip(labels["factors"].T, labels["factor_kinds"]) if kind == "nominal"]
         if any(len(np.unique(levels)) > MAX_CLASSES for levels in nominal):

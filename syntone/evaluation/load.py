@@ -1,5 +1,6 @@
-"""Checkpoints with their data and codes, ready to be evaluated."""
+"""What is evaluated: checkpoints, and codes from files, with their data."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -12,34 +13,47 @@ from tqdm import tqdm
 from syntone.dataset.file import Dataset, load_npz
 from syntone.device import to_device
 from syntone.errors import InputError, one_line
-from syntone.evaluation.codes import Codes, encode
+from syntone.evaluation.codes import Codes, encode, without_posterior
+from syntone.evaluation.codes_file import read_codes
 from syntone.features.front_end import FrontEnd, compute_features
 from syntone.training.checkpoint import Checkpoint, check_dataset, load_checkpoint
+
+BASELINE = "baseline: "  # begins the labels of baselines
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One checkpoint with its data."""
+    """Codes of all tones of a dataset, and what they were computed with: a checkpoint, a baseline, or a user's encoder.
 
-    label: str  # in tables: name of the model, and of its dataset if there are several
-    checkpoint: Checkpoint
-    model: nn.Module  # on the device, in evaluation mode
-    front_end: FrontEnd
+    The fields from `model` on are None for codes alone.
+    """
+
+    label: str  # in tables: the name, followed by that of the dataset if there are several
+    name: str  # of the model
+    seed: int
     dataset: Dataset
-    features: Tensor  # (N, 1, M, L) of all tones, shared by all entries of one dataset and front end
     codes: Codes  # of all tones
     valid_rows: np.ndarray  # rows to reconstruct: the validation tones, or all tones of another dataset
-    mismatch: str | None  # how the dataset differs from that of training
+    mismatch: str | None = None  # how the dataset differs from that of training
+    checkpoint: Checkpoint | None = None
+    model: nn.Module | None = None  # encodes and decodes; on the device, in evaluation mode
+    front_end: FrontEnd | None = None
+    features: Tensor | None = None  # (N, 1, M, L) of all tones, shared by all entries of one dataset and front end
 
     @property
-    def name(self) -> str:
-        """Name of the model."""
-        return self.checkpoint.model_name
+    def is_baseline(self) -> bool:
+        return self.label.startswith(BASELINE)
 
     @property
     def key(self) -> tuple[str, int]:
         """Label and training seed."""
-        return self.label, self.checkpoint.seed
+        return self.label, self.seed
+
+
+def features_of(dataset: Dataset, front_end: FrontEnd, *, device: torch.device) -> Tensor:
+    """Compute the features (N, 1, M, L) of all tones."""
+    with tqdm(total=len(dataset), unit="tone", desc="features", delay=2, disable=None) as bar:
+        return compute_features(dataset.x, front_end, device=device, progress=bar.update)
 
 
 def load_entries(paths: list[Path], *, dataset_path: Path | None, state: str, device: torch.device) -> list[Entry]:
@@ -59,10 +73,8 @@ def load_entries(paths: list[Path], *, dataset_path: Path | None, state: str, de
     read = cache(load_npz)
 
     @cache
-    def features_of(source: Path, front_end: FrontEnd) -> Tensor:
-        waves = read(source).x
-        with tqdm(total=len(waves), unit="tone", desc="features", delay=2, disable=None) as bar:
-            return compute_features(waves, front_end, device=device, progress=bar.update)
+    def shared_features(source: Path, front_end: FrontEnd) -> Tensor:
+        return features_of(read(source), front_end, device=device)
 
     def load(checkpoint: Checkpoint, label: str) -> Entry:
         model = to_device(checkpoint.model(state), device)  # in the memory layout of training, for the same bits
@@ -73,9 +85,20 @@ def load_entries(paths: list[Path], *, dataset_path: Path | None, state: str, de
         mismatch = check_dataset(checkpoint, dataset)
         if mismatch and dataset_path is None:
             raise InputError(f"{mismatch}; re-create the dataset, or give --dataset {source} to evaluate on it")
-        features = features_of(source, front_end)
-        rows = np.arange(len(dataset)) if mismatch else checkpoint.valid_rows.numpy()
-        return Entry(label, checkpoint, model, front_end, dataset, features, encode(model, features), rows, mismatch)
+        features = shared_features(source, front_end)
+        return Entry(
+            label,
+            checkpoint.model_name,
+            checkpoint.seed,
+            dataset,
+            encode(model, features),
+            valid_rows=np.arange(len(dataset)) if mismatch else checkpoint.valid_rows.numpy(),
+            mismatch=mismatch,
+            checkpoint=checkpoint,
+            model=model,
+            front_end=front_end,
+            features=features,
+        )
 
     checkpoints = [load_checkpoint(path) for path in paths]
     _check_seeds(checkpoints, paths)
@@ -89,6 +112,37 @@ def load_entries(paths: list[Path], *, dataset_path: Path | None, state: str, de
         except InputError as mistake:
             raise InputError(f"{path}: {mistake}") from mistake
     return entries
+
+
+def load_codes(paths: list[Path], *, dataset: Dataset, taken: Iterable[str] = ()) -> list[Entry]:
+    """Read files of codes (see `codes_file.read_codes`), whose rows are the tones of the dataset.
+
+    Parameters
+    ----------
+    taken : names that the codes cannot have
+
+    Raises
+    ------
+    InputError
+        If a file cannot be used, a name is taken, or a name and seed is given twice.
+    """
+    entries: dict[tuple[str, int], Entry] = {}
+    for path in paths:
+        given = read_codes(path, n_rows=len(dataset))
+        if given.name in taken:
+            raise InputError(f"{path}: a checkpoint is named {given.name} too; give these codes another `name`")
+        key = one_line(given.name), given.seed
+        if key in entries:
+            raise InputError(f"{path}: {key[0]} with seed {key[1]} was given before; give each once, or another `seed`")
+        width = next((len(one.codes.active) for (name, _), one in entries.items() if name == key[0]), None)
+        if width not in (None, given.codes.shape[1]):
+            raise InputError(
+                f"{path}: has {given.codes.shape[1]} columns, and {key[0]} before it {width}, so they are not seeds of "
+                "one model; give another `name`"
+            )
+        codes = without_posterior(given.codes, given.active)
+        entries[key] = Entry(key[0], key[0], given.seed, dataset, codes, valid_rows=np.arange(len(dataset)))
+    return list(entries.values())
 
 
 def _labels(checkpoints: list[Checkpoint], *, one_dataset: bool) -> list[str]:
@@ -124,6 +178,12 @@ def _check_seeds(checkpoints: list[Checkpoint], paths: list[Path]) -> None:
 
 
 def warnings_for(entries: list[Entry]) -> list[str]:
-    """Return one line for each dataset that is not that of training."""
+    """Return one line for each dataset that is not that of training, and for each model that uses no latent."""
     found = [f"{entry.mismatch}; the reconstruction error uses all its tones" for entry in entries if entry.mismatch]
+    for entry in entries:
+        if entry.checkpoint and not entry.codes.active.any():
+            found.append(
+                f"{entry.label}, seed {entry.seed}: no latent is active, so its scores are those of no code at all; "
+                "train it for more epochs, or with fewer epochs of annealing"
+            )
     return list(dict.fromkeys(found))

@@ -42,6 +42,8 @@ class Media:
     def files(self, *, figures_dir: Path, audio_dir: Path) -> dict[Path, bytes | str]:
         """Return the contents of all files: pictures, WAVs at their true level, and sounds.csv on the WAVs."""
         folder = audio_dir / self.model
+        if not self.sounds:
+            return {figures_dir / picture.name: picture.data for picture in self.pictures}
         found = {figures_dir / picture.name: picture.data for picture in self.pictures}
         found |= {folder / f"{sound.name}.wav": wav_bytes(sound.wave, self.sample_rate) for sound in self.sounds}
         lines = [(f"{sound.name}.wav", sound.kind, sound.label) for sound in self.sounds]
@@ -52,9 +54,15 @@ def make_media(entry: Entry, information: Information, *, control: Figure | None
     """Draw and invert what a model does with tones, with draws of the prior and with one latent at a time.
 
     `information` is of the entry's codes, `control` the figure of controllability, where it was measured; the seed
-    draws the tones and samples shown; `animate` adds the two GIFs.
+    draws the tones and samples shown; `animate` adds the two GIFs. Codes without a decoder have one figure and no
+    sounds.
     """
-    rng, name, scale = np.random.default_rng(seed), entry.name, scale_of(entry.front_end)
+    name = entry.name
+    if entry.model is None:
+        figure, words = _information(entry, information), "share of each factor's entropy in each latent"
+        picture = Picture(f"{name}_Mutual_Information.png", figures.png(figure), "information", f"{name}: {words}")
+        return Media(name, entry.dataset.sample_rate, [picture], [])
+    rng, scale = np.random.default_rng(seed), scale_of(entry.front_end)
     originals, rebuilt = _reconstructions(entry, rng)
     samples = _samples(entry, rng)
     traversal, walks = _traversals(entry, rng)
@@ -108,10 +116,19 @@ def _latent_label(codes: Codes, latent: int, *, break_at: str = "\n") -> str:
     return f"z{latent}: {codes.kl[latent]:.2f} nats" + ("" if codes.active[latent] else f"{break_at}(collapsed)")
 
 
+def _latent_name(codes: Codes, latent: int) -> str:
+    kl = "" if codes.kl is None else f"\n{codes.kl[latent]:.2f}"
+    return f"z{latent}{kl}" + ("" if codes.active[latent] else "\n(collapsed)")
+
+
 def _of_all(codes: Codes) -> str:
     """Name the choice of latents where not all are shown."""
-    n = len(codes.kl)
-    return f": the {N_LATENTS} of {n} latents with the largest mean KL" if n > N_LATENTS else ""
+    n = len(codes.active)
+    return f": the {N_LATENTS} of {n} latents with the largest {_order(codes)}" if n > N_LATENTS else ""
+
+
+def _order(codes: Codes) -> str:
+    return "standard deviation" if codes.kl is None else "mean KL"
 
 
 def _traversals(entry: Entry, rng: np.random.Generator) -> tuple[Figure, list[Sound]]:
@@ -150,6 +167,7 @@ def _information(entry: Entry, information: Information) -> Figure:
     return figures.information_figure(
         shares[:, shown],
         factors=entry.dataset.labels()["factor_names"],
-        latents=[f"z{j}\n{codes.kl[j]:.2f}" + ("" if codes.active[j] else "\n(collapsed)") for j in codes.order[shown]],
+        latents=[_latent_name(codes, j) for j in codes.order[shown]],
+        order=_order(codes),
         title=f"{entry.name}: share of each factor's entropy in each latent; framed: the two compared by MIG{chosen}",
     )

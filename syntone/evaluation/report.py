@@ -26,7 +26,6 @@ from syntone.evaluation.load import Entry, warnings_for
 from syntone.evaluation.media import Media
 from syntone.evaluation.scores import Row
 from syntone.figures import Sound
-from syntone.training.checkpoint import Checkpoint
 
 FULL_SCALE = 32767  # of 16-bit samples
 MAX_SOUND_BYTES = 64 * 10**6  # of all sounds of the page; phones open a page of this size
@@ -117,17 +116,20 @@ def render(
     figures, none."""
     left_out = kinds_left_out(media)
     groups: dict[tuple, list[Entry]] = {}
-    checkpoints: dict[str, list[Checkpoint]] = {row.model: [] for row in rows}
+    sections: dict[str, list[Entry]] = {}  # of models and codes
     labels = {entry.name: entry.label for entry in entries}
     for entry in entries:
-        groups.setdefault((entry.dataset.path, entry.front_end), []).append(entry)
-        checkpoints[entry.label].append(entry.checkpoint)
+        if not entry.is_baseline:
+            groups.setdefault((entry.dataset.path, entry.front_end), []).append(entry)
+            sections.setdefault(entry.label, []).append(entry)
+    sections = {row.model: sections[row.model] for row in rows if row.model in sections}  # in the order of the table
     return PAGE.get_template("report.html.j2").render(
         table=tables.table(rows),
         caption=tables.caption(rows, notes),
         warnings=warnings_for(entries),
         groups=list(groups.values()),
-        checkpoints=checkpoints,
+        sections=sections,
+        baselines={entry.label for entry in entries if entry.is_baseline},
         pictures={labels[one.model]: one.pictures for one in media},
         cards={labels[one.model]: make_cards(one, left_out) for one in media},
         left_out=left_out,

@@ -1,4 +1,4 @@
-"""Scores of checkpoints as rows: disentanglement metrics over active latents, reconstruction error, UDR."""
+"""Scores of models, codes and baselines as rows: metrics over active latents, reconstruction error, UDR."""
 
 from dataclasses import dataclass
 
@@ -14,11 +14,13 @@ from syntone.evaluation.load import Entry
 CONTROL = "controllability"  # needs a decoder, so it is not in metrics/
 BINS = {"n_bins": 20, "factor_bins": 20}  # of each latent, and of ordered factors with more levels
 ERROR = "reconstruction error (dB)"
+FITTED = ("dci", "explicitness", "infomec")  # metrics that fit predictors
+MAX_FITTED = 64  # active latents; with more, the fitted metrics are computed only where they are asked for
 
 
 @dataclass(frozen=True)
 class Row:
-    """One score of one checkpoint; the factor is None for a score of all factors."""
+    """One score of one model (or codes, or baseline) and seed; the factor is None for a score of all factors."""
 
     model: str
     seed: int
@@ -39,20 +41,26 @@ def defined(entry: Entry, labels: dict | None = None) -> tuple[str, ...]:
 
 
 def choose_metrics(entry: Entry, asked: list[str] | None) -> list[str]:
-    """Return the metrics to compute, by default all that are defined; none if only controllability was requested.
+    """Return the metrics to compute, by default all that are defined and affordable; none if only controllability was
+    requested.
 
     Raises
     ------
     InputError
-        If a requested metric is not defined for these data.
+        If a requested metric is not defined for these data. Baselines leave it out.
     """
     of_codes = [name for name in asked or [] if name != CONTROL]
     if asked and not of_codes:
         return []
+    possible = defined(entry)
+    if not asked and entry.codes.active.sum() > MAX_FITTED:
+        possible = tuple(name for name in possible if name not in FITTED)
+    if entry.is_baseline:
+        return [name for name in of_codes or METRICS if name in possible]
     labels = entry.dataset.labels()
     n_tones, n_factors = labels["factors"].shape
     data = f"{n_factors} varied factors, {entry.codes.codes.shape[1]} latents and {n_tones} tones"
-    return choose_defined(of_codes, defined(entry, labels), default=METRICS, flag="--metrics", data=data)
+    return choose_defined(of_codes, possible, default=METRICS, flag="--metrics", data=data)
 
 
 def score_rows(key: tuple[str, int], metric: str, score: Score) -> list[Row]:
@@ -62,18 +70,19 @@ def score_rows(key: tuple[str, int], metric: str, score: Score) -> list[Row]:
 
 
 def score_codes(entry: Entry, metrics: list[str], *, seed: int) -> tuple[Information, list[Row]]:
-    """Evaluate one checkpoint over its active latents.
+    """Evaluate codes over their active latents.
 
-    Returns its mutual information, and rows: reconstruction error, number of active latents, fullest bin, scores.
+    Returns their mutual information, and rows: reconstruction error (of what decodes), number of active latents,
+    fullest bin, scores.
     """
-    error = reconstruction_error_db(entry.model, entry.features[entry.valid_rows], front_end=entry.front_end)
+    rows = error_rows(entry, entry.valid_rows, ERROR)
     labels, active = entry.dataset.labels(), entry.codes.active
     data = {"codes": entry.codes.codes, "active": active}
     of_factors = {name: labels[name] for name in ("factors", "factor_kinds")}
     information = mutual_information(**of_factors, **data, **BINS)
     fullest = information.occupancy[active].max() if active.any() else 1.0
-    counts = {ERROR: error, "active latents": float(active.sum()), "fullest bin": float(fullest)}
-    rows = [Row(*entry.key, name, None, value) for name, value in counts.items()]
+    counts = {"active latents": float(active.sum()), "fullest bin": float(fullest)}
+    rows += [Row(*entry.key, name, None, value) for name, value in counts.items()]
     if metrics:
         with tqdm(desc=f"scores of {entry.name}", unit="score", delay=2, disable=None) as bar:
             given = labels | data | BINS
@@ -83,21 +92,34 @@ def score_codes(entry: Entry, metrics: list[str], *, seed: int) -> tuple[Informa
     return information, rows
 
 
+def error_rows(entry: Entry, tones: np.ndarray, name: str) -> list[Row]:
+    """Return the row of the reconstruction error of some tones; none for codes without a decoder, or no tones."""
+    if entry.model is None or not len(tones):
+        return []
+    return [
+        Row(
+            *entry.key,
+            name,
+            None,
+            reconstruction_error_db(entry.model, entry.features[tones], front_end=entry.front_end),
+        )
+    ]
+
+
 def section_rows(entry: Entry, asked: list[str] | None, *, seed: int) -> list[Row]:
     """Score the parts of a dataset with hold-outs or correlations separately; see `splits.sections`."""
     rows = []
     parts = {} if entry.mismatch else sections(entry.dataset, generator=np.random.default_rng(seed))
     for part, tones in parts.items():
         unseen = tones if part == "held out" else np.intersect1d(tones, entry.valid_rows)
-        if len(unseen):
-            error = reconstruction_error_db(entry.model, entry.features[unseen], front_end=entry.front_end)
-            rows.append(Row(*entry.key, f"{part}: {ERROR}", None, error))
+        rows += error_rows(entry, unseen, f"{part}: {ERROR}")
         rows.append(Row(*entry.key, f"{part}: tones", None, float(len(tones))))
         if not entry.dataset.varies(tones):
             continue
         labels, codes = entry.dataset.labels(tones), entry.codes.codes[tones]
         possible = defined(entry, labels)
-        metrics = [name for name in asked or METRICS if name in possible]
+        wide = entry.codes.active.sum() > MAX_FITTED and not asked
+        metrics = [name for name in asked or METRICS if name in possible and not (wide and name in FITTED)]
         if metrics:
             data = {"codes": codes, "active": entry.codes.active}
             report = evaluate(**labels, **data, **BINS, metrics=metrics, seed=seed)
@@ -118,11 +140,12 @@ def agreement_rows(entries: list[Entry]) -> list[Row]:
 
 
 def information_details(entry: Entry, information: Information) -> dict:
-    """Return KL and fullest bin of each latent, entropies and mutual information, in plain types."""
+    """Return KL (null without a posterior) and fullest bin of each latent, entropies and mutual information."""
     return {
         "model": entry.label,
-        "seed": entry.checkpoint.seed,
-        "kl_nats": entry.codes.kl.tolist(),
+        "seed": entry.seed,
+        "active": entry.codes.active.tolist(),
+        "kl_nats": None if entry.codes.kl is None else entry.codes.kl.tolist(),
         "fullest_bin": information.occupancy.tolist(),
         "factors": list(entry.dataset.labels()["factor_names"]),
         "entropy_nats": information.entropy.tolist(),

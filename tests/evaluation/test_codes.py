@@ -50,7 +50,7 @@ def test_codes_are_posterior_means_and_kl_is_closed_form():
 
 
 def test_active_is_above_a_hundredth_of_a_nat():
-    codes = evaluation.Codes(np.zeros((1, 4)), np.array([0.0, 0.01, 0.0101, 3.0]))
+    codes = evaluation.with_posterior(np.zeros((1, 4)), np.array([0.0, 0.01, 0.0101, 3.0]))
     assert codes.active.tolist() == [False, False, True, True]
     assert codes.order.tolist() == [3, 2, 1, 0]
 

@@ -15,7 +15,7 @@ import eval as evaluate_script
 import trainvae
 from syntone.evaluation import controllability as control
 from syntone.evaluation import matching
-from syntone.evaluation.codes import Codes
+from syntone.evaluation.codes import with_posterior
 from syntone.evaluation.control_figure import controllability_figure
 from syntone.features.front_end import FrontEnd
 from syntone.figures import png
@@ -200,7 +200,7 @@ def test_an_axis_of_the_codes_moves_one_latent_alone():
 
 def test_the_figure_shows_every_latent_and_is_drawn_without_any(dataset, templates):
     """An oracle's change is the whole range in one cell per latent: as many dark cells as there are latents."""
-    codes = Codes(dataset.factors.astype(float), np.array([2.0, 1.0, 3.0]))
+    codes = with_posterior(dataset.factors.astype(float), np.array([2.0, 1.0, 3.0]))
     dark = []
     for latents in ([], [2], [2, 0, 1]):
         found = run(grid_oracle(templates, dataset.factors), codes.codes, templates, latents=latents)
@@ -218,6 +218,7 @@ def train(dataset, folder, flags):
 
 def evaluate(paths, folder, *flags, metric="controllability"):
     given = ["--model", *map(str, paths), "--metrics", metric, "--device", "cpu", "--output_dir", str(folder)]
+    given += ["--baselines", "none"]
     assert evaluate_script.main([*given, *flags]) == 0
 
 

@@ -18,7 +18,7 @@ from syntone.evaluation.codes import encode
 from syntone.features.front_end import compute_features
 from syntone.training.checkpoint import load_checkpoint, save_checkpoint
 
-FAST = ["--metrics", "mig", "modularity", "--no_figures", "--device", "cpu"]
+FAST = ["--metrics", "mig", "modularity", "--no_figures", "--device", "cpu", "--baselines", "none"]
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +160,14 @@ def test_tones_of_another_length_are_refused(trained, tmp_path, refused):
     "argv, pattern",
     [
         (["--model", "nowhere.pt"], "nowhere.pt: no such file"),
-        ([], "--model: no checkpoint is given"),
+        ([], "--model: nothing to evaluate is given"),
+        (["--codes", "a.npz"], "--codes: the dataset of the codes is not given"),
+        (["--codes", "a.npz", "--self_test"], "--self_test: cannot be combined with --codes"),
+        (["--codes", "a.npz", "--dataset", "b.npz", "--write_codes"], "--write_codes: there is no checkpoint"),
+        (["--codes", "a.npz", "--dataset", "b.npz", "--baselines", "untrained"], "untrained needs a checkpoint"),
+        (["--model", "{vae}", "--baselines", "none", "pca"], "--baselines: none excludes the others"),
+        (["--model", "{vae}", "--baselines", "lda"], "--baselines: invalid choice: 'lda'"),
+        (["--model", "{vae}", "--features", "logmel"], "--features: the front end is that of the checkpoints"),
         (["--model", "{vae}", "--metrics", "migg"], "--metrics: invalid choice: 'migg'"),
         (["--model", "{vae}", "--state", "worst"], "--state: invalid choice: 'worst'"),
         (["--model", "{vae}", "{vae}"], "VAE with seed 0 was given before"),

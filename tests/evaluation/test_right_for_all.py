@@ -20,7 +20,7 @@ import trainvae
 from syntone import figures
 from syntone.dataset import save_npz
 from syntone.evaluation import media, tables
-from syntone.evaluation.codes import Codes
+from syntone.evaluation.codes import with_posterior
 from syntone.evaluation.controllability import control_rows
 from syntone.evaluation.manifest import left_over, manifest
 from syntone.evaluation.scores import Row
@@ -47,7 +47,8 @@ def train(dataset, folder, *, model="VAE", flags="") -> Path:
 
 
 def evaluate(folder, *paths, flags="--metrics mig --no_figures") -> int:
-    argv = ["--model", *map(str, paths), "--output_dir", str(folder), "--device", "cpu", *flags.split()]
+    argv = ["--model", *map(str, paths), "--output_dir", str(folder), "--device", "cpu", "--baselines", "none"]
+    argv += flags.split()
     return evaluate_script.main(argv)
 
 
@@ -122,7 +123,7 @@ def test_no_text_of_a_figure_is_mathematics_but_numbers_of_log_axes():
         return {text.get_text(): text._preprocess_math(text.get_text())[1] for text in texts}
 
     given = {"factors": [NASTY], "latents": ["$1$", "$2$"]}
-    found = mathematics(figures.information_figure(np.full((1, 2), 0.5), title="$t$", **given))
+    found = mathematics(figures.information_figure(np.full((1, 2), 0.5), order="mean KL", title="$t$", **given))
     assert not any(found.values()) and {NASTY, "$1$", "$2$", "$t$"} <= set(found)
     history = {"epoch": [1, 2], "train_loss": [9.0, 0.1], "valid_loss": [8.0, 0.1]}
     found = mathematics(figures.training_curves(history, title="$a$"))
@@ -229,7 +230,7 @@ def test_the_figure_of_information_keeps_the_two_latents_that_mig_compares():
     kl, shares = np.linspace(3, 2, 40), np.zeros((1, 40))
     shares[0, [5, 30, 35]] = 0.3, 0.9, 0.4
     dataset = SimpleNamespace(labels=lambda: {"factor_names": ["p"]})
-    entry = SimpleNamespace(codes=Codes(np.zeros((2, 40)), kl), name="VAE", dataset=dataset)
+    entry = SimpleNamespace(codes=with_posterior(np.zeros((2, 40)), kl), name="VAE", dataset=dataset)
     figure = media._information(entry, SimpleNamespace(share=shares))
     axes = figure.axes[0]
     names = [label.get_text().split("\n")[0] for label in axes.get_xticklabels()]
@@ -244,7 +245,7 @@ def test_a_long_title_is_inside_the_figure(title):
     given = {"values": np.zeros((1, 2)), "labels": ["z0"], "scale": scale}
     for figure in (
         figures.traversal_figure(np.zeros((1, 2, 128, 8)), title=title, **given),
-        figures.information_figure(np.ones((1, 1)), factors=["p"], latents=["z0"], title=title),
+        figures.information_figure(np.ones((1, 1)), factors=["p"], latents=["z0"], order="mean KL", title=title),
     ):
         figure.draw_without_rendering()
         box, width = figure._suptitle.get_window_extent(), figure.get_figwidth() * figure.dpi
