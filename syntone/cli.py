@@ -1,7 +1,7 @@
 """Command lines: flag types, one-line errors, exit statuses.
 
-Exit statuses: 0 done; 1 a fault of the machine (disk full, out of memory) or a training that diverged; 2 a mistake of
-the user; 130 interrupted (SIGINT); 143 terminated (SIGTERM).
+Exit statuses: 0 success; 1 fault of the machine (disk full, out of memory) or training that diverged; 2 mistake in the
+input; 130 interrupted (SIGINT); 143 terminated (SIGTERM).
 """
 
 import argparse
@@ -26,16 +26,16 @@ MACHINE_FAULTS = {
 
 
 class Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Keep the line breaks of the module docstring, and show the default of every flag."""
+    """Keep the line breaks of the description and show default values."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        if action.default is None or action.default is False or action.default == []:  # tells a reader nothing
+        if action.default is None or action.default is False or action.default == []:  # not informative
             return action.help
         return super()._get_help_string(action)
 
 
 class Parser(argparse.ArgumentParser):
-    """An argparse parser whose errors are one line, without the usage before it."""
+    """An argparse parser that raises errors of one line, without the usage."""
 
     def __init__(self, *, prog: str, description: str) -> None:
         super().__init__(prog=prog, description=description, allow_abbrev=False, formatter_class=Formatter)
@@ -45,7 +45,7 @@ class Parser(argparse.ArgumentParser):
         raise InputError(message if "--help" in message else f"{message}; see --help")
 
 
-MOST = 2**31 - 1  # a count beyond it overflows somewhere
+MOST = 2**31 - 1  # of counts, which must fit into int32
 
 
 def number(
@@ -79,14 +79,14 @@ finite_float = number(float)
 def choose_defined(
     asked: list[str] | None, defined: Iterable[str], *, default: Iterable[str], flag: str, data: str
 ) -> list[str]:
-    """Return what was asked for, refused where it is not defined for the data; by default the defaults that are."""
+    """Return the given names, or else those defaults that are defined for the data; refuse names that are not."""
     defined = list(defined)
     for name in asked or []:
         if name not in defined:
             raise InputError(f"{flag}: {name} is not defined for {data}; choose from {', '.join(defined) or 'none'}")
     chosen = asked or [name for name in default if name in defined]
     if not chosen:
-        raise InputError(f"{flag}: no metric is defined for {data}; make a dataset whose factors vary more")
+        raise InputError(f"{flag}: no metric is defined for {data}; make a dataset with more levels")
     return chosen
 
 
@@ -95,12 +95,12 @@ def _on_sigterm(signum, frame) -> None:
 
 
 def _is_out_of_memory(fault: BaseException) -> bool:
-    # torch's own class cannot be named here without importing torch
+    # by name, since torch.OutOfMemoryError would need an import of torch
     return isinstance(fault, MemoryError) or "OutOfMemory" in type(fault).__name__ or "can't allocate" in str(fault)
 
 
 def _status_of(fault: BaseException) -> tuple[int, str] | None:
-    """Return the exit status and the message of a known fault, None for a defect of ours."""
+    """Return exit status and message of a known fault, None for a bug."""
     match fault:
         case InputError():
             return 2, str(fault)
@@ -122,7 +122,7 @@ def _status_of(fault: BaseException) -> tuple[int, str] | None:
 
 
 def _drop_broken_stdout() -> None:
-    """Replace a standard output that cannot be written: Python flushes it at its exit and would fail once more."""
+    """Replace a standard output that cannot be written, since Python flushes it once more at exit."""
     try:
         sys.stdout.flush()
     except (OSError, ValueError):
@@ -131,28 +131,26 @@ def _drop_broken_stdout() -> None:
 
 
 def command(body: Callable[[list[str] | None], int | None]) -> Callable[[list[str] | None], int]:
-    """Make a script's `main(argv=None) -> int` from its body: known faults become one line and an exit status."""
+    """Decorate the body of a script as `main(argv=None) -> int`: known faults become one line and an exit status."""
 
     @functools.wraps(body)
     def main(argv: list[str] | None = None) -> int:
         in_main_thread = threading.current_thread() is threading.main_thread()
         before = signal.signal(signal.SIGTERM, _on_sigterm) if in_main_thread else None
-        if isinstance(sys.stdout, io.TextIOWrapper):  # a path may hold bytes that are not letters
+        if isinstance(sys.stdout, io.TextIOWrapper):  # paths may contain undecodable bytes
             sys.stdout.reconfigure(errors="backslashreplace")
         try:
             status = body(argv) or 0
-            sys.stdout.flush()  # its fault is answered here, not at Python's exit
+            sys.stdout.flush()  # errors are handled here, not at exit
             return status
-        except BrokenPipeError:  # the reader of our output has left, for example `| head`
+        except BrokenPipeError:  # output is no longer read, for example `| head`
             return 1
         except BaseException as fault:
             known = _status_of(fault)
             if known is None:
-                raise  # the traceback is what a report of the defect needs
-            if (
-                os.environ.get("RANK", "0") != "0"
-            ):  # torchrun ends this process when the first has printed the same error
-                time.sleep(10)
+                raise  # a bug: keep the traceback
+            if os.environ.get("RANK", "0") != "0":
+                time.sleep(10)  # rank 0 prints the same error, then torchrun ends this process
             print(f"{Path(sys.modules[body.__module__].__file__).name}: error: {one_line(known[1])}", file=sys.stderr)
             return known[0]
         finally:

@@ -230,7 +230,7 @@ def audit_figure(
     shares: tuple[str, dict[str, tuple[np.ndarray, np.ndarray]]],
     title: str,
 ) -> Figure:
-    """Panels of a dataset's audit: the size of each factor's steps, and the share of indistinguishable tones.
+    """Panels of a dataset's audit: the size of each factor's steps, and the share of indistinguishable sounds.
 
     `factors` are as `audit.audit_steps` returns them, with a `label` for the axis; `shares` are an x label and, per
     line, its name, values and shares in [0, 1].
@@ -239,12 +239,12 @@ def audit_figure(
     *panels, last = figure.subplots(1, len(factors) + 1, squeeze=False)[0]
     for axes, factor in zip(panels, factors):
         _draw_steps(axes, factor, resolution_db=resolution_db)
-        _label(axes, title=f"{factor['factor']}: largest difference over a spectrogram")
+        _label(axes, title=f"{factor['factor']}: largest difference of spectrograms")
     label, lines = shares
     for number, (values, share) in enumerate(lines.values()):  # lines that coincide show around each other
         last.plot(values, 100 * share, linewidth=9.0 * 0.6**number, label=str(number))
-    title_of = "tones indistinguishable from one with other labels"
-    _label(last, title=title_of, xlabel=label, ylabel="share of tones (%)", ylim=(-3, 103))
+    title_of = "indistinguishable from a sound with other labels"
+    _label(last, title=title_of, xlabel=label, ylabel="share of sounds (%)", ylim=(-3, 103))
     last.legend(last.lines, lines, fontsize=7)  # named, since a legend leaves out labels that begin with _
     figure.suptitle(title, fontsize=11)
     return figure
@@ -265,18 +265,18 @@ def _draw_steps(axes: Axes, factor: dict, *, resolution_db: float) -> None:
     limit = {"color": "black", "linestyle": "--", "label": f"resolution, {resolution_db:g} dB"}
     if factor["kind"] == "nominal":
         places = np.arange(len(steps))
-        axes.barh(places, median, color=ORIGINAL, alpha=0.35, label="median over tones")
+        axes.barh(places, median, color=ORIGINAL, alpha=0.35, label="median over sounds")
         axes.plot(smallest, places, "o", color=MODEL, label="smallest")
         axes.set_yticks(places[:40], ["\n".join(step.get("names", ())) for step in steps][:40], fontsize=7)
         axes.axvline(resolution_db, **limit)
-        axes.set(xscale="log", xlabel="dB (0.01: that or less)")
+        axes.set(xscale="log", xlabel="dB (clipped at 0.01)")
     else:
         values = [step["from"] for step in steps]
-        axes.plot(values, median, color=ORIGINAL, marker=".", markersize=4, label="median over tones")
+        axes.plot(values, median, color=ORIGINAL, marker=".", markersize=4, label="median over sounds")
         axes.plot(values, smallest, color=MODEL, marker=".", markersize=4, linestyle="none", label="smallest")
         axes.axhline(resolution_db, **limit)
         label = f"{factor['label']}, from each level to the next"
-        axes.set(yscale="log", ylabel="dB (0.01: that or less)", xlabel=label)
+        axes.set(yscale="log", ylabel="dB (clipped at 0.01)", xlabel=label)
 
 
 def training_curves(history: dict[str, list[float]], *, title: str) -> Figure:

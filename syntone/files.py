@@ -1,6 +1,6 @@
-"""Write files atomically, one process at a time: to a temporary name beside the target, then renamed.
+"""Atomic writes and locks: a file is written under a temporary name beside its target, then renamed.
 
-A symbolic link is written through: the file that it points to is replaced, and the link stays.
+A symbolic link is kept; the file that it points to is replaced.
 """
 
 import csv
@@ -23,12 +23,11 @@ def _followed(path: str | Path) -> Path:
 
 
 def check_writable(path: str | Path, *, flag: str, folder: bool = False) -> Path:
-    """Refuse a path that can never become a file (or a folder), before any work is done for it."""
+    """Refuse a path that cannot become a file (or folder), before any work."""
     path = Path(path)
     if path.is_dir() if not folder else path.is_file():
-        raise InputError(
-            f"{flag}: {path} is a {'file; give a folder' if folder else 'folder; give the path of a file'}"
-        )
+        kind = "file; give a folder" if folder else "folder; give the path of a file"
+        raise InputError(f"{flag}: {path} is a {kind}")
     target = _followed(path)
     existing = next(parent for parent in [target, *target.parents] if parent.exists())
     if not existing.is_dir() and existing != target:
@@ -41,12 +40,12 @@ def check_writable(path: str | Path, *, flag: str, folder: bool = False) -> Path
 
 @contextmanager
 def lock(path: str | Path, *, flag: str) -> Iterator[None]:
-    """Keep other processes from writing `path` for the duration of the block.
+    """Lock `path` against writes by other processes.
 
     Raises
     ------
     InputError
-        If another process holds the lock.
+        If another process has the lock.
     """
     target = _followed(path)
     made = [folder for folder in target.parents if not folder.exists()]
@@ -59,18 +58,18 @@ def lock(path: str | Path, *, flag: str) -> Iterator[None]:
             finally:
                 hidden.unlink(missing_ok=True)
     except Timeout:
-        raise InputError(f"{flag}: another run is writing {path}; wait for its end or give another path") from None
+        raise InputError(f"{flag}: another run is writing {path}; wait until it ends or give another path") from None
     finally:
         for folder in made:
-            with suppress(OSError):  # something was written there
+            with suppress(OSError):  # not empty
                 folder.rmdir()
 
 
 @contextmanager
 def _temporary(path: Path) -> Iterator[Path]:
-    """Name a file beside `path`; rename it to `path` when the block ends well, remove it otherwise."""
+    """Yield a temporary path beside `path`; rename it to `path` after the block, or remove it on an error."""
     target = _followed(path)
-    if target.is_dir():  # before any of several files is renamed
+    if target.is_dir():  # before write_files renames any
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.tmp")
@@ -87,10 +86,9 @@ def _temporary(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
-    """Open a temporary file beside `path`; rename it to `path` when the block ends well, remove it otherwise.
+    """Open a temporary file beside `path`; rename it to `path` after the block, or remove it on an error.
 
-    The bytes have reached the disk before the name appears. A temporary file of a killed process is overwritten by the
-    next write.
+    The bytes are on the disk before the rename. The next write overwrites the temporary file of a killed process.
     """
     with _temporary(Path(path)) as temporary, open(temporary, "w+b") as handle:
         yield handle
@@ -99,11 +97,11 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
 
 
 def write_files(files: Mapping[Path, bytes | str]) -> None:
-    """Write files that belong together: none is replaced before all have been written. Text is stored as UTF-8."""
+    """Write files that belong together: all are written before any is replaced. Text is encoded as UTF-8."""
     with ExitStack() as written:
         for path, content in files.items():
             temporary = written.enter_context(_temporary(path))
-            with open(temporary, "wb") as handle:  # closed at once: a process may hold 256 open files on macOS
+            with open(temporary, "wb") as handle:  # closed at once: macOS allows 256 open files
                 handle.write(content.encode("utf-8") if isinstance(content, str) else content)
                 handle.flush()
                 os.fsync(handle.fileno())

@@ -1,13 +1,11 @@
-"""Tones that log-mel spectrograms cannot tell apart in a dataset, and the ceiling of MIG that follows.
+"""Indistinguishable sounds in a dataset, and the upper bound of MIG that follows.
 
-Two tones are indistinguishable when no pixel of their log-mel spectrograms differs by more than the resolution.
-Features are computed from exact samples, so any difference is there in principle; the resolution says which are large
-enough. The default, 0.5 dB, is about the smallest change of level that listeners hear in a steady tone (0.5 to 1 dB:
-Jesteadt, Wier and Green 1977), mel and decibel being units of hearing; a steady tone fills some 600 of 4,096 pixels,
-and 0.5 dB in all of them costs a model 1 nat of reconstruction at the default sigma (600 x 0.5 x (0.5 / 8.6)^2). The
-report repeats its counts at smaller resolutions.
+Two sounds are indistinguishable if no pixel of their log-mel spectrograms differs by more than the resolution. The
+default, 0.5 dB, is about the smallest intensity difference that listeners hear in a steady tone (0.5 to 1 dB: Jesteadt,
+Wier and Green 1977). A steady tone fills some 600 of 4,096 pixels, so 0.5 dB in all of them changes the reconstruction
+error by 1 nat at the default sigma (600 x 0.5 x (0.5 / 8.6)^2). The report repeats its counts at finer resolutions.
 
-Conventions: spectrograms in dB, (N, P) float32, P pixels; distances are the largest difference over the pixels, dB.
+Conventions: spectrograms in dB, (N, P) float32, P pixels; a distance is the largest difference over the pixels, dB.
 """
 
 import hashlib
@@ -26,23 +24,23 @@ from syntone.dataset.file import Dataset
 from syntone.errors import InputError
 from syntone.features.front_end import FrontEnd, compute_features
 
-RESOLUTIONS_DB = (0.05, 0.1, 0.25, 0.5)  # the last is that of the report; its counts are repeated at the others
-EDGE_FRAMES, BAND_GROUPS = 2, 8  # edge frames see the tone's beginning or end; bands are grouped for the coarse means
+RESOLUTIONS_DB = (0.05, 0.1, 0.25, 0.5)  # the last is the resolution of the report
+EDGE_FRAMES, BAND_GROUPS = 2, 8  # regions of the coarse means
 BLOCK_ROWS = 512
-MAX_PAIRS = 10**7  # that are compared pixel by pixel: about a minute, and 0.3 GB
+MAX_PAIRS = 10**7  # compared pixel by pixel: about a minute, and 0.3 GB
 MAX_CLASSES = 50  # of a nominal factor whose levels are compared in pairs
-N_BINS = 20  # levels that eval.py scores of an ordered factor at most
+N_BINS = 20  # of an ordered factor in eval.py
 
 
 @dataclass(frozen=True)
 class Spectrograms:
-    """Log-mel spectrograms of all tones.
+    """Log-mel spectrograms of all sounds.
 
     db : (N, P), mapped from a temporary file
     coarse : (N, C), means over groups of pixels
-    first : (N,), the first row with the same spectrogram to the bit
-    counts : tones that are silent (no pixel is above the range's floor), clipped (a sample exceeds full scale) and
-        saturated (a pixel is at the range's top)
+    first : (N,), the first row with an identical spectrogram
+    counts : number of silent sounds (all pixels at the lower end of the range), clipped sounds (a sample exceeds full
+        scale) and saturated sounds (a pixel is at the upper end of the range)
     """
 
     db: np.ndarray
@@ -54,7 +52,7 @@ class Spectrograms:
 def spectrograms(
     dataset: Dataset, front_end: FrontEnd, *, progress: Callable[[int], object] | None = None
 ) -> Spectrograms:
-    """Compute the spectrograms in blocks into an unnamed temporary file, so that memory stays bounded."""
+    """Compute spectrograms block by block into a temporary file, which bounds memory."""
     n, (_, n_mels, n_frames) = len(dataset), front_end.shape
     db = np.memmap(tempfile.TemporaryFile(), dtype=np.float32, mode="w+", shape=(n, n_mels * n_frames))
     edge = min(EDGE_FRAMES, n_frames // 3)
@@ -93,11 +91,11 @@ def distances(db: np.ndarray, pairs: np.ndarray) -> np.ndarray:
 
 
 def close_pairs(spectra: Spectrograms, *, radius: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return all pairs of rows within `radius` dB of each other, and their distances; exact.
+    """Return all pairs of rows within `radius` dB of each other, and their distances.
 
-    A mean over pixels never differs by more than the largest of their differences, so what is far apart in the coarse
-    means is far apart; a tree over those leaves few candidates that are compared pixel by pixel. Rows that are equal to
-    the bit would make k^2 pairs: the first of them is compared, and each of the others is paired with it alone.
+    The search is exact: means over pixels never differ by more than the largest difference of a pixel, so a tree over
+    the coarse means finds all candidates, which are then compared pixel by pixel. Of identical rows only the first is
+    compared; each of the others is paired with the first.
 
     Raises
     ------
@@ -110,8 +108,8 @@ def close_pairs(spectra: Spectrograms, *, radius: float) -> tuple[np.ndarray, np
     near_some = tree.query_ball_point(spectra.coarse[some], reach, p=np.inf, return_length=True)
     if (expected := (near_some.mean() - 1) * len(distinct) / 2) > MAX_PAIRS:
         raise InputError(
-            f"audit: about {expected:,.0f} pairs of tones are nearly alike (within {radius:g} dB in means of pixels), "
-            f"at most {MAX_PAIRS:,} are compared; audit a dataset of fewer levels with larger steps"
+            f"audit: about {expected:,.0f} pairs of sounds are similar (within {radius:g} dB in means of pixels), at "
+            f"most {MAX_PAIRS:,} are compared; audit a dataset of fewer levels with larger steps"
         )
     candidates = tree.query_pairs(reach, p=np.inf, output_type="ndarray")
     repeats = np.flatnonzero(spectra.first != np.arange(len(spectra.first)))
@@ -122,24 +120,24 @@ def close_pairs(spectra: Spectrograms, *, radius: float) -> tuple[np.ndarray, np
 
 
 def equivalence_classes(n: int, pairs: np.ndarray) -> np.ndarray:
-    """Return the class of each row, (n,): the connected components of the indistinguishable pairs.
+    """Return the class of each row, (n,): connected components of the indistinguishable pairs.
 
-    A code that does not tell indistinguishable tones apart is constant over chains of them.
+    A code that is equal for indistinguishable sounds is constant on each class.
     """
     links = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
     return connected_components(links, directed=False)[1]
 
 
 def confusions(factors: np.ndarray, pairs: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """Return whether a tone is indistinguishable from one with another level of each factor: bool (N, K).
+    """Return whether each sound is indistinguishable from one with another level of each factor: bool (N, K).
 
     Parameters
     ----------
-    pairs, first : see `close_pairs`; rows that are equal to the bit share their neighbours
+    pairs, first : see `close_pairs`; identical rows share their neighbours
     """
     one, other = first[pairs].T
     differs = np.zeros(factors.shape, bool)
-    for extreme in (np.minimum, np.maximum):  # a level differs from some of a set when it is not its extreme twice
+    for extreme in (np.minimum, np.maximum):  # a level differs from another one of a set if it is not both extremes
         of_equals = factors.copy()
         extreme.at(of_equals, first, factors)
         near = of_equals.copy()
@@ -159,9 +157,9 @@ def entropy(labels: np.ndarray) -> float:
 def mig_ceilings(factors: np.ndarray, kinds: Sequence[str], classes: np.ndarray) -> np.ndarray:
     """Return an upper bound of MIG for each factor, (K,): I(v; class) / H(v).
 
-    A code that is constant on the classes is a function of the class, so by the data-processing inequality I(v; z) <=
-    I(v; class) for every factor v and latent z; MIG subtracts the information in a second latent, 0 at best, and
-    divides by H(v). Levels are binned as eval.py scores them.
+    A code that is constant on the classes is a function of the class. The data-processing inequality then gives
+    I(v; z) <= I(v; class) for every factor v and latent z. MIG subtracts the information in a second latent, at least
+    0, and divides by H(v). Levels are binned as in eval.py.
     """
     found = []
     for levels, kind in zip(factors.T, kinds, strict=True):
@@ -172,9 +170,9 @@ def mig_ceilings(factors: np.ndarray, kinds: Sequence[str], classes: np.ndarray)
 
 
 def step_pairs(factors: np.ndarray, factor: int, *, kind: str) -> np.ndarray:
-    """Return pairs of rows that differ in one factor alone: by one level if it is ordered, by any if it is nominal.
+    """Return pairs of rows that differ in one factor only: by one level if it is ordered, by any if it is nominal.
 
-    Of rows with the same labels, such as takes of one sound, the first stands for all.
+    Of rows with the same labels, such as repeated takes, the first represents all.
     """
     others = factors.copy()
     others[:, factor] = 0
@@ -191,9 +189,12 @@ def step_pairs(factors: np.ndarray, factor: int, *, kind: str) -> np.ndarray:
 
 
 def audit_steps(dataset: Dataset, labels: dict, db: np.ndarray, *, front_end: FrontEnd) -> list[dict]:
-    """Return the steps of every factor: from and to which value, how many pairs of tones make it, the share of them
-    that can be told apart, and the smallest and the median distance, dB. For frequency also how many steps are narrower
-    than the distance between the mel bands there. A nominal factor of more than `MAX_CLASSES` levels has no steps."""
+    """Return the steps of every factor.
+
+    A step has both values, the number of pairs of sounds, the share of distinguishable pairs, and the smallest and the
+    median distance in dB. Frequency also has the number of steps that are narrower than a mel band. Nominal factors
+    with more than `MAX_CLASSES` levels have no steps.
+    """
     report = []
     for k, (name, kind) in enumerate(zip(labels["factor_names"], labels["factor_kinds"])):
         values = dataset.factor_values[:, dataset.factor_names.index(name)]
@@ -222,8 +223,8 @@ def audit_steps(dataset: Dataset, labels: dict, db: np.ndarray, *, front_end: Fr
 
 
 def audit(dataset: Dataset, *, progress: Callable[[int], object] | None = None) -> tuple[dict, np.ndarray]:
-    """Return the report as plain types, and which tones are indistinguishable from one with other labels, bool (N,)."""
-    labels = dataset.labels()  # refuses a dataset without varied factors before any work
+    """Return the report as plain types, and which sounds are indistinguishable from one with other labels: (N,)."""
+    labels = dataset.labels()  # raises if no factor varies
     front_end = FrontEnd("logmel", sample_rate=dataset.sample_rate, n_samples=dataset.x.shape[1], smoothing=0.0)
     spectra = spectrograms(dataset, front_end, progress=progress)
     factors, kinds, names = labels["factors"], labels["factor_kinds"], labels["factor_names"]

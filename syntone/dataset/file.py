@@ -1,7 +1,7 @@
-"""The dataset file (.npz): write, read, validate.
+"""Write and read dataset files (.npz).
 
-Members are stored, not compressed, with a fixed time stamp: the same options give the same bytes, and the waveforms can
-be mapped into memory instead of being read. Nothing is ever unpickled.
+Members are stored without compression and with a fixed time stamp. The same options therefore give the same bytes, and
+the waveforms can be mapped into memory instead of being read. Nothing is ever unpickled.
 """
 
 import errno
@@ -21,27 +21,20 @@ from typing import BinaryIO
 import numpy as np
 from numpy.lib import format as npy
 
-from syntone.dataset.validation import (
-    FORMAT_VERSION,
-    KEYS,
-    LARGEST_SAVED,
-    check_factor_names,
-    first_tone_beyond,
-    misfit,
-)
+from syntone.dataset.validation import FORMAT_VERSION, KEYS, LARGEST_SAVED, check_factor_names, first_beyond, misfit
 from syntone.errors import InputError, one_line
 from syntone.files import atomic_write
 
 DIGESTED = ("x", "factors", "factor_values", "factor_names", "factor_kinds", "sample_rate")
-NORESERVE = 0x4000 if sys.platform == "linux" else 0  # MAP_NORESERVE, which not every Python names
-# What zipfile and numpy's header parser raise on damage, besides OSError: on a wrong checksum or magic number, an early
-# end, a bit that announces encryption or another method, a place beyond 2^63.
+NORESERVE = 0x4000 if sys.platform == "linux" else 0  # MAP_NORESERVE, a constant of mmap since Python 3.13
+# Errors of zipfile and of numpy's header parser on damaged files, besides OSError. RuntimeError: a bit that declares
+# encryption; OverflowError: an offset beyond 2^63.
 DAMAGE = (zipfile.BadZipFile, struct.error, TokenError, EOFError, ValueError, OverflowError, RuntimeError)
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """An array that is never whole in memory: its shape and dtype, and an iterable of consecutive rows."""
+    """An array that is computed block by block: shape, dtype, and an iterable of consecutive rows."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
@@ -56,16 +49,17 @@ class Blocks:
 class Dataset:
     """Contents of a dataset file; the fields are the keys of the file.
 
-    Changes made to `x` in place stay in the memory of this process; the file is left as it is. Pickling (workers of a
-    DataLoader) and copying map the file again instead of copying the waveforms, without such changes.
+    Changes of `x` in place stay in this process and never reach the file. Pickling (for workers of a DataLoader) and
+    copying map the file again, without such changes, instead of copying the waveforms.
 
     x : float32 (N, T), linear amplitude with full scale at 1; mapped from the file, copied on write
-    factors : int32 (N, K) level indices; factor_values : float64 (N, K) the same in physical units
+    factors : int32 (N, K), level indices
+    factor_values : float64 (N, K), the same in physical units
     factor_names, factor_kinds : (K,) str; kinds are "nominal" or "ordered"
     sample_rate : int, Hz
     recipe : str, JSON: how the file was made
-    digest : key -> CRC-32 checksum, of the members that training and scores depend on
-    y, classes, freqs, amps : waveform index (N,), names (W,), Hz (N,), linear amplitude (N,); None for other sounds
+    digest : key -> CRC-32 checksum of the members that training and scores depend on
+    y, classes, freqs, amps : waveform index (N,), names (W,), Hz (N,), linear amplitude (N,); None unless tones
     """
 
     path: Path
@@ -81,7 +75,7 @@ class Dataset:
     classes: tuple[str, ...] | None = None
     freqs: np.ndarray | None = None
     amps: np.ndarray | None = None
-    mapped: bool = field(default=False, init=False, repr=False)  # set by load_npz: x is the file's, not an array given
+    mapped: bool = field(default=False, init=False, repr=False)  # set by load_npz: x is mapped from the file
 
     def __getstate__(self) -> dict:
         return vars(self) | ({"x": None, "path": self.path.absolute()} if self.mapped else {})
@@ -98,11 +92,11 @@ class Dataset:
         return len(self.x)
 
     def labels(self, rows: np.ndarray | None = None) -> dict[str, np.ndarray | list[str]]:
-        """Return factors, names and kinds for a metric, of all tones or of some rows, without factors of one level."""
+        """Return the factors of all sounds, or of some rows, for a metric; factors with one level are left out."""
         factors = self.factors if rows is None else self.factors[rows]
         varied = [k for k in range(factors.shape[1]) if len(np.unique(factors[:, k])) > 1]
         if not varied:
-            raise InputError(f"{self.path}: no factor has two levels, so there is nothing to score; make a larger grid")
+            raise InputError(f"{self.path}: no factor has two levels, so nothing can be scored; make a larger dataset")
         return {
             "factors": factors[:, varied],
             "factor_names": [self.factor_names[k] for k in varied],
@@ -110,18 +104,18 @@ class Dataset:
         }
 
     def varies(self, rows: np.ndarray) -> bool:
-        """Return whether a factor has two levels among some rows."""
+        """Return whether any factor has two levels in some rows."""
         return len(rows) > 0 and bool((self.factors[rows] != self.factors[rows[0]]).any())
 
     def level_name(self, factor: str, value: float) -> str:
-        """Return the name of a level that has one, whose value is its index; otherwise the number."""
+        """Return the name of a level, whose value is its index then; without a name the number as text."""
         names = self.classes if factor == "timbre" else None
         names = json.loads(self.recipe).get("level_names", {}).get(factor, names)
         known = names is not None and value == int(value) and 0 <= value < len(names)
         return names[int(value)] if known else f"{value:g}"
 
     def describe(self, row: int) -> str:
-        """Return the factors of one tone for a person, for example `square, amplitude 0.5, 1200 Hz`."""
+        """Return the factors of one sound as text, for example `square, amplitude 0.5, 1200 Hz`."""
         words = []
         for name, kind, value in zip(self.factor_names, self.factor_kinds, self.factor_values[row]):
             word = self.level_name(name, value)
@@ -159,13 +153,13 @@ def dataset_members(*, recipe: dict, **arrays: np.ndarray | Blocks | None) -> di
 
 
 def _array(key: str, values: object) -> np.ndarray:
-    """Return values as an array; masked values would be read as valid ones."""
+    """Return values as an array; refuse masked values, which numpy would treat as valid."""
     try:
         array = np.asarray(values)
-    except (TypeError, ValueError, RuntimeError) as fault:  # rows of different lengths, a tensor that needs a gradient
+    except (TypeError, ValueError, RuntimeError) as fault:  # rows of different lengths; a tensor with requires_grad
         raise InputError(f"'{key}' cannot be made an array ({one_line(fault)[:200]})") from fault
     if np.ma.is_masked(values):
-        raise InputError(f"'{key}' has masked values; leave those tones out")
+        raise InputError(f"'{key}' has masked values; remove those rows")
     return array
 
 
@@ -173,10 +167,10 @@ def _cast(key: str, values: object, dtype: np.dtype) -> np.ndarray:
     array = _array(key, values)
     if dtype.kind != "U" and array.dtype.kind not in "biuf":
         raise InputError(f"'{key}' is {array.dtype}, expected numbers")
-    with np.errstate(invalid="ignore", over="ignore"):  # compared below, and by misfit
+    with np.errstate(invalid="ignore", over="ignore"):  # compared below and in misfit
         cast = array.astype(dtype, order="C")
     if dtype.kind == "i" and (changed := np.ravel(array)[np.ravel(cast != array)]).size:
-        raise InputError(f"'{key}' has {changed[0]}, expected whole numbers that {dtype} holds")
+        raise InputError(f"'{key}' has {changed[0]}, expected whole numbers in the range of {dtype}")
     return cast
 
 
@@ -221,11 +215,10 @@ def save_npz(
     Parameters
     ----------
     x : (N, T), floating point
-        Linear amplitude, full scale at 1. Louder tones are written up to 16 (24 dB above full scale), beyond which
-        samples are taken for PCM integers; the default front end clips 6 dB above full scale.
+        Linear amplitude, full scale at 1. Samples beyond 16 (24 dB above full scale) are refused, since they are most
+        likely PCM integers. The default front end clips 6 dB above full scale.
     recipe : dict
-        How the data was made, in words of your own: anything that JSON holds. It is stored as the entry "own" of the
-        file's recipe.
+        Your description of the data: any JSON content. Stored under "own" in the file's recipe.
 
     Raises
     ------
@@ -234,27 +227,27 @@ def save_npz(
         or the arrays do not fit together.
     """
     x, factors = _array("x", x), _array("factors", factors)
-    if factors.dtype.kind not in "iub" or np.abs(factors.astype(np.float64)).max(initial=0) >= 2**31:
+    if factors.dtype.kind not in "iub":
         raise InputError(
-            f"'factors' is {factors.dtype}, expected level indices that fit into int32; pass "
-            f"np.unique(column, return_inverse=True)[1] of each, and the values as 'factor_values'"
+            f"'factors' is {factors.dtype}, expected level indices; pass np.unique(column, return_inverse=True)[1] of "
+            f"each column, and the values as 'factor_values'"
         )
     if x.dtype.kind != "f":
         raise InputError(
             f"'x' is {x.dtype}, expected floating-point samples with full scale at 1; divide 16-bit PCM by 32768, "
             f"24-bit by 2**23"
         )
-    bad = first_tone_beyond(x, LARGEST_SAVED) if x.ndim == 2 and x.size else None
+    bad = first_beyond(x, LARGEST_SAVED) if x.ndim == 2 and x.size else None
     if bad is not None:
         raise InputError(
-            f"'x' reaches {np.abs(x[bad]).max():g} in tone {bad}, expected finite samples with full scale at 1 and "
-            f"none beyond {LARGEST_SAVED:g}; divide 16-bit PCM by 32768"
+            f"'x' reaches {np.abs(x[bad]).max():g} in row {bad}, expected finite samples up to {LARGEST_SAVED:g} with "
+            f"full scale at 1; divide 16-bit PCM by 32768"
         )
     labels = dict(factors=factors, factor_values=factor_values, factor_names=factor_names, factor_kinds=factor_kinds)
-    of_tones = dict(y=y, classes=classes, freqs=freqs, amps=amps)
+    tones = dict(y=y, classes=classes, freqs=freqs, amps=amps)
     if classes is not None and len(set(map(str, classes))) < len(classes):
-        raise InputError("'classes' names a class twice; name each once")
-    members = dataset_members(x=x, sample_rate=sample_rate, recipe={"own": recipe}, **labels, **of_tones)
+        raise InputError("'classes' has a name twice; rename one")
+    members = dataset_members(x=x, sample_rate=sample_rate, recipe={"own": recipe}, **labels, **tones)
     if wrong := misfit(members):
         raise InputError(f"{path}: {wrong}")
     check_factor_names(members["factor_names"], where=path)
@@ -265,15 +258,15 @@ def save_npz(
 
 
 def load_npz(path: str | Path) -> Dataset:
-    """Open a dataset file: small members are read, the waveforms are mapped into memory.
+    """Open a dataset file: read the small members and map the waveforms into memory.
 
-    The whole file is read once for its checksums and once for its range; 2 GB in the page cache take about two seconds.
+    Checksums and the range of the samples are verified, which takes about two seconds for 2 GB in the page cache.
 
     Raises
     ------
     syntone.errors.InputError (a ValueError)
-        If the file is missing, damaged, incomplete, pickled, of another format version, does not fit together, or has a
-        sample that is not finite.
+        If the file is missing, damaged, incomplete, pickled or of another format version, or if its members do not fit
+        together or have impossible values.
     """
     path = Path(path)
     if not path.is_file():
@@ -282,7 +275,7 @@ def load_npz(path: str | Path) -> Dataset:
         try:
             members, digest = _read_members(handle)
         except (*DAMAGE, OSError) as damage:
-            if isinstance(damage, OSError) and damage.errno != errno.EINVAL:  # EINVAL: a place before the file's start
+            if isinstance(damage, OSError) and damage.errno != errno.EINVAL:  # EINVAL: a negative offset
                 raise
             wrong = f"cannot be read as a dataset ({one_line(damage)[:200]})"
         else:
@@ -290,21 +283,16 @@ def load_npz(path: str | Path) -> Dataset:
     if wrong:
         raise InputError(f"{path}: {wrong}; re-create the file with create.py or syntone.dataset.save_npz")
     check_factor_names(members["factor_names"], where=path)
-    fields = {
-        key: array.item()
-        if not array.ndim
-        else tuple(array.tolist())
-        if array.dtype.kind == "U"
-        else array.astype(KEYS[key][0], copy=False)
-        for key, array in members.items()
-    }
-    dataset = Dataset(path=path, digest=digest, **fields)
+    texts = {key: tuple(array.tolist()) for key, array in members.items() if array.dtype.kind == "U" and array.ndim}
+    arrays = {key: array.astype(KEYS[key][0], copy=False) for key, array in members.items() if array.dtype.kind != "U"}
+    arrays |= {"sample_rate": int(arrays["sample_rate"]), "recipe": str(members["recipe"])}
+    dataset = Dataset(path=path, digest=digest, **arrays, **texts)
     vars(dataset)["mapped"] = True
     return dataset
 
 
 def _read_members(handle: BinaryIO) -> tuple[dict[str, np.ndarray], dict[str, int]]:
-    """Return the members of the format and their digest, after every byte was compared with its checksum."""
+    """Verify all checksums; return the members of the format and their digest."""
     with zipfile.ZipFile(handle) as archive:
         for info in archive.infolist():
             if info.compress_type != zipfile.ZIP_STORED:
@@ -312,17 +300,16 @@ def _read_members(handle: BinaryIO) -> tuple[dict[str, np.ndarray], dict[str, in
         if (damaged := archive.testzip()) is not None:
             raise ValueError(f"the checksum of '{damaged}' is wrong")
         present = [key for key in KEYS if f"{key}.npy" in archive.namelist()]
-        # Private, so that changes in place stay in memory; without a reserve, so that it may be larger than memory.
-        mapped = mmap.mmap(
-            handle.fileno(), 0, flags=mmap.MAP_PRIVATE | NORESERVE, prot=mmap.PROT_READ | mmap.PROT_WRITE
-        )
+        # Private: changes in place never reach the file. No reserve: the file may be larger than memory.
+        flags, prot = mmap.MAP_PRIVATE | NORESERVE, mmap.PROT_READ | mmap.PROT_WRITE
+        mapped = mmap.mmap(handle.fileno(), 0, flags=flags, prot=prot)
         found = {key: _view(mapped, archive, archive.getinfo(f"{key}.npy")) for key in present}
         digest = {key: archive.getinfo(f"{key}.npy").CRC for key in DIGESTED if key in found}
     return {key: array if key == "x" else np.array(array) for key, array in found.items()}, digest
 
 
 def _view(mapped: mmap.mmap, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
-    """Return an array that is stored in a zip file, within the mapped file."""
+    """Return the array of one member as a view into the mapped zip file."""
     with archive.open(info) as member:
         if npy.read_magic(member) != (1, 0):
             raise ValueError(f"'{info.filename}' is not an array of version 1.0")
@@ -330,9 +317,9 @@ def _view(mapped: mmap.mmap, archive: zipfile.ZipFile, info: zipfile.ZipInfo) ->
         if dtype.hasobject:
             raise ValueError(f"'{info.filename}' holds pickled objects, which are never loaded")
         if member.tell() + math.prod(shape) * dtype.itemsize != info.file_size:
-            raise ValueError(f"'{info.filename}' of shape {shape} and type {dtype} does not fill its place")
+            raise ValueError(f"'{info.filename}' does not have the size of shape {shape} and type {dtype}")
         start = member.tell()
-    # The lengths of name and extra field, which follow the header's 30 bytes.
+    # The local header has 30 bytes, a name and an extra field; its last 4 bytes are the lengths of these two.
     start += info.header_offset + 30 + sum(struct.unpack_from("<HH", mapped, info.header_offset + 26))
     flat = np.frombuffer(mapped, dtype, math.prod(shape), start)
     return flat.reshape(shape, order="F" if fortran else "C")

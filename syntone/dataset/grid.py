@@ -1,7 +1,6 @@
-"""Tones with known factors: the grid of all combinations, its rendering in blocks, and warnings about it.
+"""Grids of tones: all combinations of factor levels, rendering in blocks, and warnings.
 
-Conventions: frequencies in Hz, amplitudes are linear, sample n is at time n / sample_rate. Imports numpy alone, so that
-creating a dataset starts at once.
+Conventions: frequencies in Hz, linear amplitudes, sample n at time n / sample_rate.
 """
 
 import functools
@@ -18,15 +17,15 @@ from syntone.dataset.oscillators import n_partials, unit_tone
 from syntone.dataset.recipe import Plan
 from syntone.dataset.validation import BLOCK_BYTES
 
-GENERATOR_VERSION = 1  # of the tones that the options of a recipe stand for
+GENERATOR_VERSION = 1  # increased whenever the same options give other tones
 CACHE_BYTES = 16 * 2**20  # unit tones kept while only the amplitude changes
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Every combination of the factor levels once.
+    """All combinations of factor levels, each once.
 
-    Frequency is outermost, then amplitude, waveform, and extra factors in their order, the last one changing fastest.
+    Rows are ordered by frequency, then amplitude, waveform and extra factors; the last factor changes fastest.
 
     Parameters
     ----------
@@ -37,8 +36,8 @@ class Grid:
     waveforms : names out of `WAVEFORMS`; timbre is the index into this tuple
     extra : extra factors, (name out of `nuisances.FACTORS`, ascending levels in its unit)
     oscillator, level : see `oscillators.unit_tone`
-    random_phase, onset_jitter, detune_cents : nuisances drawn for every tone, see `nuisances.draw_nuisance`
-    snr_db : white noise so many dB below every tone's RMS
+    random_phase, onset_jitter, detune_cents : random nuisances of each tone, see `nuisances.draw_nuisance`
+    snr_db : ratio of each tone's power to its white noise, dB
     seed : random seed of the nuisances
     """
 
@@ -80,17 +79,17 @@ class Grid:
         return np.arange(len(self.waveforms), dtype=float), np.array(self.amps), np.array(self.freqs), *extra
 
     def levels(self, rows: np.ndarray) -> np.ndarray:
-        """Level index of every factor for the given rows: int32 (len(rows), K), in the order of `factor_names`."""
+        """Return the level indices of rows: int32 (len(rows), K), in the order of `factor_names`."""
         frequency, amplitude, timbre, *extra = np.unravel_index(rows, self.shape)
         return np.stack([timbre, amplitude, frequency, *extra], axis=1).astype(np.int32)
 
     def physical(self, rows: np.ndarray) -> np.ndarray:
-        """The same in physical units: float64 (len(rows), K)."""
+        """Return the levels of rows in physical units: float64 (len(rows), K)."""
         return np.stack([values[level] for values, level in zip(self.values, self.levels(rows).T)], axis=1)
 
     @property
     def draws(self) -> bool:
-        """Whether a tone holds anything random, so that no two tones share a unit tone."""
+        """Whether tones have random properties, so that they do not share unit tones."""
         noisy = self.snr_db is not None or "noise" in self.factor_names
         return noisy or self.random_phase or self.onset_jitter > 0 or self.detune_cents > 0
 
@@ -104,7 +103,7 @@ class Grid:
 def render_tone(grid: Grid, row: int, *, unit: Callable[..., np.ndarray]) -> np.ndarray:
     """Return one row of a grid, float32 (n_samples,): unit tone times amplitude, then the envelope, then noise.
 
-    `unit` is the grid's, or a cache of it.
+    `unit` is `grid.unit` or a cache of it.
     """
     frequency, amplitude, timbre, *places = np.unravel_index(row, grid.shape)
     extra = {"phase": 0.0, "attack": 0.0, "vibrato": 0.0, "brightness": 0.0, "noise": None}
@@ -130,8 +129,8 @@ def render_tone(grid: Grid, row: int, *, unit: Callable[..., np.ndarray]) -> np.
 def render(grid: Grid, *, block_bytes: int = BLOCK_BYTES) -> Iterator[np.ndarray]:
     """Yield all rows of the grid in order, in blocks (n, n_samples) float32 of at most `block_bytes` or one tone.
 
-    Where nothing but timbre, amplitude and frequency varies, each waveform is computed once per frequency and scaled;
-    a block then holds one amplitude of one frequency at least.
+    If only timbre, amplitude and frequency vary, each waveform is computed once per frequency and scaled. A block then
+    contains at least one amplitude of one frequency.
     """
     tones_per_block = max(1, block_bytes // (4 * grid.n_samples))
     if grid.extra or grid.draws:
@@ -150,7 +149,7 @@ def render(grid: Grid, *, block_bytes: int = BLOCK_BYTES) -> Iterator[np.ndarray
 
 
 def plan_tones(grid: Grid, options: dict) -> Plan:
-    """Return the plan of a grid's file. Labels and waves come as blocks, so no grid is too large for memory."""
+    """Return the plan of a grid's file. Labels and waveforms are blocks, so a grid may be larger than memory."""
     n, k = grid.n_tones, len(grid.factor_names)
 
     def per_row(dtype: type, shape: tuple[int, ...], compute: Callable[[np.ndarray], np.ndarray]) -> Blocks:
@@ -176,9 +175,9 @@ def plan_tones(grid: Grid, options: dict) -> Plan:
 
 
 def twins(grid: Grid) -> list[tuple[str, str, float]]:
-    """Return pairs of waveforms whose naive tones of equal amplitude have the same spectrum, and that frequency in Hz.
+    """Return pairs of waveforms whose naive tones have equal spectra, and the frequency in Hz.
 
-    That needs few samples per period: two (half the sample rate) to four are looked at.
+    This happens at few samples per period; two (half the sample rate) to four are checked.
     """
     found = []
     for freq in grid.freqs:
@@ -194,31 +193,31 @@ def twins(grid: Grid) -> list[tuple[str, str, float]]:
 
 
 def warnings_for(grid: Grid) -> list[str]:
-    """Return one line each for silent tones, tones at the Nyquist limit, and waveforms that coincide."""
+    """Return one line per warning: silent tones, tones at the Nyquist frequency, equal waveforms, unused options."""
     messages = []
-    # Only a tone whose every sample falls on a zero of its waveform is silent; that needs few samples per period or
-    # very few samples at all, so the ends of the grid are enough to look at.
+    # A tone is silent only if all samples fall on zeros of its waveform: at few samples per period, or few samples in
+    # all. The lowest and highest frequency are therefore enough.
     varied = grid.random_phase or grid.detune_cents or {"phase", "vibrato"} & set(grid.factor_names)
     count = grid.n_tones // (len(grid.freqs) * len(grid.waveforms))
     for freq, waveform in itertools.product(sorted({grid.freqs[0], grid.freqs[-1]}), grid.waveforms):
         if not varied and np.abs(grid.unit(waveform, freq)).max() < 1e-6:
-            messages.append(f"{count} {waveform} tones at {freq:g} Hz are silent: every sample falls on a zero")
+            messages.append(f"{count} {waveform} tones at {freq:g} Hz are silent: all samples fall on zeros")
     if grid.freqs[-1] >= grid.sample_rate / 2:
         messages.append(
-            f"frequency {grid.freqs[-1]:g} Hz is half the sample rate, where a tone has no partial but its "
-            f"fundamental; a lower highest frequency avoids it"
+            f"frequency {grid.freqs[-1]:g} Hz is half the sample rate, where tones consist of the fundamental only; "
+            f"choose a lower highest frequency"
         )
     for one, other, freq in twins(grid) if grid.oscillator == "naive" and not varied else []:
-        messages.append(f"{one} and {other} tones at {freq:g} Hz have the same spectrum and cannot be told apart")
+        messages.append(f"{one} and {other} tones at {freq:g} Hz have the same spectrum and cannot be distinguished")
     for waveform in grid.waveforms if grid.oscillator == "bandlimited" else ():
         alone = sum(n_partials(waveform, freq, sample_rate=grid.sample_rate) == 1 for freq in grid.freqs)
         if alone and waveform != "sine":
             messages.append(
-                f"band-limited {waveform} tones keep no partial but the fundamental at {alone} of {len(grid.freqs)} "
-                f"frequencies, where they differ from sines in level alone; a lower highest frequency avoids it"
+                f"band-limited {waveform} tones consist of the fundamental only at {alone} of {len(grid.freqs)} "
+                f"frequencies, where they differ from sines in amplitude only; choose a lower highest frequency"
             )
     if grid.seed and not grid.draws:
-        messages.append("nothing is drawn at random in these tones, so that every seed makes the same ones")
+        messages.append("these tones have no random properties, so the random seed has no effect")
     if "brightness" in grid.factor_names and "sine" in grid.waveforms:
-        messages.append("a sine has one partial, so brightness changes nothing in it; leave sines out")
+        messages.append("brightness has no effect on sines, which have one partial; leave sines out")
     return messages

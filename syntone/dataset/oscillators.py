@@ -1,11 +1,10 @@
-"""Oscillators: one tone of amplitude 1 from its phase, sampled (naive) or summed from its partials.
+"""Oscillators: tones of amplitude 1, sampled (naive) or summed from partials (band-limited).
 
-Conventions: frequencies in Hz, phases in cycles, sample n is at time n / sample_rate. Only numpy is imported, so that
-creating a dataset starts at once.
+Conventions: frequencies in Hz, phases in cycles, sample n at time n / sample_rate.
 
-The naive oscillators are the paper's: the ideal wave is sampled, and its partials above half the sample rate fold back.
-The band-limited ones are the Fourier series of the same waves, cut below half the sample rate, at the level that the
-wave of peak 1 has: a cut series overshoots its wave near a jump (Gibbs), by up to 18 % of the peak.
+The naive oscillators are those of the paper: the ideal waveform is sampled, and partials above half the sample rate
+alias. The band-limited oscillators are the Fourier series of the same waveforms, truncated below half the sample rate.
+Near a jump they exceed the waveform's peak of 1 by up to 18 % (Gibbs).
 """
 
 import math
@@ -15,15 +14,15 @@ import numpy as np
 
 VIBRATO_HZ = 5.5  # the rate of most singers and string players, 5 to 6 Hz (Prame 1994)
 
-# Each takes the phase in cycles, in [0, 1), and has a peak of 1. They are scipy.signal's waveforms at the phase
-# 2 pi cycles; in cycles the corner points are exact, whereas 2 pi f t falls to either side of them by rounding.
+# Functions of the phase in cycles, in [0, 1), with a peak of 1: the waveforms of scipy.signal at 2 pi cycles. In cycles
+# the corner points are exact; 2 pi f t is rounded to either side of them.
 WAVEFORMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "sine": lambda cycles: np.sin(2 * np.pi * cycles),
     "triangle": lambda cycles: 1.0 - np.abs(4.0 * cycles - 2.0),
     "square": lambda cycles: np.where(cycles < 0.5, 1.0, -1.0),
     "sawtooth": lambda cycles: 2.0 * cycles - 1.0,
 }
-# The coefficient c_k of partial k in wave = Re sum_k c_k exp(2 pi i k cycles), k from 1: their Fourier series.
+# Fourier coefficients c_k of wave = Re sum_k c_k exp(2 pi i k cycles), k from 1.
 PARTIALS: dict[str, Callable[[int], complex]] = {
     "sine": lambda k: -1j if k == 1 else 0.0,
     "triangle": lambda k: -8 / (math.pi * k) ** 2 if k % 2 else 0.0,
@@ -45,13 +44,13 @@ def phase_cycles(
 
     Parameters
     ----------
-    freq : Hz; with vibrato the mean, f(t) = freq (1 + d sin(2 pi 5.5 Hz t)), whose integral is taken in closed form
+    freq : Hz; with vibrato the mean of f(t) = freq (1 + d sin(2 pi 5.5 Hz t)), integrated in closed form
     phase : cycles at the onset
-    onset : seconds; samples before it have a phase too, but are not part of the tone
+    onset : seconds; earlier samples have a phase but are not part of the tone
     vibrato : cents from `freq` to the highest frequency
     """
     since = np.arange(n_samples) - onset * sample_rate  # in samples
-    cycles = since * freq / sample_rate  # freq * n is exact for whole frequencies, so whole cycles stay whole
+    cycles = since * freq / sample_rate  # exact at whole cycles of whole frequencies
     if vibrato:
         rate = 2 * np.pi * VIBRATO_HZ
         cycles += freq * vibrato_depth(vibrato) * (1 - np.cos(rate * (since / sample_rate))) / rate
@@ -59,26 +58,26 @@ def phase_cycles(
 
 
 def n_partials(waveform: str, highest: float, *, sample_rate: int) -> int:
-    """Return the number of partials below half the sample rate, at least 1, of a fundamental up to `highest` Hz."""
+    """Return the number of partials below half the sample rate, at least 1, for a fundamental up to `highest` Hz."""
     last = last_partial(highest, sample_rate=sample_rate)
     return sum(PARTIALS[waveform](k) != 0 for k in range(1, last + 1))
 
 
 def last_partial(highest: float, *, sample_rate: int) -> int:
-    """Return the largest k whose partial stays below half the sample rate; 1, the fundamental, is always kept."""
+    """Return the highest partial k below half the sample rate, at least 1 (the fundamental)."""
     return max(1, math.ceil(sample_rate / 2 / highest) - 1)
 
 
 def sum_partials(waveform: str, cycles: np.ndarray, *, last: int, brightness: float = 0.0) -> np.ndarray:
-    """Return the Fourier series of a wave up to partial `last`: float64, at the phases `cycles`.
+    """Return the Fourier series of a waveform up to partial `last`, at the phases `cycles`: float64.
 
     Parameters
     ----------
-    brightness : spectral tilt in dB per octave: partial k is raised by brightness * log2(k) dB, the fundamental stays
+    brightness : spectral tilt in dB per octave: partial k is amplified by brightness * log2(k) dB
     """
     turn = np.exp(2j * np.pi * cycles)
     total = np.zeros_like(turn)
-    for k in range(last, 0, -1):  # Horner's rule: one multiplication a partial, and the small ones are added first
+    for k in range(last, 0, -1):  # Horner's rule: one multiplication per partial, small ones first
         total += PARTIALS[waveform](k) * 10 ** (brightness * math.log2(k) / 20)
         total *= turn
     return total.real
@@ -101,11 +100,10 @@ def unit_tone(
 
     Parameters
     ----------
-    waveform : a name out of `WAVEFORMS`
+    waveform : a key of `WAVEFORMS`
     freq : Hz
     oscillator : "naive" or "bandlimited"
-    level : "peak", the ideal wave has a peak of 1, or "rms", the samples have the RMS of a sine of amplitude 1 for
-        every wave; a silent tone stays silent
+    level : "peak" (the ideal waveform has a peak of 1) or "rms" (the samples have the RMS of a sine of amplitude 1)
     phase, onset, vibrato : cycles, seconds, cents; see `phase_cycles`
     brightness : dB per octave, see `sum_partials`; band-limited oscillators only
     """

@@ -1,4 +1,4 @@
-"""The recipe in a dataset file, JSON of every option that decides the file's contents, and datasets to be written."""
+"""Recipes (JSON of all options that determine a dataset) and planned datasets."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ from syntone.errors import InputError
 
 
 def same_recipe(one: str, other: str) -> bool:
-    """Return whether two recipes ask for the same data."""
+    """Return whether two recipes have equal contents."""
     return one == other or json.loads(one) == json.loads(other)
 
 
@@ -21,9 +21,9 @@ def same_recipe(one: str, other: str) -> bool:
 class Plan:
     """A dataset to be written.
 
-    members : of the file, `x` as blocks that are computed while they are written
-    words : what the tones are, for a person
-    warnings : lines for the user before anything is written
+    members : of the file; `x` is computed block by block during the write
+    words : description of the sounds
+    warnings : one line each, shown before the write
     """
 
     members: dict[str, np.ndarray | Blocks]
@@ -32,21 +32,21 @@ class Plan:
 
     @property
     def n_bytes(self) -> int:
-        """Size of the file, to within the zip's directory."""
+        """Size of the file without the directory of the zip."""
         return sum(256 + array.nbytes for array in self.members.values())
 
 
 def write_plan(path: str | Path, plan: Plan, *, progress: Callable[[int], object]) -> list[str]:
-    """Write a planned dataset; return the warnings that need every sample.
+    """Write a planned dataset; return warnings about its samples.
 
     Parameters
     ----------
-    progress : called with the number of tones in every block
+    progress : called with the number of sounds in each block
 
     Raises
     ------
     InputError
-        If a sample is beyond what `load_npz` reads; nothing is left then.
+        If a sample is beyond the range of `load_npz`. No file is written then.
     """
     x, peaks = plan.members["x"], []
 
@@ -54,16 +54,14 @@ def write_plan(path: str | Path, plan: Plan, *, progress: Callable[[int], object
         for block in x.rows:
             progress(len(block))
             peaks.append(np.maximum(block.max(axis=1), -block.min(axis=1)))
-            if not peaks[-1].max() <= LARGEST_SAMPLE:  # also not a number
-                found = f"a tone peaks at {peaks[-1].max():g}, at most {LARGEST_SAMPLE:g} is readable"
+            if not peaks[-1].max() <= LARGEST_SAMPLE:  # or NaN
+                found = f"a sound has a peak of {peaks[-1].max():g}, above {LARGEST_SAMPLE:g}"
                 raise InputError(f"{path}: {found}; choose smaller amplitudes or less noise")
             yield block
 
     write_members(path, plan.members | {"x": Blocks(x.shape, x.dtype, watched())})
-    loud = np.concatenate(peaks)
-    n_clipped = (loud > 1 + 1e-6).sum()
-    message = (
-        f"{n_clipped:,} tones exceed full scale, the loudest with a peak of {loud.max():.3f}: they are stored as they "
-        f"are, but clip where samples end at 1; lower their level to avoid it"
-    )
-    return [message] if n_clipped else []
+    peak = np.concatenate(peaks)
+    if n_loud := (peak > 1 + 1e-6).sum():
+        found = f"{n_loud:,} sounds exceed full scale (largest peak {peak.max():.3f})"
+        return [f"{found}; they are stored unchanged but clip in integer formats; scale them down"]
+    return []

@@ -48,7 +48,7 @@ def test_more_pairs_than_can_be_compared_are_refused_before_they_are_listed(monk
     audit.close_pairs(spectra, radius=0.5)
     monkeypatch.setattr(audit, "MAX_PAIRS", n_pairs - 1)
     monkeypatch.setattr(audit, "distances", None)
-    with pytest.raises(InputError, match=f"audit: about {n_pairs:,} pairs of tones .* fewer levels with larger steps"):
+    with pytest.raises(InputError, match=f"audit: about {n_pairs:,} pairs of sounds .* fewer levels with larger steps"):
         audit.close_pairs(spectra, radius=0.5)
 
 
@@ -168,10 +168,7 @@ def test_a_bare_audit_reports_on_the_file_made_and_a_path_makes_nothing(tmp_path
     flags = [*GRID, "--file_path", "tones.npz"]
     assert create.main([*flags, "--audit"]) == 0
     out = capsys.readouterr().out
-    assert (
-        "tones.npz, 72 tones, as their log-mel spectrograms show them: none silent" in out
-        and "can reach a MIG of" in out
-    )
+    assert "tones.npz: 72 sounds, of which 0 are silent" in out and "MIG is therefore at most" in out
     report = json.loads((tmp_path / "tones.audit.json").read_text())
     assert report["tones"] == 72 and {"steps", "mig_ceiling", "at_resolutions"} <= set(report)
     assert (tmp_path / "Dataset" / "Figures" / "Dataset_Audit.png").read_bytes()[:4] == b"\x89PNG"
@@ -179,7 +176,8 @@ def test_a_bare_audit_reports_on_the_file_made_and_a_path_makes_nothing(tmp_path
     assert create.main(["--audit", "tones.npz", "--figures_dir", "elsewhere"]) == 0
     assert (tmp_path / "tones.audit.json").exists() and (tmp_path / "elsewhere" / "Dataset_Audit.png").exists()
     assert not (tmp_path / "Dataset" / "syntone.npz").exists()
-    refused(create.main, ["--audit", "none.npz"], "--audit: none.npz: no such file")
+    for flag in ("--audit", "--samples"):
+        refused(create.main, [flag, "none.npz"], "none.npz: no such file; make one with create.py")
 
 
 def test_pairs_of_many_classes_are_not_listed(tmp_path, capsys):
@@ -193,7 +191,7 @@ def test_pairs_of_many_classes_are_not_listed(tmp_path, capsys):
     assert np.flatnonzero(confused).tolist() == [0, 1]
     assert report["steps"] == [{"factor": "speaker", "kind": "nominal", "levels": 60, "told_apart": None, "steps": []}]
     assert create.main(["--audit", str(path), "--figures_dir", str(tmp_path)]) == 0
-    assert "The 60 levels of speaker are not compared in pairs, which is done up to 50." in capsys.readouterr().out
+    assert "The 60 levels of speaker are not compared in pairs (more than 50)." in capsys.readouterr().out
 
 
 def test_data_without_ordered_factors_or_pairs_is_audited(tmp_path):

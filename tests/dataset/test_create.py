@@ -44,7 +44,7 @@ def test_existing_file_is_left_alone_refused_or_overwritten(tmp_path, capsys, re
     assert create.main(small) == 0
     assert "left alone" in capsys.readouterr().out and path.stat().st_mtime_ns == changed_at
     other = [*small, "--amp_start", "0.2"]
-    refused(create.main, other, "exists and was made with other options or recordings; give --overwrite")
+    refused(create.main, other, "exists and was made with other options, labels or recordings; give --overwrite")
     assert path.read_bytes() == first
     assert create.main([*other, "--overwrite"]) == 0
     assert load_npz(path).amps.min() == 0.2
@@ -55,7 +55,7 @@ def test_size_is_printed_before_writing(tmp_path, capsys):
     path = tmp_path / "tones.npz"
     create.main([*GRID, "--file_path", str(path)])
     out = capsys.readouterr().out
-    said = float(re.search(r"72 tones .* ([0-9.]+) GB", out).group(1))
+    said = float(re.search(r"72 sounds .* ([0-9.]+) GB", out).group(1))
     # three digits are printed, the zip's directory is estimated
     assert abs(said * 1e9 / path.stat().st_size - 1) < 0.01
 
@@ -71,12 +71,12 @@ def test_wrong_places_are_refused(tmp_path, refused):
 
 def test_a_single_tone_is_refused(tmp_path, refused):
     flags = "--num_freqs 1 --freq_end 500 --num_amps 1 --amp_end 0.1 --waveforms sine".split()
-    refused(create.main, [*GRID, *flags, "--file_path", tmp_path / "tones.npz"], "the grid is a single tone")
+    refused(create.main, [*GRID, *flags, "--file_path", tmp_path / "tones.npz"], "the grid has one tone")
 
 
 def test_a_grid_larger_than_the_disk_is_refused_before_any_work(tmp_path, refused):
     flags = f"--num_freqs 1000000 --num_amps 1000000 --file_path {tmp_path / 'tones.npz'}".split()
-    refused(create.main, flags, "would take .* bytes", status=1)
+    refused(create.main, flags, "needs .* bytes", status=1)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -153,7 +153,7 @@ def test_tones_beyond_full_scale_are_named(tmp_path, capsys):
     def warned(*flags):
         capsys.readouterr()
         assert create.main([*GRID, *flags, "--file_path", str(tmp_path / "tones.npz"), "--overwrite"]) == 0
-        found = re.search(r"warning: (\d+) tones exceed full scale", capsys.readouterr().err)
+        found = re.search(r"warning: (\d+) sounds exceed full scale", capsys.readouterr().err)
         peaks = np.abs(load_npz(tmp_path / "tones.npz").x).max(axis=1)
         assert int(found.group(1) if found else 0) == (peaks > 1 + 1e-6).sum()
         return found is not None
@@ -191,11 +191,17 @@ def test_samples_show_each_tone_once(tmp_path):
 @pytest.mark.parametrize(
     "flags, pattern",
     [
-        ("--preset clean --num_freqs 7 --audit tones.npz", "--num_freqs, --preset: no effect on a file that --audit"),
-        ("--samples tones.npz --hold_out timbre=sine", "--hold_out: no effect on a file"),
-        ("--audit --samples tones.npz --seed 0", "--seed: no effect on a file"),
-        ("--audit tones.npz --file_path new.npz --overwrite", "--file_path, --overwrite: no effect on a file"),
-        ("--audit tones.npz --from_wav . --labels l.csv --fit cut", "--fit, --from_wav, --labels: no effect on a file"),
+        ("--preset clean --num_freqs 7 --audit tones.npz", "--num_freqs, --preset: no effect on an existing file"),
+        ("--samples tones.npz --hold_out timbre=sine", "--hold_out: no effect on an existing file"),
+        ("--audit --samples tones.npz --seed 0", "--seed: no effect on an existing file"),
+        (
+            "--audit tones.npz --file_path new.npz --overwrite",
+            "--file_path, --overwrite: no effect on an existing file",
+        ),
+        (
+            "--audit tones.npz --from_wav . --labels l.csv --fit cut",
+            "--fit, --from_wav, --labels: no effect on an existing file",
+        ),
         ("--audit tones.npz --audio_dir audio", "--audio_dir: no effect without --samples"),
         ("--figures_dir figures", "--figures_dir: no effect without --audit or --samples"),
         ("--audio_dir audio", "--audio_dir: no effect without --samples"),
@@ -217,7 +223,7 @@ def test_flags_without_effect_are_refused(tmp_path, monkeypatch, dataset_path, r
 def test_a_seed_without_randomness_is_warned_about(tmp_path, capsys):
     def warned(*flags):
         assert create.main([*GRID, *flags, "--overwrite", "--file_path", str(tmp_path / "tones.npz")]) == 0
-        return "every seed makes the same" in capsys.readouterr().err
+        return "the random seed has no effect" in capsys.readouterr().err
 
     assert warned("--seed", "3") and not warned() and not warned("--seed", "3", "--phase", "random")
 
@@ -246,7 +252,7 @@ def test_a_dataset_is_written_through_a_link(tmp_path, dataset_path):
 def test_tones_that_could_not_be_read_again_are_not_written(tmp_path, refused):
     """The loudest amplitude with noise 100 dB above it peaks at about 5e11."""
     flags = ["--amp_end", "1e6", "--snr_db", "-100", "--file_path", tmp_path / "tones.npz"]
-    refused(create.main, [*GRID, *flags], "tones.npz: a tone peaks at .*e.*, at most 1e.09 is readable; choose smaller")
+    refused(create.main, [*GRID, *flags], "tones.npz: a sound has a peak of .*e.*, above 1e.09; choose smaller")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -17,7 +17,7 @@ from syntone.dataset import file, load_npz, save_npz, splits
 from syntone.dataset.file import Blocks, write_members
 from syntone.dataset.oscillators import unit_tone
 from syntone.dataset.recipe import same_recipe
-from syntone.dataset.validation import LARGEST_SAVED, first_tone_beyond
+from syntone.dataset.validation import LARGEST_SAVED, first_beyond
 from syntone.errors import InputError
 
 
@@ -169,21 +169,24 @@ def test_plain_savez_is_read_and_unknown_keys_are_ignored(tmp_path):
     "change, pattern",
     [
         ({"factors": [[0.2], [0.9], [1.7], [2.2]]}, "'factors' is float64, expected level indices"),
-        ({"factors": [[0], [2**32], [0], [1]]}, "'factors' is int64, expected level indices that fit into int32"),
+        (
+            {"factors": [[0], [2**32], [0], [1]]},
+            "'factors' has 4294967296, expected whole numbers in the range of int32",
+        ),
         ({"factors": [[0], [1], [0]]}, r"mine.npz: 'factors' has shape \(3, 1\), expected \(4, 1\)"),
         ({"factor_values": np.full((4, 1), np.inf)}, "'factor_values' has values that are not finite"),
         ({"x": np.full((4, 16), 1000, np.int16)}, "'x' is int16, expected floating-point .* divide 16-bit PCM"),
-        ({"x": np.full((4, 16), 1000.0)}, "'x' reaches 1000 in tone 0, .* divide 16-bit PCM by 32768"),
-        ({"x": np.full((4, 16), np.nan)}, "'x' reaches nan in tone 0, expected finite samples"),
+        ({"x": np.full((4, 16), 1000.0)}, "'x' reaches 1000 in row 0, .* divide 16-bit PCM by 32768"),
+        ({"x": np.full((4, 16), np.nan)}, "'x' reaches nan in row 0, expected finite samples"),
         ({"x": np.ma.masked_less(np.zeros((4, 16)) + 0.5, 1)}, "'x' has masked values"),
         ({"factors": np.ma.array([[0], [1], [0], [1]], mask=[[1], [0], [0], [0]])}, "'factors' has masked values"),
-        ({"sample_rate": 22050.5}, "'sample_rate' has 22050.5, expected whole numbers that int64 holds"),
+        ({"sample_rate": 22050.5}, "'sample_rate' has 22050.5, expected whole numbers in the range of int64"),
         ({"sample_rate": np.nan}, "'sample_rate' has nan, expected whole numbers"),
         ({"sample_rate": 1e30}, r"'sample_rate' has 1e\+30, expected whole numbers"),
         ({"sample_rate": "22050"}, "'sample_rate' is <U5, expected numbers"),
-        ({"y": [0, 1, 0.5, 1], "classes": ["a", "b"]}, "'y' has 0.5, expected whole numbers that int64 holds"),
+        ({"y": [0, 1, 0.5, 1], "classes": ["a", "b"]}, "'y' has 0.5, expected whole numbers in the range of int64"),
         ({"y": np.array([0, 1, 0, 2**64 - 1], np.uint64), "classes": ["a", "b"]}, "'y' has 18446744073709551615"),
-        ({"y": [0, 1, 0, 1], "classes": ["a", "a"]}, "'classes' names a class twice"),
+        ({"y": [0, 1, 0, 1], "classes": ["a", "a"]}, "'classes' has a name twice"),
         ({"factor_values": [[0j], [1j], [0j], [1j]]}, "'factor_values' is complex128, expected numbers"),
         ({"factor_values": [["0"], ["1"], ["0"], ["1"]]}, "'factor_values' is <U1, expected numbers"),
         ({"factor_values": [[0], [1, 2], [0], [1]]}, "'factor_values' cannot be made an array"),
@@ -202,12 +205,12 @@ def test_arrays_that_do_not_fit_are_not_written(tmp_path, change, pattern):
 @pytest.mark.parametrize(
     "names, pattern",
     [
-        (["all", "b"], "the factor name 'all' is that of the overall score"),
+        (["all", "b"], "the factor name 'all' is reserved for the overall score"),
         (["", "b"], "the factor name '' is empty"),
         ([" ", "b"], "the factor name '' is empty"),
-        (["a", "a"], "factor 'a' is named twice"),
-        (["a", "a "], "factor 'a' is named twice"),
-        (["\u00e9", "e\u0301"], "factor 'é' is named twice"),
+        (["a", "a"], "two factors are called 'a'"),
+        (["a", "a "], "two factors are called 'a'"),
+        (["\u00e9", "e\u0301"], "two factors are called 'é'"),
         (["a\nb", "b"], r"the factor name 'a\\nb' is empty or has invisible characters"),
         (["a\x1b[31m", "b"], r"the factor name 'a\\x1b\[31m' is empty or has invisible"),
         (["a\u200b", "b"], r"the factor name 'a\\u200b' is empty or has invisible"),
@@ -231,7 +234,7 @@ def test_factor_names_that_break_a_table_are_refused(tmp_path, names, pattern):
 def test_loud_noise_is_written():
     """Levelled to an RMS of 1, with noise as loud as the tone: far above full scale, and legitimate."""
     noise = np.random.default_rng(0).normal(size=(10, 100_000)).astype(np.float32)
-    assert np.abs(noise).max() > 4 and first_tone_beyond(np.sqrt(2) + noise, LARGEST_SAVED) is None
+    assert np.abs(noise).max() > 4 and first_beyond(np.sqrt(2) + noise, LARGEST_SAVED) is None
 
 
 # ---- reading ----
@@ -275,13 +278,13 @@ def held(dataset_path, tmp_path, monkeypatch) -> dict[str, np.ndarray]:
         ("x", lambda x: x[0], "'x' is float32 with 1 dimensions"),
         ("x", lambda x: x[:-1], r"'factors' has shape \(72, 3\), expected \(71, 3\)"),
         ("x", lambda x: x[:0], r"'x' has shape \(0, 4000\)"),
-        ("x", sample(15, np.nan), "'x' has a sample in tone 15 that is not finite"),
-        ("x", sample(3, -1e30), "'x' has a sample in tone 3 that is not finite or beyond"),
+        ("x", sample(15, np.nan), "'x' has a sample in row 15 that is not finite"),
+        ("x", sample(3, -1e30), "'x' has a sample in row 3 that is not finite or beyond"),
         ("factors", lambda f: f.astype(float), "'factors' is float64"),
         ("factors", lambda f: f - 1, "'factors' has values that are not level indices"),
         ("factor_values", lambda v: v + np.nan, "'factor_values' has values that are not finite"),
-        ("factor_values", lambda v: v + 4, "the class of a tone is not one of the 4 in 'classes'"),
-        ("y", lambda y: y - 1, "the class of a tone is not one of the 4"),
+        ("factor_values", lambda v: v + 4, "the class of a sound is not an index of the 4 'classes'"),
+        ("y", lambda y: y - 1, "the class of a sound is not an index of the 4"),
         ("factor_names", lambda n: n.astype("S"), "'factor_names' is "),
         ("factor_kinds", lambda k: np.array(["nominal", "ordered", "cardinal"]), "'factor_kinds' has 'cardinal'"),
         ("factor_kinds", lambda k: k[:1], r"'factor_kinds' has shape \(1,\), expected \(3,\)"),
@@ -342,7 +345,7 @@ DAMAGES = {
     ),
     "longer than its member": (
         lambda good: with_x(good, header("{'descr': '<f4', 'fortran_order': False, 'shape': (4, 4), }") + bytes(60)),
-        "does not fill its place",
+        "does not have the size of shape",
     ),
 }
 

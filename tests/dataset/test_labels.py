@@ -39,42 +39,42 @@ def test_numbers_are_ordered_and_words_nominal(tmp_path):
     "rows, pattern",
     [
         ([""], "has 0 rows"),
-        (["file,who"], "has 1 rows; give a row of column names"),
+        (["file,who"], "has 1 rows, expected a header and a row for each"),
         (["file,who", "a.wav,mary"], "has 2 rows"),
-        (["file", "a.wav", "b.wav"], "its first row is one cell, 'file'; separate file and factors by commas"),
-        (["file;who", "a.wav;mary", "b.wav;john"], "one cell, 'file;who'; separate file and factors by commas"),
-        (["file\twho", "a.wav\tmary", "b.wav\tjohn"], "separate file and factors by commas"),
-        (["sep=;", "file;who", "a.wav;mary", "b.wav;john"], "one cell, 'sep=;'; separate file and factors by commas"),
+        (["file", "a.wav", "b.wav"], "the header has one cell, 'file'; separate columns by commas"),
+        (["file;who", "a.wav;mary", "b.wav;john"], "one cell, 'file;who'; separate columns by commas"),
+        (["file\twho", "a.wav\tmary", "b.wav\tjohn"], "separate columns by commas"),
+        (["sep=;", "file;who", "a.wav;mary", "b.wav;john"], "one cell, 'sep=;'; separate columns by commas"),
         (
             ["a.wav,mary", "b.wav,john", "c.wav,john"],
-            "first row names the file 'a.wav'; begin with a row of column names",
+            "header contains the file name 'a.wav'; add a first row of column names",
         ),
-        (["A.WAV,mary", "b.wav,john", "c.wav,john"], "first row names the file 'A.WAV'"),
-        (["mary,a.wav", "john,b.wav", "john,c.wav"], "first row names the file 'a.wav'"),
-        (["here,mary", "there,john", "where,john"], "first row names the file 'here'"),
+        (["A.WAV,mary", "b.wav,john", "c.wav,john"], "header contains the file name 'A.WAV'"),
+        (["mary,a.wav", "john,b.wav", "john,c.wav"], "header contains the file name 'a.wav'"),
+        (["here,mary", "there,john", "where,john"], "header contains the file name 'here'"),
         (
             ["who,file", "mary,a.wav", "john,b.wav"],
             "row 2 has the file name in column 2, 'file'; make it the first column",
         ),
         (
             [",file,who", "0,a.wav,mary", "1,b.wav,john"],
-            "column 2, 'file'; make it the first column, without row numbers",
+            "column 2, 'file'; make it the first column, and remove row numbers",
         ),
         (
             ["file,who", "a.wav,mary", "b.wav"],
-            r"row 3 has 1 cells, the first row has 2: \['file', 'who'\]; separate cells",
+            r"row 3 has 1 cells and the header 2: \['file', 'who'\]; separate cells",
         ),
-        ([",file,who", "a.wav,mary", "b.wav,john"], r"row 2 has 2 cells, the first row has 3: \['', 'file', 'who'\]"),
-        (["file,pitch", "a.wav,0,5", "b.wav,1"], "row 2 has 3 cells, .* use a decimal point"),
-        (["file,who", "", "a.wav,mary", "b.wav,"], r"column 'who', row 4: a missing value \(''\)"),
+        ([",file,who", "a.wav,mary", "b.wav,john"], r"row 2 has 2 cells and the header 3: \['', 'file', 'who'\]"),
+        (["file,pitch", "a.wav,0,5", "b.wav,1"], "row 2 has 3 cells and .* use a decimal point"),
+        (["file,who", "", "a.wav,mary", "b.wav,"], r"column 'who', row 4: missing value \(''\)"),
         (["file,who", "a.wav,mary", ",john"], "row 3 has no file name"),
-        (["file,who", "a.wav,mary", "a.wav,john"], "rows 2 and 3 name the same file, 'a.wav'; name each once"),
-        (["file,who", "a.wav,mary", "./a.wav,john"], "rows 2 and 3 name the same file, './a.wav'"),
-        (["file,who", "a.wav,mary", "b.wav,bob", "x/../a.wav,john"], "rows 2 and 4 name the same file"),
-        (["file,who,who", "a.wav,mary,1", "b.wav,john,2"], "factor 'who' is named twice"),
-        (["file,who,who\u200b ", "a.wav,mary,1", "b.wav,john,2"], "factor 'who' is named twice"),
+        (["file,who", "a.wav,mary", "a.wav,john"], "row 3 names the same file as row 2, 'a.wav'; list each file once"),
+        (["file,who", "a.wav,mary", "./a.wav,john"], "row 3 names the same file as row 2, './a.wav'"),
+        (["file,who", "a.wav,mary", "b.wav,bob", "x/../a.wav,john"], "row 4 names the same file as row 2"),
+        (["file,who,who", "a.wav,mary,1", "b.wav,john,2"], "two factors are called 'who'"),
+        (["file,who,who\u200b ", "a.wav,mary,1", "b.wav,john,2"], "two factors are called 'who'"),
         (["file,,who", "a.wav,mary,1", "b.wav,john,2"], "factor name '' is empty"),
-        (["file,all,who", "a.wav,mary,1", "b.wav,john,2"], "factor name 'all' is that of the overall score"),
+        (["file,all,who", "a.wav,mary,1", "b.wav,john,2"], "factor name 'all' is reserved for the overall score"),
         (["file,who", 'a.wav,"mary', "b.wav,john", "c.wav,bob"], "line break in 'mary.nb.wav,john.n"),
         (["file,who", 'a.wav,"ma', 'ry"', "b.wav,john"], "row 3 has a line break"),
     ],
@@ -140,7 +140,7 @@ def test_one_cell_that_is_not_a_number_is_refused_unless_the_factor_is_nominal(t
 @pytest.mark.parametrize("others", [["1", "2"], ["low", "high"]])
 @pytest.mark.parametrize("kinds", [{}, {"nominal": ["pitch"]}, {"ordered": ["pitch"]}])
 def test_missing_values_are_refused(tmp_path, cell, others, kinds):
-    with pytest.raises(InputError, match="column 'pitch', row 4: a missing value"):
+    with pytest.raises(InputError, match="column 'pitch', row 4: missing value"):
         column(tmp_path, *others, cell, **kinds)
 
 
@@ -152,11 +152,11 @@ def test_columns_that_look_like_numbers_or_twice_the_same_are_warned_about(tmp_p
     for cells in (["220Hz", "440Hz"], ['"0,5"', '"1,5"'], ["50%", "7%"], ["$5", "$7"], ["~5", "-6x"]):
         found = column(tmp_path, *cells)
         assert found.kinds == ["nominal"]
-        assert len(found.warnings) == 1 and "pitch is nominal, since " in found.warnings[0]
+        assert len(found.warnings) == 1 and "pitch is nominal because " in found.warnings[0]
         assert column(tmp_path, *cells, nominal=["pitch"]).warnings == []
     assert column(tmp_path, "p225", "a1", "4x").warnings == []
     assert column(tmp_path, "Sine", "sine", "x").warnings == [
-        "factor pitch: 'Sine' and 'sine' are two levels, though only their case differs"
+        "factor pitch: levels 'Sine' and 'sine' differ only in case"
     ]
 
 
@@ -167,11 +167,11 @@ def test_kinds_that_are_given(tmp_path):
     found = column(tmp_path, "pp", "mf", "ff", "mf", ordered=["pitch"])
     assert found.kinds == ["ordered"] and found.level_names == {"pitch": ["pp", "mf", "ff"]}
     assert found.factors[:, 0].tolist() == found.values[:, 0].tolist() == [0, 1, 2, 1]
-    assert found.warnings == ["factor pitch is ordered as its words first appear: pp, mf, ff"]
+    assert found.warnings == ["levels of pitch are ordered by first appearance: pp, mf, ff"]
     assert column(tmp_path, "2", "1", ordered=["pitch"]).values[:, 0].tolist() == [2, 1]
-    with pytest.raises(InputError, match="'who' is not a factor here; choose from pitch"):
+    with pytest.raises(InputError, match="unknown factor 'who'; choose from pitch"):
         column(tmp_path, "1", "2", nominal=["who"])
-    with pytest.raises(InputError, match="'pitch' is given as ordered and as nominal"):
+    with pytest.raises(InputError, match="'pitch' is given as both ordered and nominal"):
         column(tmp_path, "1", "2", nominal=["pitch"], ordered=["pitch"])
 
 
@@ -180,6 +180,6 @@ def test_long_tables_take_no_longer_than_their_rows(tmp_path):
     rows = [f"{k}.wav,{k},n{k}" for k in range(50_000)]
     begin = time.perf_counter()
     assert len(table(tmp_path, "file,pitch,who", *rows).files) == 50_000
-    with pytest.raises(InputError, match="rows 50001 and 50002 name the same file"):
+    with pytest.raises(InputError, match="row 50002 names the same file as row 50001"):
         table(tmp_path, "file,pitch,who", *rows, rows[-1])
     assert time.perf_counter() - begin < 20

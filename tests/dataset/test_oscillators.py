@@ -214,7 +214,7 @@ def test_warnings_name_band_limited_waves_that_are_sines():
     found = warnings_for(grid)
     assert len(found) == 3
     for waveform, count in (("triangle", 2), ("square", 2), ("sawtooth", 1)):
-        assert any(f"{waveform} tones keep no partial but the fundamental at {count} of 4" in line for line in found)
+        assert any(f"{waveform} tones consist of the fundamental only at {count} of 4" in line for line in found)
 
 
 def test_every_factor_has_a_range_that_holds_zero_and_a_meaning():

@@ -40,8 +40,10 @@ def recordings(tmp_path):
 def test_recordings_become_a_dataset(tmp_path, recordings, capsys):
     assert create.main(recordings) == 0
     out = capsys.readouterr()
-    assert "24 tones (recordings; speaker: 2 nominal levels, level_db: 3 ordered levels) of 4,000 samples" in out.out
-    cut = "23 recordings are cut and 0 padded with zeros to 4000 samples, the length of the shortest, 0.wav; fit"
+    assert (
+        "24 sounds (recordings; speaker: 2 nominal levels, level_db: 3 ordered levels), 4,000 samples each" in out.out
+    )
+    cut = "23 recordings are cut and 0 padded with zeros to 4000 samples, the length of the shortest, 0.wav\n"
     assert cut in out.err and out.err.count("warning") == 1
     data = load_npz(tmp_path / "mine.npz")
     assert data.factor_names == ("speaker", "level_db") and data.factor_kinds == ("nominal", "ordered")
@@ -78,19 +80,22 @@ def test_what_does_not_fit_is_refused(tmp_path, recordings, refused):
     refused(
         create.main,
         [*recordings, "--duration", "0.6"],
-        "20 recordings are shorter than 0.6 s: 0.wav, .* and 15 more; pad them",
+        "20 recordings are shorter than 0.6 s: 0.wav, .* and 15 more; give a shorter duration, or pad them",
     )
     refused(create.main, [*recordings, "--freq_end", "3000"], "--freq_end: no effect on recordings")
     refused(create.main, [*recordings, "--preset", "paper"], "--preset: no effect on recordings")
     refused(create.main, [*recordings, "--from_wav", tmp_path / "none"], "--from_wav: .* is not a folder")
+    refused(create.main, [*recordings, "--labels", tmp_path / "none.csv"], "none.csv: No such file or directory; check")
     refused(create.main, recordings[:2], "--from_wav, --labels: one needs the other")
-    refused(create.main, [*recordings, "--hold_out", "speaker=bob"], "speaker has no 'bob'; choose from john, mary")
+    refused(
+        create.main, [*recordings, "--hold_out", "speaker=bob"], "speaker has no level 'bob'; choose from john, mary"
+    )
     wavfile.write(tmp_path / "wav" / "5.wav", 44100, np.zeros(5000, np.int16))
     refused(create.main, recordings, r"2 sample rates \(44100 Hz: 5.wav; 8000 Hz: 0.wav, .* and 18 more\); resample")
     (tmp_path / "wav" / "7.wav").write_bytes(b"no sound")
     refused(create.main, recordings, "7.wav: not a readable WAV file")
     (tmp_path / "wav" / "6.wav").unlink()
-    refused(create.main, recordings, r"has no such files: 6.wav \(1 of the table\); correct the names in the table")
+    refused(create.main, recordings, r"files of the table do not exist \(1\): 6.wav; correct the names in the table")
     assert not (tmp_path / "mine.npz").exists()
 
 
@@ -108,7 +113,7 @@ def test_a_file_is_named_that_decides_the_length_of_all(tmp_path, recordings, ca
     damaged = tmp_path / "wav" / "5.wav"
     damaged.write_bytes(damaged.read_bytes()[:2044])
     for flags in ([], ["--fit", "pad"], ["--duration", "0.1"]):
-        refused(create.main, [*recordings, *flags], "5.wav: is cut off: its header declares 4200 samples and it holds")
+        refused(create.main, [*recordings, *flags], "5.wav: is cut off: its header declares 4200 samples and it holds 1000")
 
 
 def test_loud_samples_are_refused_and_others_warned_about_with_what_helps(tmp_path, recordings, capsys, refused):
@@ -117,8 +122,8 @@ def test_loud_samples_are_refused_and_others_warned_about_with_what_helps(tmp_pa
     refused(create.main, recordings, "5.wav: its samples reach .* none beyond 16; divide")
     wavfile.write(tmp_path / "wav" / "5.wav", RATE, sound / np.abs(sound).max() * 3)
     assert create.main(recordings) == 0
-    assert "1 tones exceed full scale, the loudest with a peak of 3.000" in (found := capsys.readouterr().err)
-    assert "lower their level" in found and "amplitude" not in found
+    assert "1 sounds exceed full scale (largest peak 3.000)" in (found := capsys.readouterr().err)
+    assert "scale them down" in found and "amplitude" not in found
 
 
 @pytest.mark.parametrize(
@@ -140,7 +145,9 @@ def test_a_missing_file_is_shown_with_the_one_that_is_meant(tmp_path, recordings
     (tmp_path / "wav" / "5.wav").rename(path)
     table = tmp_path / "labels.csv"
     table.write_text(table.read_text().replace("\n5.wav", f"\n{name}"), encoding="utf-8")
-    refused(create.main, recordings, rf"has no such files: .* \(1 of the table\); it has {there}; correct the name: ")
+    refused(
+        create.main, recordings, rf"files of the table do not exist \(1\): .*; the folder has {there}; correct the name"
+    )
 
 
 def test_files_without_labels_and_equal_files_are_named(tmp_path, recordings, capsys):
@@ -150,8 +157,8 @@ def test_files_without_labels_and_equal_files_are_named(tmp_path, recordings, ca
     (tmp_path / "wav" / "8.wav").symlink_to(tmp_path / "wav" / "4.wav")
     assert create.main(recordings) == 0
     err = capsys.readouterr().err
-    assert "1 WAV files of the folder are not in the table: extra.WAV\n" in err
-    assert "1 recordings have the same samples as another: 8.wav (as 4.wav)\n" in err
+    assert "WAV files that are not in the table (1): extra.WAV\n" in err
+    assert "recordings with the same samples as another (1): 8.wav (as 4.wav)\n" in err
 
 
 def test_factors_that_cannot_be_scored_or_have_a_unit_by_name_are_named(tmp_path, recordings, capsys):
@@ -159,9 +166,9 @@ def test_factors_that_cannot_be_scored_or_have_a_unit_by_name_are_named(tmp_path
     write_table(tmp_path / "labels.csv", "file,frequency,attack,take,room", *rows)
     assert create.main(recordings) == 0
     err = capsys.readouterr().err
-    assert "factor frequency is taken to be in Hz; rename the column if it is not" in err
-    assert "factor attack is taken to be in s; rename" in err
-    assert "factor take has another level for each file" in err and "factor room has one level" in err
+    assert "the unit of factor frequency is assumed to be Hz; rename the column if it is not" in err
+    assert "the unit of factor attack is assumed to be s; rename" in err
+    assert "factor take has a different level for each file" in err and "factor room has one level" in err
 
 
 def test_given_kinds_are_in_the_file_and_its_recipe(tmp_path, recordings, capsys, refused):
@@ -171,7 +178,7 @@ def test_given_kinds_are_in_the_file_and_its_recipe(tmp_path, recordings, capsys
     assert create.main([*recordings, *kinds]) == 0
     out = capsys.readouterr()
     assert "dynamics: 3 ordered levels, frequency: 2 nominal levels" in out.out
-    assert "factor dynamics is ordered as its words first appear: pp, mf, ff" in out.err and "Hz" not in out.err
+    assert "levels of dynamics are ordered by first appearance: pp, mf, ff" in out.err and "Hz" not in out.err
     data = load_npz(tmp_path / "mine.npz")
     assert data.factor_kinds == ("ordered", "nominal") and data.factor_values[:2].tolist() == [[0, 1], [1, 0]]
     assert data.describe(1) == "dynamics mf, frequency 9"
@@ -181,12 +188,10 @@ def test_given_kinds_are_in_the_file_and_its_recipe(tmp_path, recordings, capsys
     meant = [k % 3 in (1, 2) and k % 2 == 0 for k in range(24)]
     assert held_out(data).tolist() == meant
     assert create.main([*recordings, *kinds]) == 0 and "left alone" in capsys.readouterr().out
-    refused(create.main, [*recordings, "--nominal", "frequency"], "was made with other options")
+    refused(create.main, [*recordings, "--nominal", "frequency"], "was made with other options, labels or recordings")
+    refused(create.main, [*recordings, "--ordered", "pitch"], "unknown factor 'pitch'; choose from dynamics, freq")
     refused(
-        create.main, [*recordings, "--ordered", "pitch"], "'pitch' is not a factor here; choose from dynamics, freq"
-    )
-    refused(
-        create.main, [*recordings, *kinds, "--nominal", "dynamics"], "'dynamics' is given as ordered and as nominal"
+        create.main, [*recordings, *kinds, "--nominal", "dynamics"], "'dynamics' is given as both ordered and nominal"
     )
     refused(create.main, ["--ordered", "dynamics"], "--ordered: no effect on synthesized tones")
 
@@ -194,7 +199,7 @@ def test_given_kinds_are_in_the_file_and_its_recipe(tmp_path, recordings, capsys
 def test_changed_sounds_or_labels_are_other_options(tmp_path, recordings, refused):
     assert create.main(recordings) == 0
     wavfile.write(tmp_path / "wav" / "5.wav", RATE, np.ones(4200, np.int16))
-    refused(create.main, recordings, "exists and was made with other options")
+    refused(create.main, recordings, "exists and was made with other options, labels or recordings")
 
 
 def test_models_and_metrics_work_on_recordings(tmp_path, recordings, capsys):

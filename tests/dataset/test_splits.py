@@ -55,7 +55,7 @@ def test_split_is_by_seed_and_takes_every_tone_once():
     assert np.array_equal(np.sort(np.concatenate([train, valid])), np.arange(4000))
     again, other = splits.split(4000, seed=0)[0], splits.split(4000, seed=1)[0]
     assert np.array_equal(train, again) and not np.array_equal(train, other)
-    with pytest.raises(InputError, match="3 tones cannot be split"):
+    with pytest.raises(InputError, match="3 sounds cannot be split"):
         splits.split(3, seed=0)
 
 
@@ -104,19 +104,19 @@ def test_sections_are_the_held_out_tones_and_a_thinned_grid(tmp_path):
     "flags, pattern",
     [
         (["--hold_out", "timbre"], "'timbre' is not a condition; write NAME=VALUE"),
-        (["--hold_out", "colour=red"], "'colour' is not a factor here; choose from timbre, amplitude, frequency"),
-        (["--hold_out", "timbre=flute"], "timbre has no 'flute'; choose from sine, triangle"),
+        (["--hold_out", "colour=red"], "unknown factor 'colour'; choose from timbre, amplitude, frequency"),
+        (["--hold_out", "timbre=flute"], "timbre has no level 'flute'; choose from sine, triangle"),
         (["--hold_out", "frequency=high"], "'high' is not a number"),
         (
             ["--hold_out", "frequency=5000:6000"],
-            "'5000:6000' meets no level of frequency; .* nearest are 2000, 2500, 3000",
+            "'5000:6000' matches no level of frequency .* nearest are 2000, 2500, 3000",
         ),
-        (["--hold_out", "frequency=500,999"], "'999' meets no level of frequency; .* nearest are 500, 1000, 1500"),
-        (["--hold_out", "frequency=999.99"], "'999.99' meets no level of frequency"),
-        (["--hold_out", "frequency=0:9000"], "every tone meets frequency=0:9000"),
+        (["--hold_out", "frequency=500,999"], "'999' matches no level of frequency .* nearest are 500, 1000, 1500"),
+        (["--hold_out", "frequency=999.99"], "'999.99' matches no level of frequency"),
+        (["--hold_out", "frequency=0:9000"], "every sound meets frequency=0:9000"),
         (["--correlate", "timbre", "frequency", "0.2"], "timbre is nominal"),
-        (["--correlate", "amplitude", "amplitude", "0.2"], "amplitude with itself"),
-        (["--correlate", "amplitude", "pitch", "0.2"], "'pitch' is not a factor"),
+        (["--correlate", "amplitude", "amplitude", "0.2"], "amplitude is given twice"),
+        (["--correlate", "amplitude", "pitch", "0.2"], "unknown factor 'pitch'"),
         (["--correlate", "amplitude", "frequency", "0"], "correlate: sigma.* got '0'"),
         (["--correlate", "amplitude", "frequency", "wide"], "correlate: sigma.* got 'wide'"),
     ],
@@ -143,13 +143,13 @@ def test_a_value_meets_the_level_that_is_printed_like_it():
 
 def test_a_value_that_several_levels_are_printed_like_is_refused():
     of = {"level": ("ordered", np.array([1.0002, 1.0004, 2.0]), None)}
-    with pytest.raises(InputError, match="hold_out: '1' meets more than one level of level; .*are 1.0002, 1.0004, 2$"):
+    with pytest.raises(InputError, match="hold_out: '1' matches more than one level of level .*are 1.0002, 1.0004, 2$"):
         splits._parse_condition("level=1", of)
 
 
 def test_few_sounds_are_not_blamed_on_hold_outs(tmp_path):
     flags = "--num_freqs 1 --num_amps 3 --waveforms sine".split()
-    with pytest.raises(InputError, match="tones.npz: has 3 tones; training and validation need 2 each"):
+    with pytest.raises(InputError, match="tones.npz: has 3 sounds; training and validation need 2 or more each"):
         splits.training_split(make(tmp_path, *flags), seed=0)
 
 
@@ -158,7 +158,7 @@ def test_too_few_tones_left_are_refused_by_the_training(tmp_path, refused):
     refused(
         trainvae.main,
         ["--dataset", tmp_path / "tones.npz", "--output_dir", tmp_path, "--device", "cpu"],
-        "its hold-outs leave 3 of 72 tones",
+        "its hold-outs leave 3 of 72 sounds",
     )
 
 
@@ -167,7 +167,7 @@ def test_a_correlation_that_leaves_one_tone_is_refused(tmp_path):
     flags = "--num_amps 2 --waveforms sine --correlate amplitude frequency 0.001".split()
     flags += "--hold_out amplitude=1 frequency=3000".split()
     data = make(tmp_path, *flags)
-    with pytest.raises(InputError, match="its correlations leave fewer than two tones"):
+    with pytest.raises(InputError, match="its correlations leave fewer than two sounds"):
         splits.training_split(data, seed=0)
 
 
