@@ -25,7 +25,7 @@ def controllability_figure(control: Control, entry: Entry) -> Figure:
     per anchor tone, or for a nominal factor the mean probability of each class."""
     seen = [k for k, factor in enumerate(control.factors) if factor.seen]
     latents, map_height = control.latents[:MAX_COLUMNS], 0.62 * len(control.factors)
-    size = (max(3.4 + 1.62 * len(latents), 11.0), 2.2 + map_height + 1.75 * len(seen) * (len(latents) > 0))
+    size = (max(3.4 + 1.62 * len(latents), 11.0), 2.4 + map_height + 1.85 * len(seen) * (len(latents) > 0))
     figure = Figure(figsize=size, layout="constrained")
     score = (
         f"controllability {control.score:.3f}" if np.isfinite(control.score) else "no score for fewer than two factors"
@@ -35,11 +35,12 @@ def controllability_figure(control: Control, entry: Entry) -> Figure:
     n_anchors, n_active = len(control.measured[0]), entry.codes.active.sum()
     shown = f"; the {MAX_COLUMNS} of {n_active} active latents with the largest KL" if n_active > MAX_COLUMNS else ""
     notes = (
-        f"mean change over {n_anchors} anchor tones; each latent takes {N_STEPS} steps from its 2 % to its 98 % "
-        f"quantile; darkest: the factor's whole range{shown}; steps with a mismatch above "
-        f"{100 * control.mismatch_limit:.0f} % are off-manifold and left out"
+        f"Mean over {n_anchors} anchor tones. Each latent takes {N_STEPS} steps from its 2 % to its 98 % quantile, "
+        f"the others stay. Dark: the whole range of the factor{shown}. Steps unlike any tone of the dataset (mismatch "
+        f"above {100 * control.mismatch_limit:.0f} %) are left out. Monotonicity 1: never turns back; smoothness 1: a "
+        "ramp, 0: one jump."
     )
-    lines = [f"{entry.name}, change of each factor by each latent: {score}", notes]
+    lines = [f"{entry.name}: change of each factor in decoded tones by each latent; {score}", notes]
     figure.suptitle("\n".join(textwrap.fill(line, int(9.5 * size[0])) for line in lines), fontsize=12)
     if not len(latents):
         figure.text(0.5, 0.2, "no latent is active", ha="center", fontsize=12)
@@ -71,7 +72,7 @@ def _draw_map(axes: Axes, control: Control, names: list[str]) -> None:
         covered = f"at most {control.coverage[k]:.2f}\nof its range" if factor.seen else "erased by\nfront end"
         axes.text(len(names) - 0.45, k, covered, ha="left", va="center", fontsize=9)
     effects = [f"score {score:.2f}" if np.isfinite(score) else "no change" for score in control.score_of_latents]
-    left_out = [f"{100 * share:.0f} % off-manifold" for share in control.off_manifold]
+    left_out = [f"{100 * share:.0f} % of steps left out" for share in control.off_manifold]
     heads = [f"{name}\n{effect}\n{off}" for name, effect, off in zip(names, effects, left_out)]
     axes.set_xticks(range(len(heads)), heads, fontsize=9)
     axes.set_yticks(range(len(shares)), [factor.name for factor in control.factors], fontsize=11)
@@ -98,8 +99,8 @@ def _draw_walks(panels: np.ndarray, control: Control, k: int, positions: np.ndar
     for panel, position, curve, (monotonicity, smoothness) in zip(panels, positions, curves, moving):
         panel.set_prop_cycle(CLASSES)
         panel.plot(position, curve, **style)
-        moves = f"mono {monotonicity:.2f}  smooth {smoothness:.2f}" if np.isfinite(monotonicity) else "no change"
-        panel.set_title(moves, fontsize=9, pad=3)
+        moves = f"monotonicity {monotonicity:.2f}\nsmoothness {smoothness:.2f}"
+        panel.set_title(moves if np.isfinite(monotonicity) else "no change", fontsize=8, pad=3)
         panel.set_xlim(position[0], position[-1])
         panel.tick_params(labelsize=8)
         panel.grid(alpha=0.3)

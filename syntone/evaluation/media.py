@@ -51,7 +51,7 @@ class Media:
 
 
 def make_media(entry: Entry, information: Information, *, control: Figure | None, seed: int, animate: bool) -> Media:
-    """Draw and invert what a model does with tones, with draws of the prior and with one latent at a time.
+    """Draw reconstructions, samples, traversals and mutual information of a model, and invert them to sounds.
 
     `information` is of the entry's codes, `control` the figure of controllability, where it was measured; the seed
     draws the tones and samples shown; `animate` adds the two GIFs. Codes without a decoder have one figure and no
@@ -71,7 +71,7 @@ def make_media(entry: Entry, information: Information, *, control: Figure | None
     draw_samples = partial(figures.tones_figure, scale=scale, title=f"{name}: {drawn}", colours=(figures.MODEL,))
     pairs, singles = [[pair] for pair in zip(originals, rebuilt)], [[[sample]] for sample in samples]  # rows of figures
     shown = pairs[:: max(1, len(pairs) // N_ROWS)]
-    moving, shares = "mel spectrograms, each row moving one latent", "share of each factor's entropy in each latent"
+    moving, shares = "mel spectrograms; each row moves one latent", "share of each factor's entropy in each latent"
     if chosen := _of_all(entry.codes):
         moving, shares = moving + chosen, f"{shares}{chosen} and those compared by MIG"
     made = [
@@ -81,7 +81,7 @@ def make_media(entry: Entry, information: Information, *, control: Figure | None
         (f"{name}_Mutual_Information.png", "information", _information(entry, information), shares),
     ]
     if control is not None:
-        made.append((f"{name}_Controllability.png", "information", control, "what moving each latent changes"))
+        made.append((f"{name}_Controllability.png", "information", control, "change of each factor by each latent"))
     pictures = [Picture(file, figures.png(figure), part, f"{name}: {words}") for file, part, figure, words in made]
     if animate:
         gifs = [
@@ -113,12 +113,12 @@ def _samples(entry: Entry, rng: np.random.Generator) -> list[Sound]:
 
 
 def _latent_label(codes: Codes, latent: int, *, break_at: str = "\n") -> str:
-    return f"z{latent}: {codes.kl[latent]:.2f} nats" + ("" if codes.active[latent] else f"{break_at}(collapsed)")
+    return f"z{latent}: {codes.kl[latent]:.2f} nats" + ("" if codes.active[latent] else f"{break_at}(inactive)")
 
 
 def _latent_name(codes: Codes, latent: int) -> str:
     kl = "" if codes.kl is None else f"\n{codes.kl[latent]:.2f}"
-    return f"z{latent}{kl}" + ("" if codes.active[latent] else "\n(collapsed)")
+    return f"z{latent}{kl}" + ("" if codes.active[latent] else "\n(inactive)")
 
 
 def _of_all(codes: Codes) -> str:

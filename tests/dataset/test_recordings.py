@@ -113,7 +113,9 @@ def test_a_file_is_named_that_decides_the_length_of_all(tmp_path, recordings, ca
     damaged = tmp_path / "wav" / "5.wav"
     damaged.write_bytes(damaged.read_bytes()[:2044])
     for flags in ([], ["--fit", "pad"], ["--duration", "0.1"]):
-        refused(create.main, [*recordings, *flags], "5.wav: is cut off: its header declares 4200 samples and it holds 1000")
+        refused(
+            create.main, [*recordings, *flags], "5.wav: is cut off: its header declares 4200 samples and it holds 1000"
+        )
 
 
 def test_loud_samples_are_refused_and_others_warned_about_with_what_helps(tmp_path, recordings, capsys, refused):

@@ -184,7 +184,7 @@ def test_sounds_and_data_are_described(evaluated, shown):
     kl = next(entry["kl_nats"] for entry in document["latents"] if entry["model"] == "OwnVAE")
     for latent, nats in enumerate(kl):
         label = labels[f"OwnVAE/traversal_z{latent}.wav"]
-        assert f"z{latent}: {nats:.2f} nats" in label and ("collapsed" in label) == (nats <= 0.01)
+        assert f"z{latent}: {nats:.2f} nats" in label and ("inactive" in label) == (nats <= 0.01)
     described = " ".join(shown.words)
     for words in (
         "OwnVAE: tones.npz: 72 sounds of 0.5 s at 8,000 Hz",
@@ -222,7 +222,7 @@ def test_without_figures_the_page_holds_the_table(evaluated, shown, tmp_path, ca
     found = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
     column = shown.cells[0].index("BTCVAE")
     assert found.cells == [[line[0], line[column]] for line in shown.cells]
-    assert not {"img", "audio"} & set(found.elements) and "no figures or sounds were asked for" in found.words
+    assert not {"img", "audio"} & set(found.elements) and "no figures and sounds (--no_figures)" in found.words
     assert f"report: {tmp_path / 'report.html'}" in capsys.readouterr().out.splitlines()[-1]
 
 
@@ -358,8 +358,9 @@ def test_a_browser_shows_every_picture_and_can_play_every_sound(evaluated, shown
     [
         (
             FrontEnd("gainshape", n_mels=64, smoothing=5.0, range_db=30.0, level_rows=16, db_min=-80.0, **COMMON),
-            "(gainshape: decibels down to 30 dB below each frame's largest band, and 16 rows that hold the level, from "
-            "-80 to +6 dB against a full-scale sine) of 64 bands, filters with skirts that fall by 10 dB in 5 bands",
+            "(gainshape: decibels down to 30 dB below each frame's largest band, and 16 rows that hold that band's "
+            "level, from -80 to +6 dB against a full-scale sine) of 64 bands, filters widened to fall by 10 dB in 5 "
+            "bands",
         ),
         (
             FrontEnd("logmel", smoothing=0.0, **COMMON),
