@@ -12,6 +12,7 @@ import create
 import eval as evaluate_script
 import models.vae
 import trainvae
+from syntone.dataset import load_npz
 from syntone.features.front_end import DEFAULTS
 from syntone.training.checkpoint import load_checkpoint
 
@@ -75,6 +76,9 @@ def test_every_command_runs(tmp_path, monkeypatch):
         for number, command in enumerate(of_script):
             more = "" if "--from_wav" in command or "--self_test" in command else SMALLER[name]
             words = f"{command} {more}".format("checkpoints" if not number else f"checkpoints{number}").split()
+            if "--codes" in words:
+                for file in (word for word in words if word.startswith("mine")):
+                    np.savez(file, codes=np.random.default_rng(0).normal(size=(len(load_npz("Dataset/clean.npz")), 4)))
             argv = [match for word in words for match in (map(str, Path().glob(word)) if "*" in word else [word])]
             assert script.main([word.strip('"') for word in argv]) == 0, (name, command)
 
@@ -111,6 +115,25 @@ def test_metrics_on_arrays_of_ones_own(capsys):
     exec(compile(code, "docs", "exec"), {})
     out = capsys.readouterr().out
     assert float(out.split()[0]) > 0.5 and "MIG" in out and "SAP" in out
+
+
+def test_codes_of_any_encoder_are_trained_and_scored(tmp_path, monkeypatch):
+    """An encoder that is not ours, on a small grid, with the command below it; MIG against the metric itself."""
+    from metrics import mig
+
+    monkeypatch.chdir(tmp_path)
+    grid = "--preset clean --num_freqs 4 --num_amps 3 --duration 0.2 --file_path Dataset/clean.npz"
+    assert create.main(grid.split()) == 0
+    code = next(block for block in CODE if "DataLoader" in block)
+    exec(compile(code, "docs", "exec"), {})
+    page = (ROOT / "docs" / "adding.md").read_text()
+    command = re.search(r"^python eval.py (--codes .*)$", page, flags=re.MULTILINE)[1]
+    assert evaluate_script.main([*command.split(), "--metrics", "mig", "--no_figures", "--device", "cpu"]) == 0
+    header, *lines = (tmp_path / "results" / "table.md").read_text().splitlines()
+    assert [cell.strip() for cell in header.split("|")][2:4] == ["mine", "baseline: PCA (4)"]
+    expected = mig(factors=load_npz("Dataset/clean.npz").factors, codes=np.load("mine_seed0.npz")["codes"])
+    (row,) = [line for line in lines if line.startswith("| MIG ")]
+    assert f"| {expected:.3f} [" in row
 
 
 def test_arrays_of_ones_own_become_a_dataset(tmp_path, monkeypatch):
