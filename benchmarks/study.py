@@ -21,7 +21,6 @@ import concurrent.futures
 import csv
 import json
 import os
-import platform
 import shlex
 import shutil
 import subprocess
@@ -306,7 +305,7 @@ def note_commit(settings: list[Setting], column: str) -> None:
     if not settings:
         return
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
-    words = f"{commit.stdout.strip() or 'unknown commit'}, {date.today()}, {platform.machine()} {platform.system()}"
+    words = f"{commit.stdout.strip() or 'unknown commit'}, {date.today()}"
     known = {row["setting"]: row for row in study_tables.read_rows(path)}
     empty = dict.fromkeys(columns, "")
     new = {one.name: [empty | known.get(one.name, {"setting": one.name}) | {column: words}] for one in settings}
