@@ -31,7 +31,7 @@ def controllability_figure(control: Control, entry: Entry) -> Figure:
         f"controllability {control.score:.3f}" if np.isfinite(control.score) else "no score for fewer than two factors"
     )
     if control.floors:
-        score += f" (chance level {np.mean(control.floors):.3f}, best 1)"
+        score += f" (chance level {np.mean(control.floors):.3f})"
     n_anchors, n_active = len(control.measured[0]), entry.codes.active.sum()
     shown = f"; the {MAX_COLUMNS} of {n_active} active latents with the largest KL" if n_active > MAX_COLUMNS else ""
     notes = (
