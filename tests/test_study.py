@@ -50,7 +50,12 @@ def test_overviews_are_the_mean_and_spread_of_the_seeds(page, titles):
     for setting, title in titles.items():
         for model in sorted({row["model"] for row in rows if row["setting"] == setting}):
             values = [float(row["value"]) for row in rows if (row["setting"], row["model"]) == (setting, model)]
+            if page == "README.md" and model.startswith(("baseline: untrained", "baseline: descriptors")):
+                continue
             line = next(line for line in lines if line.startswith(f"| {title} ") and f"| {model} " in line)
+            if model.startswith("baseline"):
+                assert f"| {values[0]:.2f} " in line and len(values) == 1
+                continue
             assert f"{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f}" in line and len(values) >= 3
             seen += 1
     assert seen >= 9
