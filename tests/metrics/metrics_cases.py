@@ -6,6 +6,7 @@ information of 2 differ.
 
 import numpy as np
 
+import metrics
 from metrics import Information
 from metrics._validation import check_inputs
 
@@ -38,3 +39,14 @@ def grid(*n_levels, repeats=1):
 
 def sample_of(factors, codes, **options):
     return check_inputs(factors=factors, codes=codes, **options)
+
+
+KINDS = ("nominal", "ordered", "ordered")  # of the factors of `tones`
+NAMES = ("timbre", "amplitude", "frequency")
+CHEAP = ("mig", "mig_sup", "jemmig", "dcimig", "modularity", "sap", "irs")
+
+
+def report(factors, codes, **options):
+    """Evaluate the cheap metrics of codes of `tones`."""
+    options = {"factor_names": NAMES, "factor_kinds": KINDS, "metrics": CHEAP} | options
+    return metrics.evaluate(factors=factors, codes=codes, **options)
