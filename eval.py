@@ -50,8 +50,8 @@ def parse_flags(argv: list[str] | None) -> Namespace:
         "--baselines",
         nargs="+",
         choices=[*baselines.BASELINES, "none"],
-        default=list(baselines.DEFAULT),
-        help="scored beside the models (default: pca ica)",
+        metavar="BASELINE",
+        help=f"any of {', '.join(baselines.BASELINES)}; or none (default: {' '.join(baselines.DEFAULT)})",
     )
     what.add_argument(
         "--features", choices=list(DEFAULTS), help="front end of pca and ica with --codes alone (default: logmel)"
@@ -80,7 +80,7 @@ def parse_flags(argv: list[str] | None) -> Namespace:
         check_writable(getattr(args, flag), flag=f"--{flag}", folder=True)
     check_combination(args)
     args.features = args.features or next(iter(DEFAULTS))
-    args.baselines = [] if args.baselines == ["none"] else list(dict.fromkeys(args.baselines))
+    args.baselines = [name for name in dict.fromkeys(args.baselines or baselines.DEFAULT) if name != "none"]
     return args
 
 
@@ -96,11 +96,12 @@ def check_combination(args: Namespace) -> None:
         )
     if args.codes and not args.model and not args.dataset:
         raise InputError("--codes: the dataset of the codes is not given; give it with --dataset")
-    if "none" in args.baselines and len(args.baselines) > 1:
+    chosen = args.baselines or []
+    if "none" in chosen and len(chosen) > 1:
         raise InputError("--baselines: none excludes the others; give none alone")
     if args.model and args.features:
         raise InputError("--features: the front end is that of the checkpoints; leave it out")
-    if not args.model and "untrained" in args.baselines:
+    if not args.model and "untrained" in chosen:
         raise InputError(
             "--baselines: untrained needs a checkpoint, whose encoder it takes; give --model or leave it out"
         )
