@@ -71,7 +71,8 @@ def caption(rows: Sequence[Row], notes: Sequence[str] = ()) -> str:
     many = "The ± of a score is its standard deviation over training seeds."
     how = (
         "score [floor, ceiling] → adjusted, where the floor is the chance level, the ceiling the score of a perfect "
-        "code, and adjusted = (score - floor) / (ceiling - floor). Scores use active latents only. "
+        "code, and adjusted = (score - floor) / (ceiling - floor). Scores use active latents only; Modularity counts "
+        "inactive ones as 0. "
         f"{many if len(checkpoints) > len({model for model, _ in checkpoints}) else one}"
     )
     return one_line(" ".join([how, *notes]))
