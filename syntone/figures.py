@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
-from matplotlib.ticker import FixedFormatter, MaxNLocator
+from matplotlib.ticker import FixedFormatter, FuncFormatter, MaxNLocator
 from PIL import Image
 
 ORIGINAL, MODEL = "#1f4e79", "#d9601a"
@@ -64,7 +64,7 @@ def _texts(figure: Figure) -> Iterator[Text]:
         if legend := axes.get_legend():
             yield from legend.get_texts()
         for axis in (axes.xaxis, axes.yaxis):
-            if isinstance(axis.get_major_formatter(), FixedFormatter):
+            if isinstance(axis.get_major_formatter(), FixedFormatter | FuncFormatter):  # names instead of numbers
                 yield from axis.get_ticklabels()
 
 
