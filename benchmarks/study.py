@@ -271,10 +271,11 @@ def rescorings(settings: list[Setting]) -> list[tuple[Setting, list[str]]]:
 
 
 def rescored(old: list[dict], new: list[dict]) -> list[dict]:
-    """Replace the scores of a setting, but keep those of decoders, and of columns that have no codes."""
-    found = {row["model"] for row in new}, {(row["model"], row["metric"]) for row in new}
-    stay = [row for row in old if row["model"] not in found[0] or row["metric"].startswith(DECODED)]
-    stay = [row for row in stay if (row["model"], row["metric"]) not in found[1]]
+    """Replace the scores of a setting, but keep those of decoders, and of models and seeds that have no codes."""
+    keys = ("model", "seed"), ("model", "seed", "metric")
+    scored, known = ({tuple(row[name] for name in names) for row in new} for names in keys)
+    stay = [row for row in old if (row["model"], row["seed"]) not in scored or row["metric"].startswith(DECODED)]
+    stay = [row for row in stay if (row["model"], row["seed"], row["metric"]) not in known]
     columns = list(dict.fromkeys(row["model"] for row in old + new))
     return sorted(stay + new, key=lambda row: columns.index(row["model"]))
 
@@ -299,13 +300,15 @@ def keep_codes(setting: Setting) -> None:
         shutil.copyfile(path, setting.codes / path.name)
 
 
-def note_commit(settings: list[Setting], column: str) -> None:
-    """Write into provenance.csv with which commit, when and where settings were trained, or scored."""
-    path, columns = FOLDER / "provenance.csv", ("setting", "trained", "scored")
-    if not settings:
-        return
+def this_commit() -> str:
+    """Return commit and date; `-dirty` where tracked files differ from the commit."""
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
-    words = f"{commit.stdout.strip() or 'unknown commit'}, {date.today()}"
+    return f"{commit.stdout.strip() or 'unknown commit'}, {date.today()}"
+
+
+def note_commit(settings: list[Setting], column: str, words: str) -> None:
+    """Write into provenance.csv with which commit and when settings were trained, or scored."""
+    path, columns = FOLDER / "provenance.csv", ("setting", "trained", "scored")
     known = {row["setting"]: row for row in study_tables.read_rows(path)}
     empty = dict.fromkeys(columns, "")
     new = {one.name: [empty | known.get(one.name, {"setting": one.name}) | {column: words}] for one in settings}
@@ -330,7 +333,8 @@ def rows_of(setting: Setting, base: str) -> list[dict]:
 
 def write_csv(path: Path, rows: list[dict]) -> None:
     with atomic_write(path) as handle:
-        handle.write(csv_text(tuple(rows[0]), [list(row.values()) for row in rows]).encode())
+        columns = dict.fromkeys(name for row in rows for name in row)
+        handle.write(csv_text(columns, [[row.get(name, "") for name in columns] for row in rows]).encode())
 
 
 def curves(settings: list[Setting]) -> dict[str, list[dict]]:
@@ -354,7 +358,7 @@ def curves(settings: list[Setting]) -> dict[str, list[dict]]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = parse_flags(argv)
+    args, commit = parse_flags(argv), this_commit()  # before any file of the study changes
     chosen = [setting for setting in SETTINGS if setting.part in args.parts]
     commands = trainings(chosen, args)
     if args.list:
@@ -370,17 +374,17 @@ def main(argv: list[str] | None = None) -> int:
         for setting, _ in waiting:
             before = [row for row in old if row["setting"] == setting.name]
             write_rows("scores", {setting.name: rescored(before, rows_of(setting, "rescored"))})
-        note_commit([setting for setting, _ in waiting], "scored")
+        note_commit([setting for setting, _ in waiting], "scored", commit)
     elif not args.tables:
         for path in dict.fromkeys(setting.dataset for setting in chosen):
             create_dataset(path)
         before = {path: path.stat().st_mtime_ns for setting in chosen for path in setting.checkpoints()}
         run_all(commands, jobs=args.jobs, desc="trainings")
         changed = [one for one in chosen if any(before.get(p) != p.stat().st_mtime_ns for p in one.checkpoints())]
-        note_commit(changed, "trained")
+        note_commit(changed, "trained", commit)
         waiting = evaluations(chosen)
         run_all([command for _, command in waiting], jobs=args.jobs, desc="evaluations")
-        note_commit([setting for setting, _ in waiting], "scored")
+        note_commit([setting for setting, _ in waiting], "scored", commit)
         for setting in chosen:
             keep_codes(setting)
             name = "selection" if setting.part == "selection" else "scores"

@@ -225,10 +225,12 @@ def test_rescoring_keeps_what_needs_a_decoder_or_has_no_codes():
         row("VAE", "gone", 3),
         row("VAE", f"{study.CONTROL}: x", 4),
     ]
+    old += [row("VAE", "MIG", 9) | {"seed": "1"}]  # whose codes are not kept
     old += [row(untrained, "MIG", 5), row(pca, study.ERROR, 6), row(pca, "MIG", 7)]
     new = [row(pca, study.ERROR, 60), row(pca, "MIG", 70), row("VAE", "MIG", 20), row("VAE", "SAP", 80)]
     found = [(one["model"], one["metric"], one["value"]) for one in study.rescored(old, new)]
-    of_vae = [("VAE", study.ERROR, 1), ("VAE", f"{study.CONTROL}: x", 4), ("VAE", "MIG", 20), ("VAE", "SAP", 80)]
+    of_vae = [("VAE", study.ERROR, 1), ("VAE", f"{study.CONTROL}: x", 4), ("VAE", "MIG", 9), ("VAE", "MIG", 20)]
+    of_vae += [("VAE", "SAP", 80)]
     assert found == [*of_vae, (untrained, "MIG", 5), (pca, study.ERROR, 60), (pca, "MIG", 70)]
 
 
@@ -239,6 +241,8 @@ def test_rows_of_other_settings_stay(tmp_path, monkeypatch):
     )
     study.write_rows("scores", {"clean": [{"setting": "clean", "value": "3"}], "large": []})
     assert (tmp_path / "scores.csv").read_text() == "setting,value\ngrid,2\nclean,3\n"
+    study.write_rows("scores", {"clean": [{"setting": "clean", "more": "4"}]})
+    assert (tmp_path / "scores.csv").read_text() == "setting,value,more\ngrid,2,\nclean,,4\n"
 
 
 def test_kept_codes_are_scored_with_the_front_end_of_their_setting(tmp_path, monkeypatch):

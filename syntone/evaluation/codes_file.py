@@ -58,10 +58,10 @@ def read_codes(path: Path, *, n_rows: int) -> GivenCodes:
     members = _read_csv(path) if path.suffix.lower() == ".csv" else _read_arrays(path)
     codes = _check_codes(members["codes"], n_rows=n_rows, path=path)
     active = members.get("active")
-    if active is not None and (active.dtype != bool or active.shape != codes.shape[1:] or not active.any()):
+    if active is not None and (active.dtype != bool or active.shape != codes.shape[1:]):
         raise InputError(
-            f"{path}: 'active' is {_shown(active)}, expected {codes.shape[1]} booleans, one per latent, not all False; "
-            "correct it or leave it out"
+            f"{path}: 'active' is {_shown(active)}, expected {codes.shape[1]} booleans, one per latent; correct it or "
+            "leave it out"
         )
     in_file_name = re.fullmatch("(.+)_seed([0-9]+)", path.stem)
     name, seed = in_file_name.groups() if in_file_name else (path.stem, "0")

@@ -129,6 +129,8 @@ def load_codes(paths: list[Path], *, dataset: Dataset, taken: Iterable[str] = ()
     entries: dict[tuple[str, int], Entry] = {}
     for path in paths:
         given = read_codes(path, n_rows=len(dataset))
+        if given.name.startswith(BASELINE):
+            raise InputError(f"{path}: the name {one_line(given.name)!r} is that of a baseline; give another `name`")
         if given.name in taken:
             raise InputError(f"{path}: a checkpoint is named {given.name} too; give these codes another `name`")
         key = one_line(given.name), given.seed
@@ -181,9 +183,9 @@ def warnings_for(entries: list[Entry]) -> list[str]:
     """Return one line for each dataset that is not that of training, and for each model that uses no latent."""
     found = [f"{entry.mismatch}; the reconstruction error uses all its tones" for entry in entries if entry.mismatch]
     for entry in entries:
-        if entry.checkpoint and not entry.codes.active.any():
+        if not (entry.is_baseline or entry.codes.active.any()):
             found.append(
                 f"{entry.label}, seed {entry.seed}: no latent is active, so its scores are those of no code at all; "
-                "train it for more epochs, or with fewer epochs of annealing"
+                "train the model for more epochs, or with fewer epochs of annealing"
             )
     return list(dict.fromkeys(found))

@@ -201,6 +201,7 @@ def test_fitted_metrics_of_many_columns_are_computed_on_request_only(dataset_pat
     [
         (["VAE_seed3.npy"], "a checkpoint is named VAE too"),
         (["a.npy", "a.csv"], "a with seed 0 was given before"),
+        (["baseline: mine.npy"], "'baseline: mine' is that of a baseline"),
         (["b_seed0.npy", "b_seed1.npy"], "has 3 columns, and b before it 2"),
         (["short.npy"], r"shape \(71, 2\), expected \(72, latents\)"),
     ],
