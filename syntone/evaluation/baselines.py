@@ -110,10 +110,12 @@ def make_baselines(
                     found.append(_descriptors(source))
                 bar.update()
     if set(kinds) & set(DEFAULT):
+        front_ends = " and ".join(dict.fromkeys(source.front_end.kind for source in sources))
         notes.insert(
             0,
-            f"PCA and ICA were fitted on at most {MAX_FITTED:,} training tones of seed {found[0].seed}; (= factors): "
-            "with as many components as factors, which no method without labels knows.",
+            f"PCA and ICA of the {front_ends} features were fitted on at most {MAX_FITTED:,} training tones of seed "
+            f"{found[0].seed}; (= factors): with as many components as factors, a number that no method without labels "
+            "knows.",
         )
     return found, notes
 
