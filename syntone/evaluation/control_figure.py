@@ -21,8 +21,10 @@ DIGITS = {"cents": 0, "dB": 1}  # after the point; 2 of other units
 
 
 def controllability_figure(control: Control, entry: Entry) -> Figure:
-    """Heat map of the change of every factor by every latent, above the factors measured along each traversal: one line
-    per anchor tone, or for a nominal factor the mean probability of each class."""
+    """Draw a heat map of the change of every factor by every latent, above the factors along each traversal.
+
+    An ordered factor has one line per anchor tone, a nominal one the mean probability of each class.
+    """
     seen = [k for k, factor in enumerate(control.factors) if factor.seen]
     latents, map_height = control.latents[:MAX_COLUMNS], 0.62 * len(control.factors)
     size = (max(3.4 + 1.62 * len(latents), 11.0), 2.4 + map_height + 1.85 * len(seen) * (len(latents) > 0))

@@ -1,20 +1,20 @@
-"""Controllability: what each latent changes in the decoded tones.
+"""Controllability: the change of each factor of decoded tones by each latent.
 
 From each of B anchor tones, one latent moves in S equal steps while the others stay, and `matching` measures every
-decoded tone. A step that its best match misses by more than a limit is off the dataset's manifold: it is left out and
-counted, and bridged linearly where it lies between others. |difference| is absolute for an ordered factor and total
-variation, sum_c |p_c - q_c| / 2, for the probabilities of a nominal one. Then, for factor k and latent j,
+decoded tone. A step whose mismatch with its best match exceeds a limit is off the dataset's manifold: it is left out
+and counted, and interpolated linearly if it lies between others. |difference| is absolute for an ordered factor,
+and total variation, sum_c |p_c - q_c| / 2, for the probabilities of a nominal one. Then, for factor k and latent j,
 
     change        mean over anchors of the largest |difference| between two steps, in the factor's unit or probability
     normalised    change / (range of the factor over the dataset), 1 for a nominal one: in [0, 1]
     smoothness    (1 - largest step / path) / (1 - 1 / number of steps): a ramp has 1, a single jump 0
-    monotonicity  |last - first| / path: never turning back has 1, there and back again 0
+    monotonicity  |last - first| / path: 1 if the factor never turns back, 0 for there and back
 
 where path is the sum of |differences| of successive steps; it weights the anchors in the means of the last two. The
 score of latent j is the share of its effect, sum_k normalised, that is on one factor, rescaled over the K factors that
 the features show: (K max_k normalised / sum_k normalised - 1) / (K - 1). It is 1 when the latent moves one factor alone
-and 0 when it moves all equally. The model's is the mean over latents weighted by effect, and 0 where nothing moves.
-The floor is the chance level: the score of random directions through the same codes, in place of the latents' axes.
+and 0 when it moves all equally. The model's score is the mean over latents, weighted by effect, and 0 if nothing moves.
+The floor is the chance level: the score of random directions through the same codes instead of the latents' axes.
 """
 
 from collections.abc import Callable, Sequence
@@ -41,7 +41,7 @@ MATRICES = ("change", "normalised", "smoothness", "monotonicity")  # of Control,
 
 
 class Control(NamedTuple):
-    """What J latents, or directions, change of K factors."""
+    """Change of K factors by J latents, or directions."""
 
     factors: tuple[Factor, ...]
     latents: np.ndarray  # (J,) their indices
@@ -59,8 +59,10 @@ class Control(NamedTuple):
 
 
 def find_limit(templates: Templates, *, generator: np.random.Generator) -> float:
-    """The mismatch above which a tone is off the manifold: the median over averages of two tones drawn at random. With
-    `gainshape` on `clean` it is 0.12, and the median mismatch of true tones between two levels 0.03."""
+    """Return the mismatch above which a tone is off the manifold: the median over averages of two random tones.
+
+    With `gainshape` on `clean` it is 0.12; the median mismatch of true tones between two levels is 0.03.
+    """
     first, second = torch.from_numpy(generator.choice(len(templates.patterns), (2, N_PAIRS)))
     averages = (templates.patterns[first] + templates.patterns[second]) / 2
     return float(np.median(match(averages, templates).mismatch))
@@ -76,7 +78,7 @@ def controllability(
     generator: np.random.Generator,
     n_floor: int = N_FLOOR,
 ) -> Control:
-    """Traverse latents and score what they move; see the module's docstring.
+    """Traverse latents and score their changes; see the module's docstring.
 
     The latents of codes (N, D) are moved from the anchors, which are rows of the codes; `measure` decodes codes (Q, D)
     and matches them with the templates. The generator draws `n_floor` sets of directions for the floor.
@@ -115,8 +117,10 @@ def traverse(codes: np.ndarray, anchors: np.ndarray, directions: np.ndarray) -> 
 
 
 def effects(measured: np.ndarray, factor: Factor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """change, smoothness and monotonicity, (J,) each, of measurements (B, J, S, C) of one factor. An anchor with fewer
-    than two steps on the manifold counts with a change of 0: it cannot be steered."""
+    """Return change, smoothness and monotonicity, (J,) each, of measurements (B, J, S, C) of one factor.
+
+    An anchor with fewer than two steps on the manifold has a change of 0.
+    """
     found = [[walk_effects(walk, nominal=factor.nominal) for walk in walks] for walks in measured.swapaxes(0, 1)]
     found = np.array(found).reshape(*measured.shape[1::-1], 4)  # (J, B, 4)
     path = np.where(found[..., 1] > MOVED * factor.span, found[..., 1], 0.0)
@@ -126,8 +130,11 @@ def effects(measured: np.ndarray, factor: Factor) -> tuple[np.ndarray, np.ndarra
 
 
 def walk_effects(walk: np.ndarray, *, nominal: bool) -> tuple[float, float, float, float]:
-    """Change, path, smoothness and monotonicity of one traversal (S, C); steps of NaN are bridged, those before the
-    first and after the last known step are cut off. Smoothness needs two differences: it is 1 for one."""
+    """Return change, path, smoothness and monotonicity of one traversal (S, C).
+
+    Steps of NaN are interpolated, those before the first and after the last known step are cut off. Smoothness needs
+    two differences: it is 1 for one.
+    """
     known = np.flatnonzero(np.isfinite(walk[:, 0]))
     if len(known) < 2 or not np.ptp(walk[known], axis=0).any():
         return 0.0, 0.0, 0.0, 0.0
@@ -141,7 +148,7 @@ def walk_effects(walk: np.ndarray, *, nominal: bool) -> tuple[float, float, floa
 
 
 def scores(normalised: np.ndarray) -> tuple[np.ndarray, float]:
-    """The score of every latent, NaN where it has no effect, and the model's, of normalised changes (K, J)."""
+    """Return the score of every latent, NaN without effect, and of the model, from normalised changes (K, J)."""
     n_factors, effect = len(normalised), normalised.sum(axis=0)
     if n_factors < 2:
         return np.full(normalised.shape[1], np.nan), float("nan")
@@ -158,9 +165,12 @@ def decode_and_match(z: np.ndarray, *, entry: Entry, templates: Templates) -> Ma
 
 
 def measure_controls(entries: list[Entry], *, seed: int) -> dict[tuple[str, int], Control]:
-    """What the active latents of every checkpoint move, by its key: the MAX_LATENTS with the largest mean KL, from
-    anchors out of the validation tones. Templates are made once for all that share features. A dataset with a nominal
-    factor of more than MAX_CLASSES classes, such as one class per recording, is left out."""
+    """Measure every entry that decodes; return the results by key.
+
+    At most MAX_LATENTS active latents are moved, in the entry's order, from anchors among the validation tones. Entries
+    that share features share templates. Datasets with a nominal factor of more than MAX_CLASSES classes, such as one
+    class per recording, are left out.
+    """
     controls, templates, made_of = {}, None, None
     decoders = [entry for entry in entries if entry.model is not None]
     for entry in tqdm(decoders, desc=CONTROL, unit="model", delay=2, disable=None):
@@ -183,7 +193,7 @@ def measure_controls(entries: list[Entry], *, seed: int) -> dict[tuple[str, int]
 
 
 def control_rows(control: Control, key: tuple[str, int]) -> list[Row]:
-    """Score with floor and ceiling (with two factors or more to move), coverage, and share of off-manifold steps."""
+    """Return rows: score with floor and ceiling (for two factors or more), coverage, share of off-manifold steps."""
     score, floors, off = control.score, control.floors, control.off_manifold
     rows = [Row(*key, CONTROL, None, score)] if np.isfinite(score) else []
     if floors:
@@ -196,7 +206,7 @@ def control_rows(control: Control, key: tuple[str, int]) -> list[Row]:
 
 
 def control_details(control: Control) -> dict:
-    """The matrices (K, J) and scores for the JSON, None where a number is not defined."""
+    """Return the matrices (K, J) and scores for the JSON, None where a number is not defined."""
     names = ("latents", *MATRICES, "score_of_latents", "score", "mismatch_limit", "off_manifold", "coverage", "floors")
     numbers = {name: np.asarray(getattr(control, name)) for name in names}
     return {
@@ -208,7 +218,7 @@ def control_details(control: Control) -> dict:
 
 
 def control_table(controls: dict[tuple[str, int], Control]) -> tuple[tuple[str, ...], list[list]]:
-    """Columns and rows of controllability.csv: a row for each checkpoint, factor and latent, NaN where not defined."""
+    """Return columns and rows of controllability.csv: a row for each entry, factor and latent, NaN if not defined."""
     rows = []
     for key, control in controls.items():
         for k, j in np.ndindex(control.change.shape):

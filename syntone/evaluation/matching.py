@@ -1,8 +1,8 @@
-"""Measure frequency, level and waveform of decoded tones by matching them with tones whose labels are known.
+"""Measure the factors of decoded tones by matching them with tones whose labels are known.
 
 Tones are compared by their loudness patterns: mel power to the power of 0.3 (Stevens 1957), smeared over neighbouring
-bands and averaged over a few frames. In decibels a partial at -60 dB weighs as much as the loudest, and between two
-levels of frequency, whose bands need not overlap, silence would be nearer than either.
+bands and averaged over a few frames. Decibels would not do: a partial at -60 dB would weigh as much as the loudest,
+and silence would be nearer to a tone between two levels of frequency than either of them.
 
 Decoded tones are matched with blends of the dataset's tones too. The neighbours x_n of a tone x_0 differ from it in one
 factor alone: by one level of an ordered factor, or in the class of a nominal one. The match is the point
@@ -11,8 +11,8 @@ factor alone: by one level of an ordered factor, or in the class of a nominal on
 
 that is closest to the decoded tone, over its few nearest tones x_0. It measures v_0 + sum_n a_n (v_n - v_0), where v is
 in cents, dB or the factor's own unit; for a nominal factor it is 1 in the column of the class and 0 elsewhere, which
-gives every class a probability. So a tone of the dataset measures its own labels exactly, and a blend of two neighbours
-the blend of theirs, unless another tone or blend has the same pattern.
+gives every class a probability. The labels of a tone of the dataset are therefore measured exactly, and those of a
+blend of two neighbours are the blend of theirs, unless another tone or blend has the same pattern.
 
 Conventions: patterns (N, P) or (Q, P), float32, on any device; N tones of the dataset, K factors, Q decoded tones; C_k
 is the number of classes of a nominal factor and 1 for an ordered factor. Nothing is drawn at random.
@@ -52,7 +52,7 @@ class Factor(NamedTuple):
 
 
 class Templates(NamedTuple):
-    """Tones whose labels are known; of tones that differ in unseen factors only, one."""
+    """Tones whose labels are known; one of those that differ in unseen factors only."""
 
     patterns: Tensor  # (N, P)
     factors: tuple[Factor, ...]  # K
@@ -67,7 +67,7 @@ class Match(NamedTuple):
 
 
 def loudness_patterns(features: Tensor, front_end: FrontEnd) -> Tensor:
-    """Loudness patterns (N, P) of features (N, 1, M, L): non-negative, 0 for silence, about 1 for a full-scale sine."""
+    """Return loudness patterns (N, P) of features (N, 1, M, L): 0 for silence, about 1 for a full-scale sine."""
     floor = 10 ** (front_end.db_min / 10)
     reach = int(4 * SMEAR_BANDS)
     kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=features.device) / SMEAR_BANDS).square())
@@ -83,8 +83,10 @@ def loudness_patterns(features: Tensor, front_end: FrontEnd) -> Tensor:
 
 
 def make_templates(patterns: Tensor, factor_values: np.ndarray, labels: dict) -> Templates:
-    """Templates of a dataset's own tones: patterns (N, P), physical values of the factors that vary (N, K), and their
-    levels, names and kinds as `Dataset.labels` returns them. No full grid is needed."""
+    """Return the templates of a dataset's tones. The tones need not form a full grid.
+
+    Takes patterns (N, P), physical values of the factors that vary (N, K), and the labels of `Dataset.labels`.
+    """
     factors, nominal = labels["factors"], [kind == "nominal" for kind in labels["factor_kinds"]]
     smallest = SEEN * float(patterns.var(dim=0, correction=0).mean().sqrt())
     near = [neighbours_in(factors, k, nominal=nominal[k]) for k in range(len(nominal))]
@@ -107,8 +109,10 @@ def make_templates(patterns: Tensor, factor_values: np.ndarray, labels: dict) ->
 
 
 def _measured_in(name: str, values: np.ndarray) -> tuple[np.ndarray, str]:
-    """Values (N, 1) of an ordered factor as they are measured, and the unit: frequency in cents above 1 Hz, amplitude
-    in dB, anything else (and what has no logarithm) as it is."""
+    """Return the values (N, 1) of an ordered factor in the unit of measurement, and this unit.
+
+    Frequency is measured in cents above 1 Hz, amplitude in dB, other factors (and values without logarithm) as given.
+    """
     values = values[:, None].astype(float)
     if name == "frequency" and values.min() > 0:
         return 1200 * np.log2(values), "cents"
@@ -118,8 +122,11 @@ def _measured_in(name: str, values: np.ndarray) -> tuple[np.ndarray, str]:
 
 
 def neighbours_in(factors: np.ndarray, factor: int, *, nominal: bool) -> np.ndarray:
-    """Rows that differ from each row in one factor alone: (N, 2) with the next level below and above, or (N, C - 1)
-    with the other classes; the row itself where there is none. Of tones with equal labels the first is taken."""
+    """Return rows that differ from each row in one factor only.
+
+    They are (N, 2), the next level below and above, or (N, C - 1), the other classes; the row itself stands for none.
+    Of tones with equal labels the first is taken.
+    """
     levels, level = np.unique(factors[:, factor], return_inverse=True)
     others = np.where(np.arange(factors.shape[1]) == factor, 0, factors)
     cell = np.unique(others, axis=0, return_inverse=True)[1].reshape(-1) * len(levels) + level
@@ -136,7 +143,7 @@ def neighbours_in(factors: np.ndarray, factor: int, *, nominal: bool) -> np.ndar
 
 
 def _is_seen(patterns: Tensor, neighbours: np.ndarray, *, smallest: float) -> bool:
-    """Whether tones that differ in one factor alone differ in their patterns; yes where there are no such tones."""
+    """Return whether tones that differ in one factor only have different patterns; True without such tones."""
     if (neighbours == np.arange(len(neighbours))[:, None]).all():
         return True
     return any(bool(((patterns[near] - patterns).square().mean(dim=1) > smallest**2).any()) for near in neighbours.T)
@@ -177,8 +184,11 @@ def _match_block(decoded: Tensor, templates: Templates) -> Match:
 
 
 def _sides(steps: np.ndarray, shares: np.ndarray, below: np.ndarray) -> np.ndarray:
-    """The shares to keep, 1 or 0 (Q, m): where the levels below and above lie in opposite directions, that of the side
-    with the longer way. A little of both would be the same point as none, and leave open what is measured."""
+    """Return which shares to keep, 1 or 0 (Q, m).
+
+    Where the levels below and above lie in opposite directions, the side with the larger step (share times
+    distance) is kept: equal steps to both sides give the same point as none, so the measurement would not be unique.
+    """
     kept, size, above = np.ones_like(shares), np.linalg.norm(steps, axis=1), below + 1
     product = np.einsum("qpk,qpk->qk", steps[:, :, below], steps[:, :, above])
     opposite = product < OPPOSITE * size[:, below] * size[:, above]
@@ -188,7 +198,7 @@ def _sides(steps: np.ndarray, shares: np.ndarray, below: np.ndarray) -> np.ndarr
 
 
 def blend(systems: np.ndarray, member: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Shares a >= 0 (B, m) that minimise |r - U a|, and what is left of r (B,), for systems [U, r] (B, P, m + 1).
+    """Return shares a >= 0 (B, m) that minimise |r - U a|, and the residual (B,), for systems [U, r] (B, P, m + 1).
 
     In each group of `member` (G, m), 1 where a share is in a group, their sum is at most 1. One call of scipy's `nnls`
     per system: in one more row, of large weight, each group's sum and a slack add up to 1.

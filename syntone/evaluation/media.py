@@ -32,7 +32,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Media:
-    """Pictures and sounds of one model; its animations are of the whole evaluation's first model."""
+    """Pictures and sounds of one model; the first model of an evaluation has animations, too."""
 
     model: str
     sample_rate: int
@@ -95,7 +95,7 @@ def make_media(entry: Entry, information: Information, *, control: Figure | None
 
 
 def _reconstructions(entry: Entry, rng: np.random.Generator) -> tuple[list[Sound], list[Sound]]:
-    """Tones of the validation set, and what the model makes of them."""
+    """Return validation tones and their reconstructions."""
     rows = choose_rows(entry.valid_rows, entry.dataset.y, n=N_FRAMES, rng=rng)
     features, labels = entry.features[rows], [entry.dataset.describe(row) for row in rows]
     waves = np.array(entry.dataset.x[rows])
@@ -105,7 +105,7 @@ def _reconstructions(entry: Entry, rng: np.random.Generator) -> tuple[list[Sound
 
 
 def _samples(entry: Entry, rng: np.random.Generator) -> list[Sound]:
-    """Tones decoded from draws of the prior."""
+    """Return tones decoded from draws of the prior."""
     noise = rng.standard_normal((N_FRAMES, entry.codes.codes.shape[1]))
     labels = [f"sample {number} of the prior" for number in range(1, N_FRAMES + 1)]
     decoded = decode(entry.model, noise, device=entry.features.device)
@@ -132,7 +132,7 @@ def _order(codes: Codes) -> str:
 
 
 def _traversals(entry: Entry, rng: np.random.Generator) -> tuple[Figure, list[Sound]]:
-    """The figure of the latents' traversals, and one sound per latent: its steps after one another, pauses between."""
+    """Return the figure of the traversals, and one sound per latent: its steps in a row, with pauses."""
     base, codes, latents = int(rng.choice(entry.valid_rows)), entry.codes, entry.codes.order[:N_LATENTS]
     values = traversal_values(codes.codes, n_steps=N_STEPS)
     moved = traversal_codes(codes.codes[base], values, latents)
