@@ -126,8 +126,8 @@ def test_scores_while_training_change_no_weight(flags, tmp_path, name):
 def test_scores_while_training_are_those_of_eval(flags, tmp_path):
     assert trainvae.main(flags("a", "--epochs", 2, "--model", "VAE", "--eval_every", 2)) == 0
     path = tmp_path / "a" / "VAE_seed0.pt"
-    argv = f"--model {path} --no_figures --device cpu --metrics mig modularity --baselines none --output_dir {tmp_path / 'r'}"
-    assert evaluate_script.main(argv.split()) == 0
+    argv = f"--model {path} --no_figures --device cpu --metrics mig modularity --baselines none"
+    assert evaluate_script.main([*argv.split(), "--output_dir", str(tmp_path / "r")]) == 0
     history = load_checkpoint(path).history
     with open(tmp_path / "r" / "metrics.csv") as handle:
         rows = [
