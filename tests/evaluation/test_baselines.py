@@ -56,7 +56,9 @@ def test_scores_are_those_of_two_lines_of_scikit_learn(checkpoint, dataset_path,
     for n, known in ((5, ""), (3, " = factors")):
         pca = PCA(n, svd_solver="randomized", random_state=0).fit(wide[train])
         white = PCA(n, whiten=True, svd_solver="randomized", random_state=0).fit(wide[train])
-        ica = FastICA(whiten=False, max_iter=5000, random_state=0).fit(white.transform(wide[train]))
+        ica = FastICA(whiten=False, fun="exp", tol=1e-8, max_iter=10000, random_state=0).fit(
+            white.transform(wide[train])
+        )
         for name, codes in (("PCA", pca.transform(x)), ("ICA", ica.transform(white.transform(x)))):
             active = codes.std(axis=0) > codes.std(axis=0).max() / 20
             report = evaluate(codes=codes, active=active, metrics=["mig", "sap"], **dataset.labels())
