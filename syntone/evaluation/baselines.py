@@ -37,7 +37,7 @@ DEFAULT = ("pca", "ica")
 MAX_FITTED = 8000  # tones that PCA and ICA are fitted on
 MAX_COMPONENTS = 64
 # Of FastICA. With scikit-learn's default contrast function, tolerance and 200 iterations it stops before it has
-# converged, and scores then depend on rounding. These converged on every grid of the study. No label was used.
+# converged, and scores then depend on rounding. These converge on `clean`. No label was used to choose them.
 ICA = {"fun": "exp", "tol": 1e-8, "max_iter": 10_000}
 BLOCK = 2048  # rows transformed at a time
 
