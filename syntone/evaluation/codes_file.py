@@ -140,11 +140,11 @@ def _check_codes(codes: np.ndarray, *, n_rows: int, path: Path) -> np.ndarray:
     kept = codes.dtype.kind == "f" and codes.dtype.itemsize <= 8
     with np.errstate(over="ignore"):  # of long double, reported below
         codes = codes.astype(codes.dtype.newbyteorder("=") if kept else np.float64, order="C")
-    spoilt = np.argwhere(~np.isfinite(codes))
-    if len(spoilt):
-        row, column = spoilt[0]
+    nonfinite = np.argwhere(~np.isfinite(codes))
+    if len(nonfinite):
+        row, column = nonfinite[0]
         raise InputError(
-            f"{path}: {len(spoilt)} codes are NaN or infinite, the first in row {row}, column {column} (both counted "
+            f"{path}: {len(nonfinite)} codes are NaN or infinite, the first in row {row}, column {column} (both counted "
             "from 0); correct the encoder"
         )
     return codes
