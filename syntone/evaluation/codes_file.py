@@ -144,8 +144,8 @@ def _check_codes(codes: np.ndarray, *, n_rows: int, path: Path) -> np.ndarray:
     if len(nonfinite):
         row, column = nonfinite[0]
         raise InputError(
-            f"{path}: {len(nonfinite)} codes are NaN or infinite, the first in row {row}, column {column} (both counted "
-            "from 0); correct the encoder"
+            f"{path}: {len(nonfinite)} codes are NaN or infinite, the first in row {row}, column {column} (both "
+            "counted from 0); correct the encoder"
         )
     return codes
 
