@@ -12,6 +12,7 @@ import metrics
 from metrics import _explicitness
 
 CLOSE = 1e-9  # sums over 4,000 rows
+OPTIONS = {"n_bins": 10, "factor_names": NAMES, "factor_kinds": KINDS, "seed": 5, "n_floor_draws": 2}
 
 
 @pytest.fixture(scope="module")
@@ -24,11 +25,7 @@ def full():
     result = metrics.evaluate(
         factors=factors,
         codes=codes,
-        n_bins=10,
-        factor_names=NAMES,
-        factor_kinds=KINDS,
-        seed=5,
-        n_floor_draws=2,
+        **OPTIONS,
         progress=steps.append,
     )
     metrics.udr(codes=[codes, codes[:, ::-1]], similarity="lasso")
@@ -115,11 +112,7 @@ def test_report_of_one_metric_equals_that_of_all(full):
     alone = metrics.evaluate(
         factors=factors,
         codes=codes,
-        n_bins=10,
-        factor_names=NAMES,
-        factor_kinds=KINDS,
-        seed=5,
-        n_floor_draws=2,
+        **OPTIONS,
         metrics=["infomec", "beta_vae_score"],
     )
     assert list(alone.scores) == ["InfoMEC modularity", "InfoMEC explicitness", "InfoMEC compactness", "BetaVAE score"]
