@@ -1,5 +1,6 @@
 """Scores of models, codes and baselines as rows: metrics over active latents, reconstruction error, UDR."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +41,12 @@ def defined(entry: Entry, labels: dict | None = None) -> tuple[str, ...]:
     return defined_metrics(factors=labels["factors"], n_latents=n_latents, factor_kinds=labels["factor_kinds"])
 
 
+def affordable(entry: Entry, possible: Sequence[str], asked: list[str] | None) -> list[str]:
+    """Leave out the metrics that fit predictors if there are many active latents, unless metrics are requested."""
+    many = entry.codes.active.sum() > MAX_FITTED and not asked
+    return [name for name in possible if not (many and name in FITTED)]
+
+
 def choose_metrics(entry: Entry, asked: list[str] | None) -> list[str]:
     """Return the metrics to compute, by default all that are defined and affordable; none if only controllability was
     requested.
@@ -52,9 +59,7 @@ def choose_metrics(entry: Entry, asked: list[str] | None) -> list[str]:
     of_codes = [name for name in asked or [] if name != CONTROL]
     if asked and not of_codes:
         return []
-    possible = defined(entry)
-    if not asked and entry.codes.active.sum() > MAX_FITTED:
-        possible = tuple(name for name in possible if name not in FITTED)
+    possible = affordable(entry, defined(entry), asked)
     if entry.is_baseline:
         return [name for name in of_codes or METRICS if name in possible]
     labels = entry.dataset.labels()
@@ -117,9 +122,8 @@ def section_rows(entry: Entry, asked: list[str] | None, *, seed: int) -> list[Ro
         if not entry.dataset.varies(tones):
             continue
         labels, codes = entry.dataset.labels(tones), entry.codes.codes[tones]
-        possible = defined(entry, labels)
-        wide = entry.codes.active.sum() > MAX_FITTED and not asked
-        metrics = [name for name in asked or METRICS if name in possible and not (wide and name in FITTED)]
+        possible = affordable(entry, defined(entry, labels), asked)
+        metrics = [name for name in asked or METRICS if name in possible]
         if metrics:
             data = {"codes": codes, "active": entry.codes.active}
             report = evaluate(**labels, **data, **BINS, metrics=metrics, seed=seed)
