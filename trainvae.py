@@ -1,9 +1,12 @@
 """Train VAE-family models on a dataset of tones, without its labels.
 
+AdaGVAE alone learns from pairs of tones that share factors. Labels serve to draw its pairs and for nothing else.
+
     python trainvae.py --dataset Dataset/my_dataset.npz --epochs 100
     python trainvae.py --dataset Dataset/my_dataset.npz --model BetaVAE BTCVAE --beta 8 --seeds 0 1 2
     python trainvae.py --dataset Dataset/my_dataset.npz --epochs 200 --resume
     python trainvae.py --dataset Dataset/my_dataset.npz --epochs 100 --eval_every 10
+    python trainvae.py --dataset Dataset/my_dataset.npz --model AdaGVAE --pair_changes 1 --epochs 100
     torchrun --nproc_per_node=2 trainvae.py --dataset Dataset/my_dataset.npz --epochs 100
 
 Writes <output_dir>/<Model>_seed<S>.pt (last and best state), .csv (every loss term per epoch) and .png (the curves).
@@ -21,8 +24,9 @@ from torch import Tensor, nn
 from metrics import METRICS, defined_metrics, evaluate
 from models import MODELS, PAPERS_MODELS
 from models.options import constructor_parameters
-from syntone.cli import Parser, choose_defined, command, nonnegative_float, nonnegative_int, positive_int
+from syntone.cli import MOST, Parser, choose_defined, command, nonnegative_float, nonnegative_int, number, positive_int
 from syntone.dataset.file import Dataset, load_npz
+from syntone.dataset.pairs import add_pair_flags, rule_of
 from syntone.device import select_device, tune
 from syntone.errors import InputError
 from syntone.evaluation.codes import encode
@@ -35,6 +39,7 @@ from syntone.training.options import add_flags, check_given, front_end_parameter
 from syntone.training.parallel import joined_processes
 
 WATCHED = ("mig", "jemmig", "dcimig", "modularity", "sap")  # those that take well under a second
+PAIRED = [name for name, model in MODELS.items() if model.needs_pairs]
 SETTINGS = {"": {name: one for name, one in constructor_parameters(Settings).items() if name != "seed"}}
 FEATURES = {kind: front_end_parameters(kind) for kind in DEFAULTS}
 
@@ -71,6 +76,13 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
     add_flags(group, SETTINGS)
     models = {name: model_parameters(name) for name in MODELS}
     add_flags(parser.add_argument_group("model (each has the options that name it, with its paper's defaults)"), models)
+    group = parser.add_argument_group(f"pairs of {', '.join(PAIRED)}, drawn by the labels, which have no other use")
+    add_pair_flags(group)
+    group.add_argument(
+        "--num_pairs",
+        type=number(int, least=2, most=MOST),
+        help="train on so many fixed pairs (default: new pairs in every epoch, one for each training tone)",
+    )
     add = parser.add_argument_group("scores while training, which uses no factors itself").add_argument
     add("--eval_every", type=positive_int, help="add scores to the history every so many epochs (default: never)")
     add(
@@ -100,6 +112,7 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
     args.front_end_options, args.model_options = given_options(args, FEATURES), given_options(args, models)
     check_given(args.front_end_options, {args.features: FEATURES[args.features]}, flag="--features")
     check_given(args.model_options, {name: models[name] for name in args.model}, flag="--model")
+    args.rule = rule_of(args)
     return args
 
 
@@ -110,6 +123,9 @@ def check_flags(args: argparse.Namespace) -> None:
     for flag in ("model", "seeds"):
         if len(set(getattr(args, flag))) < len(getattr(args, flag)):
             raise InputError(f"--{flag}: a value is given twice; give each once")
+    given = [flag for flag in ("pair_changes", "pair_shares", "num_pairs") if getattr(args, flag) is not None]
+    if given and not set(PAIRED) & set(args.model):
+        raise InputError(f"--{given[0]}: none of {', '.join(args.model)} learns from pairs; give --model {PAIRED[0]}")
     if not args.dataset.is_file():
         raise InputError(f"--dataset: {args.dataset} is not a file; make one with create.py --file_path {args.dataset}")
     check_writable(args.output_dir, flag="--output_dir", folder=True)
@@ -162,6 +178,8 @@ def main(argv: list[str] | None = None) -> int | None:
                 given=args.model_options,
                 epochs=args.epochs,
                 output_dir=args.output_dir,
+                rule=args.rule,
+                num_pairs=args.num_pairs,
                 resume=args.resume,
                 overwrite=args.overwrite,
             )

@@ -1,8 +1,8 @@
 """The models by name. To add one, write a subclass of VAE and add it to KNOWN: every script then offers it."""
 
-from models.vae import BTCVAE, DIPVAE, VAE, BetaVAE, CapacityVAE, FactorVAE
+from models.vae import BTCVAE, DIPVAE, VAE, AdaGVAE, BetaVAE, CapacityVAE, FactorVAE
 
-KNOWN = (VAE, BetaVAE, FactorVAE, BTCVAE, DIPVAE, CapacityVAE)
+KNOWN = (VAE, BetaVAE, FactorVAE, BTCVAE, DIPVAE, CapacityVAE, AdaGVAE)
 MODELS: dict[str, type[VAE]] = {model.__name__: model for model in KNOWN}
 PAPERS_MODELS = ("VAE", "BetaVAE", "FactorVAE", "BTCVAE")  # of SynTone's paper: what is trained unless names are given
 
@@ -20,4 +20,4 @@ def build_model(name: str, **config) -> VAE:
     return MODELS[name](**config)
 
 
-__all__ = ["VAE", "BetaVAE", "FactorVAE", "BTCVAE", "DIPVAE", "CapacityVAE", "MODELS", "PAPERS_MODELS", "build_model"]
+__all__ = ["VAE", "BetaVAE", "FactorVAE", "BTCVAE", "DIPVAE", "CapacityVAE", "AdaGVAE", "MODELS", "PAPERS_MODELS", "build_model"]

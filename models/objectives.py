@@ -35,6 +35,45 @@ def kl_per_latent(mu: Tensor, logvar: Tensor) -> Tensor:
     return 0.5 * (mu.square() + logvar.exp() - 1 - logvar)
 
 
+def symmetric_kl(mu: Tensor, logvar: Tensor, other_mu: Tensor, other_logvar: Tensor) -> Tensor:
+    """(KL(q || p) + KL(p || q)) / 2 of two Gaussians, elementwise: equal shapes in, the same shape out, at least 0."""
+    of_variances = 4 * torch.sinh(0.5 * (logvar - other_logvar)).square()  # v / w + w / v - 2, without cancellation
+    return 0.25 * (of_variances + (mu - other_mu).square() * (torch.exp(-logvar) + torch.exp(-other_logvar)))
+
+
+def shared_latents(delta: Tensor) -> Tensor:
+    """Which latents the two elements of a pair share, by the distances of their posteriors: (B, D) -> bool (B, D).
+
+    Those below the middle between the largest and the smallest distance of the pair, or all if all are equal
+    (Locatello et al. 2020, Eq. 6; they measure with the KL divergence in one direction).
+    """
+    largest, smallest = delta.amax(dim=1, keepdim=True), delta.amin(dim=1, keepdim=True)
+    return (delta < (largest + smallest) / 2) | (largest == smallest)
+
+
+def average_shared(mu: Tensor, logvar: Tensor) -> tuple[Tensor, Tensor]:
+    """Replace the posteriors of the latents that two elements share by their average (Ada-GVAE, Locatello et al. 2020).
+
+    The average has the mean of the means and the mean of the variances. Which latents are shared is decided without
+    gradient.
+
+    Parameters
+    ----------
+    mu, logvar : (2 B, D)
+        Row i and row B + i are a pair.
+
+    Returns
+    -------
+    mu, logvar : (2 B, D)
+    """
+    (mu_1, mu_2), (logvar_1, logvar_2) = mu.chunk(2), logvar.chunk(2)
+    with torch.no_grad():
+        shared = shared_latents(symmetric_kl(mu_1, logvar_1, mu_2, logvar_2)).repeat(2, 1)
+    mean = (0.5 * (mu_1 + mu_2)).repeat(2, 1)
+    log_mean_variance = (torch.logaddexp(logvar_1, logvar_2) - math.log(2)).repeat(2, 1)
+    return torch.where(shared, mean, mu), torch.where(shared, log_mean_variance, logvar)
+
+
 def gaussian_log_density(z: Tensor, mu: Tensor, logvar: Tensor) -> Tensor:
     """log N(z; mu, exp(logvar)), elementwise with broadcasting."""
     return -0.5 * (math.log(2 * math.pi) + logvar + (z - mu).square() * torch.exp(-logvar))

@@ -4,7 +4,7 @@ The signature of a constructor is the one place of an option's default, range an
 """
 
 import math
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +30,15 @@ class VAE(nn.Module):
     channels, hidden
         Widths of the convolutions (the first takes patches of 4 x 4 pixels, each further one halves M and L), and of
         the layer between them and the latents.
+
+    Attributes
+    ----------
+    needs_pairs : bool
+        Whether `losses` expects pairs of tones that share factors, instead of single tones. The training loop then
+        draws pairs.
     """
+
+    needs_pairs: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -64,6 +72,10 @@ class VAE(nn.Module):
         """Reconstruct x (B, 1, M, L) from the posterior means: x_hat (B, 1, M, L). No noise is added."""
         return self.decode(self.encode(x)[0])
 
+    def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mu and logvar (B, D) of the posterior that training uses."""
+        return self.encode(x)
+
     def losses(self, x: Tensor, *, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """Compute every term of the objective, scalars, in nats per tone unless the model names another unit.
 
@@ -74,9 +86,10 @@ class VAE(nn.Module):
         Parameters
         ----------
         x : (B, 1, M, L)
+            If the model needs pairs: (2 B, 1, M, L), where tone i and tone B + i are a pair.
         generator : draws the noise of z, on the device of x
         """
-        mu, logvar = self.encode(x)
+        mu, logvar = self.posterior(x)
         noise = torch.randn(mu.shape, generator=generator, device=mu.device, dtype=mu.dtype)
         z = mu + torch.exp(0.5 * logvar) * noise
         recon = objectives.reconstruction(x, self.decode(z), sigma=self.sigma)
@@ -241,3 +254,21 @@ class CapacityVAE(VAE):
         left = self.annealing.log() / math.log(self.anneal_from)  # 1 in the first epoch, 0 when the factor is 1
         gap = (kl - self.capacity * (1 - left)).abs()
         return self.gamma * gap / self.annealing, {"capacity_gap": gap}  # `losses` multiplies by it
+
+
+class AdaGVAE(BetaVAE):
+    """Ada-GVAE (Locatello et al. 2020, section 5): recon + beta KL on pairs of tones that share some factors.
+
+    A pair has one posterior in common for each latent that its tones seem to share, see `objectives.average_shared`.
+    How many factors a pair shares, and which, is not told to the model.
+    """
+
+    needs_pairs = True
+
+    def __init__(self, *args, beta=1.0, **kwargs) -> None:
+        super().__init__(*args, beta=beta, **kwargs)
+
+    def posterior(self, x):
+        if len(x) % 2:
+            raise ValueError(f"x has {len(x)} tones, expected pairs: as many partners after as many anchors")
+        return objectives.average_shared(*self.encode(x))

@@ -18,11 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from models.options import Option
+from syntone.dataset.pairs import TrainingPairs
 from syntone.device import autocast, build_optimizer, to_device
 from syntone.errors import InputError, MachineError, Terminated
 from syntone.training.parallel import ALONE, Processes, average_gradients, sharded
 
-SHUFFLE, NOISE, VALIDATION, VALIDATION_ORDER = range(4)
+SHUFFLE, NOISE, VALIDATION, VALIDATION_ORDER, PAIRS = range(5)
 BFLOAT16_ERROR = 0.03  # of the largest value; correct kernels stay below 0.01
 
 
@@ -34,7 +35,7 @@ class Settings:
     """
 
     seed: int = 0
-    batch_size: Annotated[int, Option("tones per step", least=2)] = 64
+    batch_size: Annotated[int, Option("tones (AdaGVAE: pairs) per step", least=2)] = 64
     lr: Annotated[float, Option("learning rate of Adam", above=0)] = 1e-3
     precision: Annotated[
         str, Option("arithmetic of the networks; weights and losses stay in float32", choices=("float32", "bfloat16"))
@@ -57,11 +58,20 @@ class Split:
     """Rows of the features to train and to validate on, int64.
 
     weights : (len(train),), how often each training row is drawn; None: each once per epoch
+    pairs : the pairs to train and to validate on, of a model that needs them
     """
 
     train: Tensor
     valid: Tensor
     weights: Tensor | None = None
+    pairs: TrainingPairs | None = None
+
+    @property
+    def n_tones(self) -> int:
+        """Tones per epoch; with correlations, an estimate for pairs."""
+        if self.pairs is None:
+            return len(self.train)
+        return 2 * (len(self.train) - (self.pairs.n_alone if self.pairs.fixed is None else 0))
 
 
 @dataclass(frozen=True)
@@ -128,7 +138,12 @@ def run_pass(
     processes: Processes = ALONE,
     on_step: Callable[[int], object] | None = None,
 ) -> dict[str, float]:
-    """Pass the rows of `order` through the model in batches, as training steps if there is an optimizer.
+    """Pass tones or pairs through the model in batches, as training steps if there is an optimizer.
+
+    Parameters
+    ----------
+    order : rows of the features (n,), or pairs of rows (n, 2), whose partners follow the anchors in a batch
+    batch_size : tones or pairs per batch
 
     Returns
     -------
@@ -139,7 +154,7 @@ def run_pass(
     sums: dict[str, Tensor] = {}
     for rows in order.to(features.device).split(batch_sizes(len(order), batch_size)):
         with autocast(device, precision), sharded(model, processes):
-            losses = model.losses(features[rows].to(device), **draws)
+            losses = model.losses(features[rows.reshape(len(rows), -1).T.flatten()].to(device), **draws)
         if optimizer is not None:
             optimizer.zero_grad(set_to_none=True)
             losses["loss"].backward()
@@ -148,7 +163,7 @@ def run_pass(
         for name, value in losses.items():  # summed on the device, so that no step waits for it
             sums[name] = sums.get(name, 0.0) + value.detach() * len(rows)
         if on_step is not None:
-            on_step(len(rows))
+            on_step(rows.numel())
     totals = torch.stack(list(sums.values())).tolist()
     return {name: total / len(order) for name, total in zip(sums, totals)}
 
@@ -217,7 +232,7 @@ def train(
 
     Parameters
     ----------
-    model : has `losses(x)`, `parameter_groups(lr)` and the buffer `annealing`
+    model : has `losses(x)`, `parameter_groups(lr)`, `needs_pairs` and the buffer `annealing`
     features : (N, 1, M, L)
     resume : the state from which to continue
     device : where to train; default: where the features are
@@ -311,17 +326,21 @@ def _run_epoch(
     model.train()
     model.annealing.fill_(annealing)
     order = split.train[draw_order(len(split.train), split.weights, generator=generator(epoch, SHUFFLE))]
-    trained = training(order, generator=generator(epoch, NOISE, device))
+    if model.needs_pairs:
+        drawn = np.random.default_rng(stream(settings.seed, epoch, PAIRS))
+        order = torch.from_numpy(split.pairs.draw(order.numpy(), generator=drawn))
+    n_tones, trained = order.numel(), training(order, generator=generator(epoch, NOISE, device))
     # Validation is in a random order too: neighbours in the file are neighbours in frequency, and a batch of them would
     # bias every estimate over a batch. Order and noise are the same in every epoch, so that only weights differ.
-    order = split.valid[torch.randperm(len(split.valid), generator=generator(0, VALIDATION_ORDER))]
+    order = torch.from_numpy(split.pairs.valid) if model.needs_pairs else split.valid
+    order = order[torch.randperm(len(order), generator=generator(0, VALIDATION_ORDER))]
     model.eval()
     with torch.no_grad():
         validated = validation(order, generator=generator(0, VALIDATION, device))
     problem = nonfinite_term(trained, phase="training") or nonfinite_term(validated, phase="validation")
     if problem:
         raise MachineError(problem)
-    row = {"epoch": epoch, "lr": settings.lr}
+    row = {"epoch": epoch, "lr": settings.lr, "tones": n_tones}
     row |= {f"train_{name}": value for name, value in trained.items()}
     row |= {f"valid_{name}": value for name, value in validated.items()}
     return row | {"annealing": annealing}

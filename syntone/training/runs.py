@@ -16,6 +16,7 @@ from models import MODELS, build_model
 from models.options import REQUIRED, constructor_parameters
 from syntone.dataset.file import Dataset
 from syntone.dataset.identity import Identity, identify
+from syntone.dataset.pairs import Rule, plan_pairs
 from syntone.dataset.splits import training_split
 from syntone.errors import InputError
 from syntone.features.front_end import FrontEnd, compute_features
@@ -49,13 +50,22 @@ class Run:
     def n_epochs_left(self) -> int:
         return self.epochs + 1 - self.first_epoch
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """Settings and, of a model that needs pairs, the rule of its pairs and the number of fixed ones or None."""
+        pairs = self.split.pairs
+        if pairs is None:
+            return asdict(self.settings)
+        fixed = {"num_pairs": None if pairs.fixed is None else len(pairs.fixed)}
+        return asdict(self.settings) | asdict(pairs.rule) | fixed
+
     def checkpoint(self, progress: Progress) -> Checkpoint:
         """Return the checkpoint of the run."""
         return Checkpoint(
             model_name=self.model_name,
             model_config=self.model_config,
             front_end_config=self.front_end.config(),
-            options=asdict(self.settings),
+            options=self.options,
             dataset_path=self.dataset_path,
             train_rows=self.split.train,
             valid_rows=self.split.valid,
@@ -92,10 +102,17 @@ def plan(
     given: dict[str, Any],
     epochs: int,
     output_dir: Path,
+    rule: Rule = Rule(),
+    num_pairs: int | None = None,
     resume: bool = False,
     overwrite: bool = False,
 ) -> Run:
     """Return one run, with the progress of its checkpoint.
+
+    Parameters
+    ----------
+    given : options of models, of which the model takes its own
+    rule, num_pairs : for a model that needs pairs, see `syntone.dataset.pairs.plan_pairs`
 
     Raises
     ------
@@ -104,7 +121,12 @@ def plan(
         cannot be continued with these options.
     """
     parts = training_split(dataset, seed=settings.seed)
-    split = Split(*[None if part is None else torch.from_numpy(part) for part in parts])
+    pairs = None
+    if MODELS[name].needs_pairs:
+        train, valid, weights = parts
+        rows = {"train": train, "valid": valid, "weights": weights}
+        pairs = plan_pairs(dataset, rule, **rows, num_pairs=num_pairs, seed=settings.seed)
+    split = Split(*[None if part is None else torch.from_numpy(part) for part in parts], pairs=pairs)
     known = {"input_shape": front_end.shape, "n_data": len(split.train), "anneal_from": settings.anneal_from}
     path = checkpoint_path(output_dir, name, settings.seed)
     run = Run(
@@ -142,7 +164,7 @@ def plan(
 def _differences(found: Checkpoint, run: Run) -> str:
     """List the options in which a checkpoint differs from a run; empty if there are none."""
     was = {"model": found.model_name} | found.model_config | found.front_end_config | found.options
-    now = {"model": run.model_name} | run.model_config | run.front_end.config() | asdict(run.settings)
+    now = {"model": run.model_name} | run.model_config | run.front_end.config() | run.options
     words = [f"{key} {was.get(key)}, now {now.get(key)}" for key in was | now if was.get(key) != now.get(key)]
     if difference := found.data.difference(run.data):
         words.append(f"another dataset, {found.dataset_path}: the one given {difference}")
@@ -175,12 +197,18 @@ def check_processes(runs: list[Run], processes: Processes) -> None:
 
 
 def notes(run: Run, n_tones: int) -> list[str]:
-    """Return notes for the user about the split and the annealing of a run."""
+    """Return notes for the user about the split, the pairs and the annealing of a run."""
     n_out, found = n_tones - len(run.split.train) - len(run.split.valid), []
     if n_out:
         found.append(f"{n_out:,} of {n_tones:,} tones are held out of training and validation by the dataset's recipe")
     if run.split.weights is not None:
         found.append("training tones are drawn from the correlated distribution of the dataset's recipe")
+    if pairs := run.split.pairs:
+        alone = f"; {pairs.n_alone:,} of {len(run.split.train):,} tones have no partner and are skipped"
+        n_pairs = "" if pairs.fixed is None else f"{len(pairs.fixed):,} fixed "
+        found.append(
+            f"{run.model_name} uses labels to draw {n_pairs}pairs, each {pairs.rule}{alone if pairs.n_alone else ''}"
+        )
     n_annealed = run.settings.anneal_epochs
     factor = annealing_factor(run.epochs, start=run.settings.anneal_from, epochs=n_annealed)
     if factor > 2:
@@ -214,7 +242,7 @@ def train_all(
             say(f"{run.path} is finished with these options; left alone")
     if not todo:
         return
-    for note in notes(todo[0], len(dataset)):
+    for note in dict.fromkeys(note for run in todo for note in notes(run, len(dataset))):
         say(note)
     front_end = todo[0].front_end
     n_bytes = 4 * len(dataset) * math.prod(front_end.shape)
@@ -233,7 +261,7 @@ def train_all(
                 rest = timedelta(seconds=round(seconds * n_left))
                 say(f"{run.path.stem}: {seconds:.1f} s per epoch, about {rest} for the remaining {n_left} epochs")
 
-        with bar_of(total=run.n_epochs_left * len(run.split.train), desc=run.path.stem) as bar:
+        with bar_of(total=run.n_epochs_left * run.split.n_tones, desc=run.path.stem) as bar:
             how = {"save_seconds": save_seconds, "score": score, "on_epoch": on_epoch, "on_step": bar.update}
             progress = train_run(run, features, device=device, processes=processes, **how)
         n_left -= run.n_epochs_left
