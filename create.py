@@ -8,6 +8,7 @@
     python create.py --preset clean --hold_out timbre=square frequency=1000:3000 --file_path Dataset/held_out.npz
     python create.py --preset clean --correlate amplitude frequency 0.2 --file_path Dataset/correlated.npz
     python create.py --audit Dataset/syntone.npz
+    python create.py --pairs pairs.npz --pair_changes 1 --num_pairs 10000 --file_path Dataset/clean.npz
     python create.py --from_wav recordings --labels labels.csv --file_path Dataset/recordings.npz
 
 The first makes the dataset of the paper (32,000 tones, 2.0 GB), the second a smaller one (4,000 tones, 0.26 GB), the
@@ -21,17 +22,19 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from syntone.cli import Parser, command
+from syntone.cli import Parser, command, positive_int
 from syntone.dataset import load_npz
 from syntone.dataset.grid import plan_tones
 from syntone.dataset.identity import follows_recipe
 from syntone.dataset.options import DEFAULTS, FOR_RECORDINGS, add_options, build_grid, check_options, parse_options
+from syntone.dataset.pairs import add_pair_flags, rule_of, write_pairs
 from syntone.dataset.recipe import Plan, same_recipe, write_plan
 from syntone.dataset.recordings import plan_recordings
 from syntone.dataset.splits import check_study
 from syntone.errors import InputError, MachineError
 from syntone.files import check_writable, lock
 
+PAIRS = {"pairs", "pair_changes", "pair_shares", "num_pairs"}
 REPORTS = {"audit", "samples", "figures_dir", "audio_dir"}
 
 
@@ -58,13 +61,23 @@ def build_parser() -> Parser:
     reports.add_argument("--samples", **optional_file, help="three sounds per timbre: Samples.png, WAV files")
     reports.add_argument("--figures_dir", type=Path, default=Path("Dataset/Figures"), help="folder of figures")
     reports.add_argument("--audio_dir", type=Path, default=Path("Dataset/audio"), help="folder of WAV files")
+    pairs = parser.add_argument_group(
+        "pairs of sounds of the dataset at --file_path that share factors, to train elsewhere"
+    )
+    pairs.add_argument(
+        "--pairs", type=Path, metavar="FILE", help="file to write (.npz): rows of pairs, what they share"
+    )
+    add_pair_flags(pairs)
+    pairs.add_argument("--num_pairs", type=positive_int, default=10_000, help="number of pairs")
     return parser
 
 
 def check_effects(args: argparse.Namespace, given: set[str]) -> None:
     """Refuse given flags that have no effect."""
+    reports = REPORTS | (PAIRS | {"file_path", "seed", "overwrite"} if args.pairs else set())
     for unused, flags, where in (
-        (args.existing is not None, given - REPORTS, "on an existing file (--audit FILE, --samples FILE)"),
+        (args.pairs is None, PAIRS, "without --pairs"),
+        (args.existing is not None, given - reports, "on an existing file (--audit FILE, --samples FILE, --pairs)"),
         (args.from_wav is not None, {"preset", *DEFAULTS} - FOR_RECORDINGS, "on recordings (--from_wav)"),
         (args.from_wav is None, {"fit", "ordered", "nominal"}, "on synthesized tones, without --from_wav"),
         (not args.samples, {"audio_dir"}, "without --samples"),
@@ -76,9 +89,17 @@ def check_effects(args: argparse.Namespace, given: set[str]) -> None:
             )
 
 
+def check_npz(path: Path, *, flag: str) -> None:
+    """Refuse a path that cannot be written or is not that of a .npz file."""
+    check_writable(path, flag=flag)
+    if path.suffix != ".npz":  # also protects other files from --overwrite
+        raise InputError(f"{flag}: {path} does not end in .npz; give {path}.npz")
+
+
 def parse_flags(argv: list[str] | None) -> argparse.Namespace:
     args, given = parse_options(build_parser(), argv)
-    args.existing = next((path for path in (args.audit, args.samples) if isinstance(path, Path)), None)
+    existing = (args.audit, args.samples, args.pairs and args.file_path)
+    args.existing = next((path for path in existing if isinstance(path, Path)), None)
     for flag, path in (("audit", args.audit), ("samples", args.samples)):
         if path is True:
             setattr(args, flag, args.existing or args.file_path)
@@ -89,13 +110,18 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
         check_writable(args.figures_dir, flag="--figures_dir", folder=True)
     if args.samples:
         check_writable(args.audio_dir, flag="--audio_dir", folder=True)
+    args.rule = rule_of(args)
+    if args.pairs:
+        check_npz(args.pairs, flag="--pairs")
+        if args.pairs.resolve() == args.file_path.resolve():
+            raise InputError(f"--pairs: {args.pairs} is the dataset; give another path")
+        if args.pairs.exists() and not args.overwrite:
+            raise InputError(f"--pairs: {args.pairs} exists; give --overwrite or another path")
     if args.existing is not None:
         return args
     if (args.from_wav is None) != (args.labels is None):
         raise InputError("--from_wav, --labels: one needs the other; give both or neither")
-    check_writable(args.file_path, flag="--file_path")
-    if args.file_path.suffix != ".npz":  # also protects other files from --overwrite
-        raise InputError(f"--file_path: {args.file_path} does not end in .npz; give {args.file_path}.npz")
+    check_npz(args.file_path, flag="--file_path")
     if args.from_wav is None:
         check_options(args)
         grid = build_grid(args)
@@ -161,6 +187,9 @@ def main(argv: list[str] | None = None) -> int | None:
         print(write_audit(load_npz(args.audit), figures_dir=args.figures_dir))
     if args.samples:
         print(write_samples(load_npz(args.samples), figures_dir=args.figures_dir, audio_dir=args.audio_dir))
+    if args.pairs:
+        how = {"num_pairs": args.num_pairs, "seed": args.seed}
+        print(write_pairs(args.pairs, load_npz(args.file_path), args.rule, **how))
 
 
 if __name__ == "__main__":

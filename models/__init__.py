@@ -20,4 +20,4 @@ def build_model(name: str, **config) -> VAE:
     return MODELS[name](**config)
 
 
-__all__ = ["VAE", "BetaVAE", "FactorVAE", "BTCVAE", "DIPVAE", "CapacityVAE", "AdaGVAE", "MODELS", "PAPERS_MODELS", "build_model"]
+__all__ = [*MODELS, "MODELS", "PAPERS_MODELS", "build_model"]

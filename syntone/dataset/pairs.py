@@ -60,6 +60,12 @@ def rule_of(args: argparse.Namespace) -> Rule:
     return Rule(**{name: value for name, value in given.items() if value is not None})
 
 
+def rule_in(options: dict) -> Rule | None:
+    """Return the rule among the options of a training run; None if it had no pairs."""
+    names = Rule.__dataclass_fields__
+    return Rule(**{name: options[name] for name in names}) if names.keys() <= options.keys() else None
+
+
 def ways_to_share(factor_names: list[str], rule: Rule) -> list[tuple[list[int], float]]:
     """Return the ways to meet a rule: the columns of the factors that are shared, and the relative frequency.
 
@@ -76,15 +82,15 @@ def ways_to_share(factor_names: list[str], rule: Rule) -> list[tuple[list[int], 
     if rule.pair_shares:
         unknown = [name for name in rule.pair_shares if name not in factor_names]
         if unknown:
-            raise InputError(f"--pair_shares: no factor {unknown[0]!r} varies; choose from {', '.join(factor_names)}")
+            raise InputError(f"pair_shares: no factor {unknown[0]!r} varies; choose from {', '.join(factor_names)}")
         if len(set(rule.pair_shares)) == n_factors:
-            raise InputError("--pair_shares: all factors are named, so a pair differs in nothing; leave one out")
+            raise InputError("pair_shares: all factors are named, so a pair differs in nothing; leave one out")
         return [(sorted(factor_names.index(name) for name in set(rule.pair_shares)), 1.0)]
     if n_factors < 2:
-        raise InputError(f"--pair_changes: only {factor_names[0]} varies, so a pair shares nothing; add a factor")
+        raise InputError(f"pair_changes: only {factor_names[0]} varies, so a pair shares nothing; add a factor")
     if rule.pair_changes != RANDOM and rule.pair_changes >= n_factors:
         raise InputError(
-            f"--pair_changes: a pair that differs in {rule.pair_changes} of {n_factors} factors shares nothing; "
+            f"pair_changes: a pair that differs in {rule.pair_changes} of {n_factors} factors shares nothing; "
             f"give 1 to {n_factors - 1}, or {RANDOM}"
         )
     counts = range(1, n_factors) if rule.pair_changes == RANDOM else [rule.pair_changes]
@@ -257,16 +263,13 @@ def write_pairs(path: Path, dataset: Dataset, rule: Rule, *, num_pairs: int, see
     rows, weights = np.flatnonzero(~held_out(dataset)), correlation_weights(dataset)
     weights = None if weights is None else weights[rows]
     generator = np.random.default_rng(seed)
-    pairs = draw_fixed_pairs(
-        dataset.labels(), rule, rows, num_pairs=num_pairs, weights=weights, generator=generator
-    )
+    pairs = draw_fixed_pairs(dataset.labels(), rule, rows, num_pairs=num_pairs, weights=weights, generator=generator)
     if not len(pairs):
-        raise InputError(f"--pairs: no two sounds of {dataset.path} are a pair that {rule}; choose other pairs")
+        raise InputError(f"pairs: no two sounds of {dataset.path} are a pair that {rule}; choose other pairs")
     shared = dataset.factors[pairs[:, 0]] == dataset.factors[pairs[:, 1]]
     recipe = asdict(rule) | {"seed": seed, "dataset": json.loads(dataset.recipe), "digest": dataset.digest}
-    names = np.array(dataset.factor_names)
-    members = {"pairs": pairs, "shared": shared, "factor_names": names, "recipe": np.array(json.dumps(recipe, sort_keys=True))}
-    write_members(path, members)
+    texts = {"factor_names": np.array(dataset.factor_names), "recipe": np.array(json.dumps(recipe, sort_keys=True))}
+    write_members(path, {"pairs": pairs, "shared": shared} | texts)
     n_alone = len(rows) - len(draw_pairs(dataset.labels(), rule, rows, among=rows, generator=generator))
     n_rows = len(np.unique(pairs))
     return (

@@ -29,7 +29,7 @@ from syntone.dataset.splits import training_split
 from syntone.device import to_device
 from syntone.evaluation.codes import encode, without_posterior
 from syntone.evaluation.descriptors import describe
-from syntone.evaluation.load import BASELINE, Entry, features_of
+from syntone.evaluation.load import BASELINE, Entry, features_of, marked
 from syntone.features.front_end import FrontEnd
 
 BASELINES = ("pca", "ica", "untrained", "descriptors")
@@ -130,7 +130,7 @@ def _sources(entries: Sequence[Entry], front_end: str) -> list[Source]:
         groups.setdefault((entry.dataset.path, kind), []).append(entry)
     datasets, names = {path for path, _ in groups}, []
     for (_, kind), (first, *_) in groups.items():
-        name = f", {kind.kind}" + (first.label[len(first.name) :] if len(datasets) > 1 else "")
+        name = f", {kind.kind}" + (first.label[len(marked(first.name)) :] if len(datasets) > 1 else "")
         names.append(name if name not in names else f"{name}, {len(names) + 1}")
     found = []
     for ((path, kind), group), name in zip(groups.items(), names):

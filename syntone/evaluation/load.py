@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from models import MODELS
 from syntone.dataset.file import Dataset, load_npz
 from syntone.device import to_device
 from syntone.errors import InputError, one_line
@@ -19,6 +20,7 @@ from syntone.features.front_end import FrontEnd, compute_features
 from syntone.training.checkpoint import Checkpoint, check_dataset, load_checkpoint
 
 BASELINE = "baseline: "  # begins the labels of baselines
+PAIRS = " (pairs)"  # follows the names of models that learn from pairs, which labels were used to draw
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,11 @@ class Entry:
     def key(self) -> tuple[str, int]:
         """Label and training seed."""
         return self.label, self.seed
+
+
+def marked(name: str) -> str:
+    """Return the name of a model for tables: with a mark if it learns from pairs."""
+    return name + (PAIRS if name in MODELS and MODELS[name].needs_pairs else "")
 
 
 def features_of(dataset: Dataset, front_end: FrontEnd, *, device: torch.device) -> Tensor:
@@ -148,17 +155,17 @@ def load_codes(paths: list[Path], *, dataset: Dataset, taken: Iterable[str] = ()
 
 
 def _labels(checkpoints: list[Checkpoint], *, one_dataset: bool) -> list[str]:
-    """Return the names of the models, followed by those of their datasets if these differ."""
+    """Return the marked names of the models, followed by those of their datasets if these differ."""
     first = [  # the first checkpoint with the same dataset
         next(n for n, other in enumerate(checkpoints) if other.data.difference(one.data) is None) for one in checkpoints
     ]
     datasets = {n: one_line(Path(checkpoints[n].dataset_path).name) for n in first}
     if one_dataset or len(datasets) == 1:
-        return [one.model_name for one in checkpoints]
+        return [marked(one.model_name) for one in checkpoints]
     names = list(datasets.values())
     for number, (n, name) in enumerate(datasets.items(), start=1):
         datasets[n] += f", {number}" if names.count(name) > 1 else ""
-    return [f"{one.model_name} ({datasets[n]})" for one, n in zip(checkpoints, first)]
+    return [f"{marked(one.model_name)} ({datasets[n]})" for one, n in zip(checkpoints, first)]
 
 
 def _check_seeds(checkpoints: list[Checkpoint], paths: list[Path]) -> None:

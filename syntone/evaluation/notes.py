@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from metrics import ACTIVE_SHARE, METRICS
+from syntone.dataset.pairs import rule_in
 from syntone.evaluation.codes import ACTIVE_NATS
 from syntone.evaluation.controllability import MAX_CLASSES, MAX_LATENTS, Control
 from syntone.evaluation.load import BASELINE, Entry, warnings_for
@@ -42,6 +43,10 @@ def notes_on(
             "InfoMEC's modularity and compactness where two factors share more than 2 % of the smaller entropy, "
             "because a perfect code is not an upper bound there."
         )
+    rules = {entry.label: rule_in(entry.checkpoint.options) for entry in entries if entry.checkpoint is not None}
+    for label, rule in rules.items():
+        if rule is not None:
+            found.append(f"{label} learned from pairs of tones that labels were used to draw: each pair {rule}.")
     scored = [entry for entry in entries if not entry.is_baseline]
     undefined = {} if asked else {name: None for entry in scored for name in METRICS if name not in defined(entry)}
     if undefined:

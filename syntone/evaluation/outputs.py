@@ -8,7 +8,7 @@ from syntone.evaluation import baselines, controllability, report, scores, table
 from syntone.evaluation.codes import ACTIVE_NATS
 from syntone.evaluation.codes_file import GivenCodes, codes_file
 from syntone.evaluation.control_figure import controllability_figure
-from syntone.evaluation.load import Entry
+from syntone.evaluation.load import Entry, marked
 from syntone.evaluation.manifest import manifest
 from syntone.evaluation.media import make_media
 from syntone.evaluation.notes import notes_on
@@ -79,4 +79,4 @@ def _place(entry: Entry) -> int:
 
 
 def _codes(entry: Entry) -> bytes:
-    return codes_file(GivenCodes(entry.name, entry.seed, entry.codes.codes, entry.codes.active))
+    return codes_file(GivenCodes(marked(entry.name), entry.seed, entry.codes.codes, entry.codes.active))

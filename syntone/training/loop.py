@@ -340,10 +340,10 @@ def _run_epoch(
     problem = nonfinite_term(trained, phase="training") or nonfinite_term(validated, phase="validation")
     if problem:
         raise MachineError(problem)
-    row = {"epoch": epoch, "lr": settings.lr, "tones": n_tones}
+    row = {"epoch": epoch, "lr": settings.lr}
     row |= {f"train_{name}": value for name, value in trained.items()}
     row |= {f"valid_{name}": value for name, value in validated.items()}
-    return row | {"annealing": annealing}
+    return row | {"annealing": annealing, "tones": n_tones}
 
 
 def _advanced(

@@ -26,6 +26,8 @@ from syntone.training.checkpoint import Checkpoint, checkpoint_bytes, checkpoint
 from syntone.training.loop import Progress, Settings, Split, annealing_factor, batch_sizes, train
 from syntone.training.parallel import Processes, same_everywhere
 
+ANY_ONE = Rule()  # pairs differ in one factor
+
 
 @dataclass(frozen=True)
 class Run:
@@ -102,7 +104,7 @@ def plan(
     given: dict[str, Any],
     epochs: int,
     output_dir: Path,
-    rule: Rule = Rule(),
+    rule: Rule = ANY_ONE,
     num_pairs: int | None = None,
     resume: bool = False,
     overwrite: bool = False,

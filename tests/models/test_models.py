@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from models import BTCVAE, MODELS, BetaVAE, FactorVAE, build_model
+from models import BTCVAE, MODELS, AdaGVAE, BetaVAE, FactorVAE, build_model
 from models.objectives import kl_decomposition
 from syntone.features.front_end import FrontEnd
 
@@ -51,6 +51,7 @@ TERMS = {
     "BTCVAE": {"mi", "tc", "dwkl"},
     "DIPVAE": {"cov_off_diagonal", "cov_diagonal"},
     "CapacityVAE": {"capacity_gap"},
+    "AdaGVAE": set(),
 }
 
 
@@ -71,6 +72,8 @@ def test_every_term_is_there_a_scalar_and_differentiable(name):
         ("FactorVAE", {"gamma": 3.0}, {"recon": 1, "kl": 1, "tc": 3, "d_loss": 1}),
         ("BTCVAE", {}, {"recon": 1, "mi": 1, "tc": 6, "dwkl": 1}),
         ("BTCVAE", {"alpha": 0.5, "beta": 2.0, "gamma": 3.0}, {"recon": 1, "mi": 0.5, "tc": 2, "dwkl": 3}),
+        ("AdaGVAE", {}, {"recon": 1, "kl": 1}),
+        ("AdaGVAE", {"beta": 2.5}, {"recon": 1, "kl": 2.5}),
         ("CapacityVAE", {}, {"recon": 1, "capacity_gap": 1000}),
         ("CapacityVAE", {"gamma": 3.0, "capacity": 0.0}, {"recon": 1, "kl": 3}),
     ],
@@ -244,6 +247,6 @@ def test_a_model_with_extreme_log_variances_has_finite_losses_and_gradients(name
 
 
 def test_defaults_are_the_papers():
-    assert BetaVAE().beta == 4.0 and FactorVAE().gamma == 10.0
+    assert BetaVAE().beta == 4.0 and AdaGVAE().beta == 1.0 and FactorVAE().gamma == 10.0
     btc = BTCVAE(n_data=100)
     assert (btc.alpha, btc.beta, btc.gamma, btc.estimator) == (1.0, 6.0, 1.0, "mss")

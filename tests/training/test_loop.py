@@ -2,7 +2,9 @@
 
 import contextlib
 import math
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -26,6 +28,8 @@ def test_streams_differ_by_seed_epoch_and_purpose():
 
 class Line(torch.nn.Module):
     """Fit one number; in one epoch, one term is `bad` or the loss is scaled. Record rows and random numbers."""
+
+    needs_pairs = False
 
     def __init__(self, bad: float = 0.0, *, scale: float = 1.0, epoch: int = 0) -> None:
         super().__init__()
@@ -143,6 +147,12 @@ def test_a_weight_that_is_not_finite_is_named():
 # ---- precision ----
 
 
+def neighbours(n: int) -> SimpleNamespace:
+    """Pairs of a row with the one before or after it; the last 10 rows validate."""
+    pairs = np.stack([np.arange(n), np.arange(n) ^ 1], axis=1)
+    return SimpleNamespace(draw=lambda rows, generator: pairs[rows], valid=pairs[-10:])
+
+
 def bfloat16_histories(name: str, shape=(1, 32, 32)) -> list[dict]:
     found = []
     for precision in ("float32", "bfloat16"):
@@ -150,7 +160,7 @@ def bfloat16_histories(name: str, shape=(1, 32, 32)) -> list[dict]:
         more = {"n_data": 40} if name == "BTCVAE" else {}
         model = build_model(name, input_shape=shape, channels=(16, 16), hidden=32, **more)
         features = torch.rand(50, *shape, generator=torch.Generator().manual_seed(0))
-        split = Split(torch.arange(40), torch.arange(40, 50))
+        split = Split(torch.arange(40), torch.arange(40, 50), pairs=neighbours(50) if model.needs_pairs else None)
         progress = train(
             model, features, split, Settings(batch_size=20, precision=precision, anneal_from=1.0), epochs=2
         )

@@ -66,11 +66,11 @@ def test_two_processes_train_as_one(tmp_path, dataset_path):
 
 
 def gradients_of(name: str, processes: Processes) -> dict[str, torch.Tensor]:
-    """The gradients of one step on a batch of 7 tones; Adam would hide a factor that they are all off by."""
+    """The gradients of one step on 7 tones or pairs; Adam would hide a factor that they are all off by."""
     torch.manual_seed(0)
     more = {"n_data": 50} if name == "BTCVAE" else {}
     model = build_model(name, input_shape=(1, 32, 8), latent_dim=4, channels=(8, 8), hidden=16, **more)
-    x = torch.rand((7, 1, 32, 8), generator=torch.Generator().manual_seed(1))
+    x = torch.rand((14 if model.needs_pairs else 7, 1, 32, 8), generator=torch.Generator().manual_seed(1))
     with sharded(model, processes):
         losses = model.losses(x, generator=torch.Generator().manual_seed(2))
     losses["loss"].backward()

@@ -273,7 +273,10 @@ def test_the_options_of_a_users_own_model_are_flags(flags, tmp_path, monkeypatch
         trainvae.parse_flags(["--help"])
     text = " ".join(capsys.readouterr().out.split())
     assert "exponent of the KL divergence (MyVAE: 1)" in text
-    assert "weight of the KL divergence (BetaVAE: 4, MyVAE: 3); weight of the total correlation (BTCVAE: 6)" in text
+    assert (
+        "weight of the KL divergence (BetaVAE: 4, AdaGVAE: 1, MyVAE: 3); weight of the total correlation (BTCVAE: 6)"
+        in text
+    )
     mine = ["--model", "MyVAE", "--epochs", 1]
     assert trainvae.main(flags("a", *mine, "--power", 2, "--centred")) == 0
     config = load_checkpoint(tmp_path / "a" / "MyVAE_seed0.pt").model_config
