@@ -2,6 +2,7 @@
 
     python benchmarks/study.py                                   # everything, two trainings at a time on two cores
     python benchmarks/study.py --parts clean gainshape --seeds 0 1 2 3 4 5 6 7 8 9
+    python benchmarks/study.py --parts clean gainshape --models MyVAE         # the rows of other models stay
     python benchmarks/study.py --together --jobs 1               # on a GPU: all seeds of a model in one command
     python benchmarks/study.py --list | xargs -P 2 -I{} sh -c '{}'
     python benchmarks/study.py --rescore                         # from the codes in benchmarks/study/codes/
@@ -25,7 +26,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 
@@ -37,6 +38,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks import study_tables  # noqa: E402
 from models import MODELS, PAPERS_MODELS  # noqa: E402
 from syntone.evaluation.baselines import BASELINES  # noqa: E402
+from syntone.evaluation.load import marked  # noqa: E402
 from syntone.evaluation.scores import CONTROL, ERROR  # noqa: E402
 from syntone.files import atomic_write, csv_text  # noqa: E402
 
@@ -73,6 +75,7 @@ class Setting:
     models: tuple[str, ...] = tuple(MODELS)
     seeds: tuple[int, ...] | None = None  # None: those of the command line
     metrics: tuple[str, ...] | None = None  # None: all
+    baselines: tuple[str, ...] = BASELINES  # of settings that get all metrics
     strength: float | None = None
     epochs: int | None = None  # None: those of the command line
     anneal_epochs: int | None = None
@@ -86,7 +89,7 @@ class Setting:
         return FOLDER / "codes" / self.name
 
     def checkpoints(self) -> list[Path]:
-        """Those that are there, of the models that are known."""
+        """Those that are there, of the models of the setting."""
         return sorted(
             path for model in self.models for path in (ROOT / self.folder("checkpoints")).glob(f"{model}_seed*.pt")
         )
@@ -138,8 +141,43 @@ def selection() -> list[Setting]:
     ]
 
 
+# Candidates for the training of AdaGVAE, on both front ends: sigma, annealing, and the weight of the KL divergence.
+PAIR_CANDIDATES = {
+    "sigma 0.3, annealed (the defaults)": "",
+    "sigma 0.1, annealed": "--sigma 0.1",
+    "sigma 0.1, no annealing": "--sigma 0.1 --anneal_from 1",
+    "sigma 0.3, annealed, beta 4": "--beta 4",
+}
+N_PAIRS = (100, 1000, 10_000)  # of the learning curve
+
+
+def pair_selection() -> list[Setting]:
+    return [
+        Setting(
+            "pair_selection",
+            f"pairs_{features}_{number}",
+            CLEAN,
+            f"--features {features} {flags}",
+            models=("AdaGVAE",),
+            seeds=SELECTION_SEEDS,
+            metrics=("mig",),
+        )
+        for features in ("logmel", "gainshape")
+        for number, flags in enumerate(PAIR_CANDIDATES.values(), start=1)
+    ]
+
+
+def fixed_pairs() -> list[Setting]:
+    """Training on some pairs alone, which are the same in every epoch."""
+    return [
+        Setting("pairs", f"pairs_{n}", CLEAN, f"--num_pairs {n}", models=("AdaGVAE",), baselines=(), strength=n)
+        for n in N_PAIRS
+    ]
+
+
 SETTINGS = [
     *selection(),
+    *pair_selection(),
     Setting(
         "published",
         "published",
@@ -154,6 +192,7 @@ SETTINGS = [
     # Eight times the tones: as many steps in six epochs.
     Setting("large", "large", LARGE, GAINSHAPE, models=("BetaVAE",), metrics=FEW, epochs=6, anneal_epochs=5),
     *strengths(GAINSHAPE),
+    *fixed_pairs(),
 ]
 PARTS = list(dict.fromkeys(setting.part for setting in SETTINGS))
 
@@ -169,6 +208,9 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
         type=int,
         default=[0, 1, 2],
         help="training seeds (default: 0 1 2; the candidates for the defaults have 100 to 102)",
+    )
+    parser.add_argument(
+        "--models", nargs="+", choices=MODELS, help="train and score only these; the rows of the others stay"
     )
     parser.add_argument("--epochs", type=int, default=40, help="default: 40")
     parser.add_argument("--anneal_epochs", type=int, default=34, help="default: 34")
@@ -235,9 +277,6 @@ def run_all(commands: list[list[str]], *, jobs: int, desc: str) -> None:
             bar.update()
 
 
-WHOLE = ("--write_codes", "--baselines", *BASELINES)  # for settings that get all metrics
-
-
 def evaluations(settings: list[Setting]) -> list[tuple[Setting, list[str]]]:
     """Commands of evaluations that are missing, older than a checkpoint, or of other checkpoints or metrics."""
     commands = []
@@ -249,7 +288,8 @@ def evaluations(settings: list[Setting]) -> list[tuple[Setting, list[str]]]:
         asked = {"checkpoints": [str(path) for path in paths], "metrics": setting.metrics and list(setting.metrics)}
         if done and asked.items() <= json.loads(scores.read_text()).items():
             continue
-        more = ["--metrics", *setting.metrics, "--baselines", "none"] if setting.metrics else WHOLE
+        more = ["--metrics", *setting.metrics] if setting.metrics else ["--write_codes"]
+        more += ["--baselines", *((not setting.metrics and setting.baselines) or ["none"])]
         folder = ["--no_figures", "--output_dir", str(setting.folder("results"))]
         command = [sys.executable, "eval.py", "--model", *map(str, paths), *folder, *more]
         commands.append((setting, command))
@@ -264,7 +304,7 @@ def rescorings(settings: list[Setting]) -> list[tuple[Setting, list[str]]]:
             flags = [*shlex.split(setting.flags), "--features", "logmel"]
             given = ["--codes", *[str(path.relative_to(ROOT)) for path in paths], "--dataset", setting.dataset]
             given += ["--features", flags[flags.index("--features") + 1], "--no_figures", "--baselines"]
-            given += [name for name in BASELINES if name != "untrained"]  # which needs a checkpoint
+            given += [name for name in setting.baselines if name != "untrained"] or ["none"]  # it needs a checkpoint
             folder = ["--output_dir", str(setting.folder("rescored"))]
             commands.append((setting, [sys.executable, "eval.py", *given, *folder]))
     return commands
@@ -276,21 +316,36 @@ def rescored(old: list[dict], new: list[dict]) -> list[dict]:
     scored, known = ({tuple(row[name] for name in names) for row in new} for names in keys)
     stay = [row for row in old if (row["model"], row["seed"]) not in scored or row["metric"].startswith(DECODED)]
     stay = [row for row in stay if (row["model"], row["seed"], row["metric"]) not in known]
-    columns = list(dict.fromkeys(row["model"] for row in old + new))
-    return sorted(stay + new, key=lambda row: columns.index(row["model"]))
+    return in_order(stay + new)
 
 
-def write_rows(name: str, found: dict[str, list[dict]]) -> None:
-    """Write the rows of some settings into a CSV file of the study; those of other settings stay."""
-    path = FOLDER / f"{name}.csv"
-    known = {}
+def in_order(rows: list[dict]) -> list[dict]:
+    """Sort rows: the models in the order of MODELS, then the baselines."""
+    columns = [*map(marked, MODELS), *dict.fromkeys(row["model"] for row in rows)]
+    return sorted(rows, key=lambda row: columns.index(row["model"]))
+
+
+def beside_others(name: str, setting: Setting, rows: list[dict]) -> list[dict]:
+    """Add the rows of the models and baselines that a CSV file of the study has and `rows` has not."""
+    found = {row["model"] for row in rows}
+    return in_order([row for row in kept_rows(name).get(setting.name, []) if row["model"] not in found] + rows)
+
+
+def kept_rows(name: str) -> dict[str, list[dict]]:
+    """Rows of a CSV file of the study by setting; none if there is no file."""
+    path, known = FOLDER / f"{name}.csv", {}
     if path.exists():
         with path.open(newline="") as file:
             for row in csv.DictReader(file):
                 known.setdefault(row["setting"], []).append(row)
-    known |= {setting: rows for setting, rows in found.items() if rows}
+    return known
+
+
+def write_rows(name: str, found: dict[str, list[dict]]) -> None:
+    """Write the rows of some settings into a CSV file of the study; those of other settings stay."""
+    known = kept_rows(name) | {setting: rows for setting, rows in found.items() if rows}
     if rows := [row for setting in SETTINGS for row in known.get(setting.name, [])]:
-        write_csv(path, rows)
+        write_csv(FOLDER / f"{name}.csv", rows)
 
 
 def keep_codes(setting: Setting) -> None:
@@ -347,7 +402,7 @@ def curves(settings: list[Setting]) -> dict[str, list[dict]]:
                 rows.setdefault(setting.name, []).extend(
                     {
                         "setting": setting.name,
-                        "model": model,
+                        "model": marked(model),
                         "seed": seed,
                         "epoch": line["epoch"],
                         **{key: f"{float(line[key]):.6g}" for key in study_tables.CURVES},
@@ -360,6 +415,9 @@ def curves(settings: list[Setting]) -> dict[str, list[dict]]:
 def main(argv: list[str] | None = None) -> int:
     args, commit = parse_flags(argv), this_commit()  # before any file of the study changes
     chosen = [setting for setting in SETTINGS if setting.part in args.parts]
+    if args.models:
+        chosen = [replace(one, models=tuple(set(one.models) & set(args.models)), baselines=()) for one in chosen]
+        chosen = [one for one in chosen if one.models]
     commands = trainings(chosen, args)
     if args.list:
         print("\n".join(map(shlex.join, commands)))
@@ -369,10 +427,8 @@ def main(argv: list[str] | None = None) -> int:
         for path in dict.fromkeys(setting.dataset for setting, _ in waiting):
             create_dataset(path)
         run_all([command for _, command in waiting], jobs=args.jobs, desc="evaluations")
-        with (FOLDER / "scores.csv").open(newline="") as file:
-            old = list(csv.DictReader(file))
         for setting, _ in waiting:
-            before = [row for row in old if row["setting"] == setting.name]
+            before = kept_rows("scores").get(setting.name, [])
             write_rows("scores", {setting.name: rescored(before, rows_of(setting, "rescored"))})
         note_commit([setting for setting, _ in waiting], "scored", commit)
     elif not args.tables:
@@ -387,10 +443,14 @@ def main(argv: list[str] | None = None) -> int:
         note_commit([setting for setting, _ in waiting], "scored", commit)
         for setting in chosen:
             keep_codes(setting)
-            name = "selection" if setting.part == "selection" else "scores"
-            write_rows(name, {setting.name: rows_of(setting, "results")})
-        write_rows("curves", curves(chosen))
-    study_tables.write_all(FOLDER, CANDIDATES)
+            name = "selection" if "selection" in setting.part else "scores"
+            rows = rows_of(setting, "results")
+            write_rows(name, {setting.name: beside_others(name, setting, rows) if args.models else rows})
+        found = curves(chosen)
+        if args.models:
+            found = {one.name: beside_others("curves", one, found.get(one.name, [])) for one in chosen}
+        write_rows("curves", found)
+    study_tables.write_all(FOLDER, CANDIDATES, PAIR_CANDIDATES)
     try:
         study_tables.fill(PAGES, FOLDER)
     except FileNotFoundError as missing:

@@ -17,8 +17,9 @@ COLOURS = {
     "BTCVAE": "#2a8a57",
     "DIPVAE": "#8a2a6b",
     "CapacityVAE": "#b0902a",
+    "AdaGVAE (pairs)": "#c23b5a",
 }
-FURTHER = ("#5b5bd6", "#00808a", "#7a4a1e", "#c23b5a")  # models that were added
+FURTHER = ("#5b5bd6", "#00808a", "#7a4a1e")  # models that were added
 MARKERS = "osD^vP*X"
 # What is varied, and its default.
 STRENGTHS = {
@@ -223,6 +224,36 @@ def selection_figure(path: Path, rows: list[dict]) -> None:
     save(path, figure)
 
 
+def pairs_figure(path: Path, rows: dict[str, list[dict]], references: dict[str, float]) -> None:
+    """MIG, mean and of each factor, by number of labelled pairs: dots are seeds, lines their means.
+
+    Parameters
+    ----------
+    rows : by what is written at the axis, in its order
+    references : MIG of models without pairs, drawn as horizontal lines, by their names
+    """
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    ax, places = figure.subplots(), np.arange(len(rows))
+    factors = list(dict.fromkeys(row["factor"] for one in rows.values() for row in one if row["metric"] == "MIG"))
+    colours = dict(zip(factors, ["black", "#1f4e79", "#d9601a", "#2a8a57", *FURTHER]))
+    for factor in factors:
+        seeds = [
+            [row["value"] for row in one if (row["metric"], row["factor"]) == ("MIG", factor)] for one in rows.values()
+        ]
+        how = {"color": colours[factor], "linewidth": 2.5 if factor is None else 1.2}
+        ax.plot(places, [np.mean(values) for values in seeds], label=factor or "mean of the factors", **how)
+        for place, values in zip(places, seeds):
+            ax.plot([place] * len(values), values, "o", markersize=4, color=colours[factor])
+    for style, (name, value) in zip(("--", ":", "-."), references.items()):
+        ax.axhline(value, color="#888888", linestyle=style, linewidth=1, label=name)
+    ax.set_xticks(places, rows)
+    ax.set(xlabel="pairs that labels were used to draw", ylabel="MIG", ylim=(0, 1))
+    ax.set_title("What pairs cost: AdaGVAE on clean, logmel; dots are seeds")
+    ax.grid(alpha=0.3)
+    ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    save(path, figure)
+
+
 def draw_all(
     folder: Path, *, scores: list[dict], selected: list[dict], curves: list[dict], titles: dict[str, str]
 ) -> None:
@@ -234,5 +265,5 @@ def draw_all(
         correlation_figure(folder / "rank_correlation.png", scores, titles)
     for setting in dict.fromkeys(row["setting"] for row in curves):
         curves_figure(folder / f"curves_{setting}.png", curves, setting, titles[setting].replace("`", ""))
-    if selected:
+    if selected := [row for row in selected if row["part"] == "selection"]:
         selection_figure(folder / "selection.png", selected)

@@ -12,7 +12,7 @@ from scipy.stats import spearmanr
 
 from benchmarks import study_plots
 from syntone.evaluation import tables as results
-from syntone.evaluation.load import BASELINE
+from syntone.evaluation.load import BASELINE, marked
 from syntone.evaluation.scores import Row
 from syntone.files import write_files
 
@@ -25,6 +25,7 @@ TITLES = {
     "large": "`gainshape`, `paper`",
 }
 SUMMARY = {"gainshape": "`gainshape`, `clean`", "clean": "`logmel`, `clean`"}  # settings of the README's table
+PAIRED = marked("AdaGVAE")
 LINEAR = (f"{BASELINE}PCA", f"{BASELINE}ICA")
 CURVES = ("annealing", "train_recon", "train_kl", "valid_recon", "valid_kl", "valid_loss")
 
@@ -193,7 +194,41 @@ def selection_table(rows: list[dict], candidates: dict[str, str]) -> str:
     return results.to_markdown(cells)
 
 
-def tables(folder: Path, candidates: dict[str, str]) -> dict[str, str]:
+def pair_selection_table(rows: list[dict], candidates: dict[str, str]) -> str:
+    """The candidates for the training on pairs, on both front ends."""
+    cells = [["front end", "", "candidate", "UDR", "active", "error, dB", "MIG, looked at afterwards"]]
+    for features in ("logmel", "gainshape"):
+        for number, name in enumerate(candidates, start=1):
+            one = [row for row in rows if row["setting"] == f"pairs_{features}_{number}"]
+            numbers = [values(one, metric) for metric in ("UDR", "active latents", "reconstruction error (dB)", "MIG")]
+            cells.append([features, str(number), name, *map(spread, numbers, (2, 1, 1, 2))])
+    return results.to_markdown(cells)
+
+
+def by_pairs(rows: list[dict]) -> dict[str, list[dict]]:
+    """Rows of AdaGVAE on `clean` by the pairs it was trained on: fixed ones, or new ones in every epoch."""
+    found = {f"{int(row['strength']):,}": [] for row in rows if row["part"] == "pairs"}
+    for row in rows:
+        if row["part"] == "pairs":
+            found[f"{int(row['strength']):,}"].append(row)
+    return found | {"new in every epoch": [r for r in rows if (r["setting"], r["model"]) == ("clean", PAIRED)]}
+
+
+def pairs_table(rows: list[dict]) -> str:
+    """What AdaGVAE reaches by number of labelled pairs."""
+    columns = {"SAP": "SAP", "DCI disentanglement": "DCI D", "reconstruction error (dB)": "error, dB"}
+    found = by_pairs(rows)
+    factors = list(dict.fromkeys(row["factor"] for one in found.values() for row in one if row["metric"] == "MIG"))
+    titles = ["MIG", *[f"MIG, {factor}" for factor in factors if factor is not None], *columns.values()]
+    cells = [["pairs", "seeds", *titles, "controllability, adjusted"]]
+    for name, one in found.items():
+        numbers = [values(one, "MIG", factor) for factor in factors] + [values(one, metric) for metric in columns]
+        numbers.append(values(one, "controllability", column="adjusted"))
+        cells.append([name, str(len(numbers[0])), *map(spread, numbers)])
+    return results.to_markdown(cells)
+
+
+def tables(folder: Path, candidates: dict[str, str], pair_candidates: dict[str, str]) -> dict[str, str]:
     """Every table by name, as Markdown, from the CSV files in the folder."""
     scores, selected = read_rows(folder / "scores.csv"), read_rows(folder / "selection.csv")
     there = [setting for setting in TITLES if any(row["setting"] == setting for row in scores)]
@@ -212,14 +247,25 @@ def tables(folder: Path, candidates: dict[str, str]) -> dict[str, str]:
         found["provenance"] = results.to_markdown([("setting", "trained", "scored"), *titled])
     if selected:
         found["selection"] = selection_table(selected, candidates)
+    if any(row["part"] == "pair_selection" for row in selected):
+        found["pair_selection"] = pair_selection_table(selected, pair_candidates)
+    if any(row["part"] == "pairs" for row in scores):
+        found["pairs"] = pairs_table(scores)
     return found
 
 
-def write_all(folder: Path, candidates: dict[str, str]) -> None:
+def write_all(folder: Path, candidates: dict[str, str], pair_candidates: dict[str, str]) -> None:
     """Write every table and plot beside the CSV files."""
-    for name, text in tables(folder, candidates).items():
+    for name, text in tables(folder, candidates, pair_candidates).items():
         write_files({folder / f"{name}.md": text})
     scores = [row for row in read_rows(folder / "scores.csv") if not row["model"].startswith(BASELINE)]
+    if any(row["part"] == "pairs" for row in scores):
+        of_clean = [row for row in scores if row["setting"] == "clean"]
+        references = {
+            f"{model}, no pairs": values([row for row in of_clean if row["model"] == model], "MIG").mean()
+            for model in ("BTCVAE", "VAE")
+        }
+        study_plots.pairs_figure(folder / "pairs.png", by_pairs(scores), references)
     study_plots.draw_all(
         folder,
         scores=scores,

@@ -34,7 +34,7 @@ def test_pages_hold_the_tables_that_the_csv_files_give():
     for page in study.PAGES:
         text = page.read_text()
         assert "<!-- study: " in text and study_tables.filled(text, study.FOLDER) == text, page.name
-    for name, text in study_tables.tables(study.FOLDER, study.CANDIDATES).items():
+    for name, text in study_tables.tables(study.FOLDER, study.CANDIDATES, study.PAIR_CANDIDATES).items():
         assert (study.FOLDER / f"{name}.md").read_text() == text, (
             f"python benchmarks/study.py --tables writes {name}.md"
         )
@@ -83,7 +83,7 @@ def number_rows(folder: Path) -> None:
 
 def test_tables_of_made_up_numbers(tmp_path):
     number_rows(tmp_path)
-    tables = study_tables.tables(tmp_path, {})
+    tables = study_tables.tables(tmp_path, {}, {})
     assert set(tables) == {"overview", "clean"}
     vae, beta = (line.split("|")[1:-1] for line in tables["overview"].splitlines()[2:])
     assert [cell.strip() for cell in vae] == [
@@ -201,7 +201,7 @@ def test_correlations_of_made_up_numbers(tmp_path):
     study.write_csv(tmp_path / "scores.csv", [dict(zip(COLUMNS, line)) for line in lines])
     found = {
         line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:-1]]
-        for line in study_tables.tables(tmp_path, {})["correlations"].splitlines()
+        for line in study_tables.tables(tmp_path, {}, {})["correlations"].splitlines()
     }
     assert found["rank correlation with MIG"] == [
         "all",
