@@ -245,6 +245,42 @@ def test_rows_of_other_settings_stay(tmp_path, monkeypatch):
     assert (tmp_path / "scores.csv").read_text() == "setting,value,more\ngrid,2,\nclean,,4\n"
 
 
+def test_a_model_is_added_beside_the_others(tmp_path, monkeypatch):
+    """In the order of MODELS, before the baselines; its own old rows go."""
+    monkeypatch.setattr(study, "FOLDER", tmp_path)
+    old = [("VAE", 1), ("BTCVAE", 2), ("AdaGVAE (pairs)", 3), ("baseline: PCA (8)", 4)]
+    study.write_rows("scores", {"clean": [{"setting": "clean", "model": model, "value": n} for model, n in old]})
+    setting = next(one for one in study.SETTINGS if one.name == "clean")
+    new = [{"setting": "clean", "model": model, "value": 9} for model in ("AdaGVAE (pairs)", "BetaVAE")]
+    found = [(row["model"], str(row["value"])) for row in study.beside_others("scores", setting, new)]
+    expected = [("VAE", "1"), ("BetaVAE", "9"), ("BTCVAE", "2"), ("AdaGVAE (pairs)", "9"), ("baseline: PCA (8)", "4")]
+    assert found == expected
+
+
+def test_the_learning_curve_of_made_up_numbers(tmp_path):
+    """100 and 1,000 pairs with MIG 0.1 and 0.2 (timbre twice that) in every seed, new pairs with 0.3."""
+    lines = []
+    for part, setting, strength, mig in (
+        ("clean", "clean", "", 0.3),
+        ("pairs", "pairs_100", 100, 0.1),
+        ("pairs", "pairs_1000", 1000, 0.2),
+    ):
+        for seed in range(3):
+            for metric, factor, value in (("MIG", "all", mig), ("MIG", "timbre", 2 * mig), ("SAP", "all", 3 * mig)):
+                lines.append([part, setting, strength, "AdaGVAE (pairs)", seed, metric, factor, value, 0, 1, value])
+    study.write_csv(tmp_path / "scores.csv", [dict(zip(COLUMNS, line)) for line in lines])
+    cells = [
+        [cell.strip() for cell in line.split("|")[1:6]]
+        for line in study_tables.tables(tmp_path, {}, {})["pairs"].splitlines()
+    ]
+    assert cells[0] == ["pairs", "seeds", "MIG", "MIG, timbre", "SAP"]
+    assert cells[2:] == [
+        ["100", "3", "0.10 ± 0.00", "0.20 ± 0.00", "0.30 ± 0.00"],
+        ["1,000", "3", "0.20 ± 0.00", "0.40 ± 0.00", "0.60 ± 0.00"],
+        ["new in every epoch", "3", "0.30 ± 0.00", "0.60 ± 0.00", "0.90 ± 0.00"],
+    ]
+
+
 def test_kept_codes_are_scored_with_the_front_end_of_their_setting(tmp_path, monkeypatch):
     monkeypatch.setattr(study, "ROOT", tmp_path)
     monkeypatch.setattr(study, "FOLDER", tmp_path / "study")
