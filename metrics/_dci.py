@@ -127,6 +127,8 @@ def _tree_ensemble(predictor: str, kind: str, seed: int):
 
 def fit_importance(sample: Sample, *, seed: int, predictor: str, max_rows: int) -> tuple[np.ndarray, np.ndarray]:
     """Fit one predictor per factor; return importance (K, D) and held-out accuracy or R^2 (K,), at least 0."""
+    import sklearn
+
     # A classifier needs rows of every class; a regressor only needs rows of the most common level and of others.
     groups = [
         classes if kind == "nominal" else (classes != np.bincount(classes).argmax()).astype(int)
@@ -141,7 +143,8 @@ def fit_importance(sample: Sample, *, seed: int, predictor: str, max_rows: int) 
         split = stratified_split if nominal else regression_split
         fitted, held_out = split(classes, name=sample.names[k])
         target = classes if nominal else classes.astype(np.float64)
-        model = _tree_ensemble(predictor, sample.kinds[k], seed).fit(codes[fitted], target[fitted])
+        with sklearn.config_context(skip_parameter_validation=True, assume_finite=True):  # else checked for every tree
+            model = _tree_ensemble(predictor, sample.kinds[k], seed).fit(codes[fitted], target[fitted])
         # Rounding leaves importances such as -1e-17.
         weights = np.maximum(model.feature_importances_, 0.0)
         predicted, truth = model.predict(codes[held_out]), target[held_out]
