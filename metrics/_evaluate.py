@@ -4,8 +4,11 @@ Noise does not score 0 in every metric, and a perfect code does not score 1 in e
 """
 
 import inspect
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -149,7 +152,7 @@ def _check_metrics(metrics: Sequence[str], sample: Sample) -> dict[str, Callable
     return {name: FUNCTIONS[name] for name in metrics}
 
 
-def _rows(function: Callable, sample: Sample, seed: int) -> dict[str, Row]:
+def _rows(function: Callable, sample: Sample, *, seed: int) -> dict[str, Row]:
     """Compute all rows of one metric."""
     options = {"seed": seed} if "seed" in inspect.signature(function).parameters else {}
     result = function.compute(sample, **options)
@@ -241,9 +244,11 @@ def evaluate(
     for metric, function in _check_metrics(METRICS if metrics is None else metrics, sample).items():
         if progress is not None:
             progress(metric)
-        floors = [_rows(function, draw, seed) for draw in chance]
-        ceilings = [_rows(function, oracle, seed) for oracle in perfect]
-        for name, row in _rows(function, sample, seed).items():
+        # The trees release the interpreter's lock. Each fit is seeded, so the order of threads has no effect.
+        with ThreadPoolExecutor(os.cpu_count() if function is dci else 1) as pool:
+            found, *others = pool.map(partial(_rows, function, seed=seed), [sample, *chance, *perfect])
+        floors, ceilings = others[:n_floor_draws], others[n_floor_draws:]
+        for name, row in found.items():
             draws, each = [draw[name].value for draw in floors], row.per_factor
             scores[name] = Score(
                 row.value,
