@@ -363,12 +363,16 @@ def this_commit() -> str:
     return f"{commit.stdout.strip() or 'unknown commit'}, {date.today()}"
 
 
-def note_commit(settings: list[Setting], column: str, words: str) -> None:
-    """Write into provenance.csv with which commit and when settings were trained, or scored."""
+def note_commit(settings: list[Setting], column: str, words: str, models: list[str] | None) -> None:
+    """Write into provenance.csv with which commit and when settings, or some models in them, were trained or scored."""
     path, columns = FOLDER / "provenance.csv", ("setting", "trained", "scored")
     known = {row["setting"]: row for row in study_tables.read_rows(path)}
     empty = dict.fromkeys(columns, "")
-    new = {one.name: [empty | known.get(one.name, {"setting": one.name}) | {column: words}] for one in settings}
+    new = {}
+    for one in settings:
+        row = empty | known.get(one.name, {"setting": one.name})
+        before = row[column].split(f"; {', '.join(models)}: ")[0] + "; " if models and row[column] else ""
+        new[one.name] = [row | {column: f"{before}{', '.join(models)}: {words}" if models else words}]
     write_rows("provenance", new)
 
 
@@ -432,17 +436,17 @@ def main(argv: list[str] | None = None) -> int:
         for setting, _ in waiting:
             before = kept_rows("scores").get(setting.name, [])
             write_rows("scores", {setting.name: rescored(before, rows_of(setting, "rescored"))})
-        note_commit([setting for setting, _ in waiting], "scored", commit)
+        note_commit([setting for setting, _ in waiting], "scored", commit, args.models)
     elif not args.tables:
         for path in dict.fromkeys(setting.dataset for setting in chosen):
             create_dataset(path)
         before = {path: path.stat().st_mtime_ns for setting in chosen for path in setting.checkpoints()}
         run_all(commands, jobs=args.jobs, desc="trainings")
         changed = [one for one in chosen if any(before.get(p) != p.stat().st_mtime_ns for p in one.checkpoints())]
-        note_commit(changed, "trained", commit)
+        note_commit(changed, "trained", commit, args.models)
         waiting = evaluations(chosen)
         run_all([command for _, command in waiting], jobs=args.jobs, desc="evaluations")
-        note_commit([setting for setting, _ in waiting], "scored", commit)
+        note_commit([setting for setting, _ in waiting], "scored", commit, args.models)
         for setting in chosen:
             keep_codes(setting)
             name = "selection" if "selection" in setting.part else "scores"

@@ -257,6 +257,16 @@ def test_a_model_is_added_beside_the_others(tmp_path, monkeypatch):
     assert found == expected
 
 
+def test_commits_of_added_models_stand_beside_those_of_the_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "FOLDER", tmp_path)
+    setting = next(one for one in study.SETTINGS if one.name == "clean")
+    for words, models in (("aaa", None), ("bbb", ["AdaGVAE"]), ("ccc", ["AdaGVAE"])):
+        study.note_commit([setting], "trained", words, models)
+    assert study.kept_rows("provenance")["clean"][0]["trained"] == "aaa; AdaGVAE: ccc"
+    study.note_commit([setting], "trained", "ddd", None)
+    assert study.kept_rows("provenance")["clean"][0]["trained"] == "ddd"
+
+
 def test_the_learning_curve_of_made_up_numbers(tmp_path):
     """100 and 1,000 pairs with MIG 0.1 and 0.2 (timbre twice that) in every seed, new pairs with 0.3."""
     lines = []
