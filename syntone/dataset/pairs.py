@@ -36,7 +36,8 @@ class Rule:
     def __str__(self) -> str:
         if self.pair_shares:
             return f"shares {', '.join(self.pair_shares)}"
-        return f"differs in {self.pair_changes} factor{'' if self.pair_changes == 1 else 's'}"
+        number = "a random number of" if self.pair_changes == RANDOM else self.pair_changes
+        return f"differs in {number} factor{'' if number == 1 else 's'}"
 
 
 def changes(text: str) -> int | str:
@@ -273,6 +274,6 @@ def write_pairs(path: Path, dataset: Dataset, rule: Rule, *, num_pairs: int, see
     n_alone = len(rows) - len(draw_pairs(dataset.labels(), rule, rows, among=rows, generator=generator))
     n_rows = len(np.unique(pairs))
     return (
-        f"{path}: {len(pairs):,} pairs of {n_rows:,} sounds, each {rule}; {n_alone:,} of {len(rows):,} sounds have no "
+        f"{path}: {len(pairs):,} pairs of {n_rows:,} sounds; each pair {rule}; {n_alone:,} of {len(rows):,} sounds have no "
         "partner"
     )

@@ -209,7 +209,7 @@ def notes(run: Run, n_tones: int) -> list[str]:
         alone = f"; {pairs.n_alone:,} of {len(run.split.train):,} tones have no partner and are skipped"
         n_pairs = "" if pairs.fixed is None else f"{len(pairs.fixed):,} fixed "
         found.append(
-            f"{run.model_name} uses labels to draw {n_pairs}pairs, each {pairs.rule}{alone if pairs.n_alone else ''}"
+            f"{run.model_name} uses labels to draw {n_pairs}pairs; each pair {pairs.rule}{alone if pairs.n_alone else ''}"
         )
     n_annealed = run.settings.anneal_epochs
     factor = annealing_factor(run.epochs, start=run.settings.anneal_from, epochs=n_annealed)

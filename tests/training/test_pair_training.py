@@ -74,11 +74,11 @@ def test_validation_pairs_are_fixed_and_within_the_validation_rows(recorded):
 def test_flags_reach_the_checkpoint_and_the_user_is_told(dataset_path, tmp_path, capsys):
     argv = ["--dataset", str(dataset_path), *SMALL, "--epochs", "1", "--output_dir", str(tmp_path)]
     assert trainvae.main([*argv, "--pair_shares", "timbre"]) == 0
-    assert "AdaGVAE uses labels to draw pairs, each shares timbre" in capsys.readouterr().out
+    assert "AdaGVAE uses labels to draw pairs; each pair shares timbre" in capsys.readouterr().out
     options = load_checkpoint(tmp_path / "AdaGVAE_seed0.pt").options
     assert (options["pair_changes"], options["pair_shares"], options["num_pairs"]) == (1, ("timbre",), None)
     assert trainvae.main([*argv, "--pair_changes", "random", "--num_pairs", "10", "--overwrite"]) == 0
-    assert "draw 10 fixed pairs, each differs in random factors" in capsys.readouterr().out
+    assert "draw 10 fixed pairs; each pair differs in a random number of factors" in capsys.readouterr().out
     options = load_checkpoint(tmp_path / "AdaGVAE_seed0.pt").options
     assert (options["pair_changes"], options["pair_shares"], options["num_pairs"]) == ("random", (), 10)
     assert trainvae.main([*argv, "--pair_changes", "random", "--num_pairs", "10"]) == 0  # finished: left alone
