@@ -272,8 +272,5 @@ def write_pairs(path: Path, dataset: Dataset, rule: Rule, *, num_pairs: int, see
     texts = {"factor_names": np.array(dataset.factor_names), "recipe": np.array(json.dumps(recipe, sort_keys=True))}
     write_members(path, {"pairs": pairs, "shared": shared} | texts)
     n_alone = len(rows) - len(draw_pairs(dataset.labels(), rule, rows, among=rows, generator=generator))
-    n_rows = len(np.unique(pairs))
-    return (
-        f"{path}: {len(pairs):,} pairs of {n_rows:,} sounds; each pair {rule}; {n_alone:,} of {len(rows):,} sounds have no "
-        "partner"
-    )
+    what = f"{len(pairs):,} pairs of {len(np.unique(pairs)):,} sounds; each pair {rule}"
+    return f"{path}: {what}; {n_alone:,} of {len(rows):,} sounds have no partner"

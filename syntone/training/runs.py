@@ -206,11 +206,10 @@ def notes(run: Run, n_tones: int) -> list[str]:
     if run.split.weights is not None:
         found.append("training tones are drawn from the correlated distribution of the dataset's recipe")
     if pairs := run.split.pairs:
-        alone = f"; {pairs.n_alone:,} of {len(run.split.train):,} tones have no partner and are skipped"
         n_pairs = "" if pairs.fixed is None else f"{len(pairs.fixed):,} fixed "
-        found.append(
-            f"{run.model_name} uses labels to draw {n_pairs}pairs; each pair {pairs.rule}{alone if pairs.n_alone else ''}"
-        )
+        found.append(f"{run.model_name} uses labels to draw {n_pairs}pairs; each pair {pairs.rule}")
+        if pairs.n_alone:
+            found.append(f"{pairs.n_alone:,} of {len(run.split.train):,} tones have no partner and are skipped")
     n_annealed = run.settings.anneal_epochs
     factor = annealing_factor(run.epochs, start=run.settings.anneal_from, epochs=n_annealed)
     if factor > 2:

@@ -131,7 +131,7 @@ def test_rows_without_a_partner_are_skipped_and_counted(tmp_path, capsys):
     seed = next(seed for seed in range(9) if 30 in training_split(dataset, seed=seed)[0])
     argv = ["--dataset", str(tmp_path / "notes.npz"), *SMALL, "--epochs", "1", "--output_dir", str(tmp_path)]
     assert trainvae.main([*argv, "--seeds", str(seed)]) == 0
-    assert "; 1 of 25 tones have no partner and are skipped" in capsys.readouterr().out
+    assert "1 of 25 tones have no partner and are skipped" in capsys.readouterr().out
     history = load_checkpoint(tmp_path / f"AdaGVAE_seed{seed}.pt").history
     assert history["tones"] == [2 * 24]
 
