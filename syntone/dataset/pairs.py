@@ -202,10 +202,12 @@ class TrainingPairs:
     def draw(self, anchors: np.ndarray, *, generator: np.random.Generator) -> np.ndarray:
         """Return the pairs of one epoch, int64 (m, 2): one for each anchor that has a partner.
 
-        Of fixed pairs as many as there are anchors, each equally often, give or take one.
+        Of fixed pairs as many as there are anchors, each equally often, give or take one. If there are more fixed pairs
+        than anchors, each epoch has another part of them.
         """
         if self.fixed is not None:
-            return self.fixed[generator.permutation(len(anchors)) % len(self.fixed)]
+            n = max(len(anchors), len(self.fixed))
+            return self.fixed[generator.permutation(n)[: len(anchors)] % len(self.fixed)]
         return draw_pairs(self.labels, self.rule, anchors, among=self.train, weights=self.weights, generator=generator)
 
 

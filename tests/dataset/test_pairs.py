@@ -157,6 +157,20 @@ def test_fixed_pairs_are_repeated_equally_often():
     assert len(drawn) == 40 and set(map(tuple, drawn.tolist())) == set(known) and 3 <= min(times) <= max(times) <= 4
 
 
+def test_more_fixed_pairs_than_training_rows_are_all_used():
+    """An epoch of 40 rows has 40 of the 120 pairs, each at most once; 30 epochs miss one with a chance of 5e-6."""
+    labels = labels_of(3, 4, 5)
+    dataset = SimpleNamespace(path="tones.npz", labels=lambda: labels)
+    rows = {"train": np.arange(40), "valid": np.arange(40, 60), "weights": None}
+    pairs = plan_pairs(dataset, Rule(1), **rows, num_pairs=120, seed=0)
+    known, seen = set(map(tuple, pairs.fixed.tolist())), set()
+    for epoch in range(30):
+        drawn = pairs.draw(np.arange(40), generator=np.random.default_rng(epoch))
+        assert len(drawn) == 40
+        seen |= set(map(tuple, drawn.tolist()))
+    assert seen == known
+
+
 def test_fixed_pairs_take_every_row_as_anchor_before_one_twice():
     labels = labels_of(3, 4, 5)
     pairs = draw_fixed_pairs(labels, Rule(1), np.arange(60), num_pairs=150, generator=np.random.default_rng(0))
