@@ -127,32 +127,40 @@ def draw_pairs(
     int64 (m, 2): rows of anchor and partner, in the order of the anchors. Anchors without a partner are left out.
     """
     factors, ways = labels["factors"], ways_to_share(labels["factor_names"], rule)
-    others = [np.delete(np.arange(factors.shape[1]), shared) for shared, _ in ways]
-    groups = [_groups(factors[:, shared], among) for shared, _ in ways]
     likely = np.zeros(len(factors))
     likely[among] = 1 if weights is None else weights
+    groups = [_groups(factors, shared, among, likely) for shared, _ in ways]
+    fit = np.logical_or if rule.pair_shares else np.logical_and
     # Of several exponential times, the first is each of them in proportion to its rate.
     times = generator.exponential(size=(len(anchors), len(ways))) / [rate for _, rate in ways]
     pairs = []
     for anchor, order, chance in zip(anchors, np.argsort(times, axis=1), generator.random(len(anchors))):
         for way in order:
-            group_of, members = groups[way]
-            near = members[group_of[anchor]]
-            differ = factors[near][:, others[way]] != factors[anchor, others[way]]
-            fits = near[differ.any(axis=1) if rule.pair_shares else differ.all(axis=1)]
-            edges = np.cumsum(likely[fits])
-            if len(fits) and edges[-1] > 0:
-                pairs.append((anchor, fits[np.searchsorted(edges, chance * edges[-1], side="right")]))
+            group_of, others, groups_of_way = groups[way]
+            near, levels, rates = groups_of_way[group_of[anchor]]
+            edges = np.cumsum(rates * fit.reduce(levels != factors[anchor, others, None]))
+            if len(near) and edges[-1] > 0:
+                pairs.append((anchor, near[np.searchsorted(edges, chance * edges[-1], side="right")]))
                 break
     return np.array(pairs, np.int64).reshape(-1, 2)
 
 
-def _groups(shared: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Group rows by the values of the shared factors: the group of every row, and the given rows of each group."""
-    group_of = np.unique(shared, axis=0, return_inverse=True)[1].ravel()
+def _groups(
+    factors: np.ndarray, shared: list[int], rows: np.ndarray, likely: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, list[tuple[np.ndarray, np.ndarray, np.ndarray]]]:
+    """Group rows by the values of the shared factors.
+
+    Returns
+    -------
+    The group of every row, the columns of the other factors, and of each group: the given rows that are in it, their
+    levels of the other factors (L, n), and their relative frequency.
+    """
+    group_of = np.unique(factors[:, shared], axis=0, return_inverse=True)[1].ravel()
     order = rows[np.argsort(group_of[rows], kind="stable")]
     ends = np.cumsum(np.bincount(group_of[rows], minlength=group_of.max() + 1))
-    return group_of, np.split(order, ends[:-1])
+    others = np.delete(np.arange(factors.shape[1]), shared)
+    levels, members = factors.T[others], np.split(order, ends[:-1])
+    return group_of, others, [(near, levels.take(near, axis=1), likely[near]) for near in members]
 
 
 def draw_fixed_pairs(
