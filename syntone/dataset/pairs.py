@@ -183,6 +183,8 @@ def draw_fixed_pairs(
         more = draw_pairs(labels, rule, anchors, among=rows, weights=weights, generator=generator)
         if not len(more):
             break
+        if chances is None:
+            rows = np.sort(more[:, 0])  # without those that are in no pair
         pairs = np.concatenate([pairs, more])
     return pairs[:num_pairs]
 
@@ -244,9 +246,11 @@ def plan_pairs(
     labels = dataset.labels()
     ways_to_share(labels["factor_names"], rule)
     generator = np.random.default_rng(seed)
-    fixed, found = None, {}
-    for name, rows in (("validation", valid), ("training", train)):
-        found[name] = draw_pairs(labels, rule, rows, among=rows, generator=generator)
+    fixed, found, alone = None, {}, {}
+    for name, rows, likely in (("validation", valid, None), ("training", train, weights)):
+        anchors = rows if likely is None else rows[likely > 0]  # others are never drawn
+        found[name] = draw_pairs(labels, rule, anchors, among=rows, weights=likely, generator=generator)
+        alone[name] = len(anchors) - len(found[name])
         if len(found[name]) < 2:
             raise InputError(
                 f"{dataset.path}: {len(found[name])} of {len(rows)} {name} tones are in a pair that {rule}; choose "
@@ -255,8 +259,7 @@ def plan_pairs(
     if num_pairs is not None:
         drawn = {"num_pairs": num_pairs, "weights": weights, "generator": generator}
         fixed = draw_fixed_pairs(labels, rule, train, **drawn)
-    n_alone = len(train) - len(found["training"])
-    return TrainingPairs(labels, rule, train, weights, found["validation"], n_alone, fixed)
+    return TrainingPairs(labels, rule, train, weights, found["validation"], alone["training"], fixed)
 
 
 def write_pairs(path: Path, dataset: Dataset, rule: Rule, *, num_pairs: int, seed: int) -> str:

@@ -136,6 +136,16 @@ def test_data_without_any_pair_are_refused():
         plan_pairs(dataset, Rule(1), **rows, num_pairs=None, seed=0)
 
 
+def test_correlations_that_leave_no_pair_are_refused():
+    """Rows on the diagonal of a grid are drawn, and only the others, of weight 0, would be partners."""
+    labels = labels_of(4, 4)
+    dataset = SimpleNamespace(path="tones.npz", labels=lambda: labels)
+    rows = {"train": np.arange(12), "valid": np.arange(12, 16), "weights": np.eye(4).ravel()[:12]}
+    for num_pairs in (None, 5):
+        with pytest.raises(InputError, match="0 of 12 training tones are in a pair that differs in 1 factor"):
+            plan_pairs(dataset, Rule(1), **rows, num_pairs=num_pairs, seed=0)
+
+
 def test_training_pairs_stay_within_their_part_and_count_who_is_alone():
     labels = labels_of(3, 3, keep=[0, 1, 3, 8, 4, 5])
     dataset = SimpleNamespace(path="tones.npz", labels=lambda: labels)
@@ -169,6 +179,20 @@ def test_more_fixed_pairs_than_training_rows_are_all_used():
         assert len(drawn) == 40
         seen |= set(map(tuple, drawn.tolist()))
     assert seen == known
+
+
+def test_rows_without_a_partner_are_anchors_of_the_first_pass_only():
+    """Of 301 rows 2 are a pair, so 200 fixed pairs take 100 passes."""
+    labels, passes = {"factors": np.array([*[[k, k] for k in range(300)], [0, 300]]), "factor_names": NAMES[:2]}, []
+
+    class Recording(np.random.Generator):
+        def permutation(self, rows):
+            passes.append(len(rows))
+            return super().permutation(rows)
+
+    generator = Recording(np.random.PCG64(0))
+    pairs = draw_fixed_pairs(labels, Rule(1), np.arange(301), num_pairs=200, generator=generator)
+    assert set(map(tuple, pairs.tolist())) == {(0, 300), (300, 0)} and passes == [301, *[2] * 99]
 
 
 def test_fixed_pairs_take_every_row_as_anchor_before_one_twice():
