@@ -56,7 +56,8 @@ def rule_of(args: argparse.Namespace) -> Rule:
     """Return the rule of the flags, of which only one may be given."""
     if args.pair_changes is not None and args.pair_shares is not None:
         raise InputError("--pair_changes, --pair_shares: each states what a pair shares; give one of them")
-    given = {"pair_changes": args.pair_changes, "pair_shares": args.pair_shares and tuple(args.pair_shares)}
+    shares = args.pair_shares and tuple(sorted(set(args.pair_shares)))  # the order has no effect
+    given = {"pair_changes": args.pair_changes, "pair_shares": shares}
     return Rule(**{name: value for name, value in given.items() if value is not None})
 
 
