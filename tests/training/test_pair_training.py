@@ -1,6 +1,7 @@
 """Training on pairs: which rows, how often, which tones are counted, and what is refused."""
 
 import csv
+import itertools
 
 import numpy as np
 import pytest
@@ -92,6 +93,27 @@ def test_other_pairs_are_another_run(dataset_path, tmp_path, refused):
     assert trainvae.main(argv) == 0
     refused(trainvae.main, [*argv, "--pair_changes", "2"], r"other options \(pair_changes 1, now 2\)")
     refused(trainvae.main, [*argv, "--num_pairs", "9"], r"other options \(num_pairs None, now 9\)")
+
+
+@pytest.mark.parametrize("more", [[], ["--num_pairs", "100"]])
+def test_equal_and_resumed_runs_give_equal_bytes(dataset_path, tmp_path, more):
+    argv = ["--dataset", str(dataset_path), *SMALL, *more]
+    for folder, epochs in (("whole", "2"), ("again", "2"), ("parts", "1"), ("parts", "2")):
+        assert trainvae.main([*argv, "--epochs", epochs, "--output_dir", str(tmp_path / folder), "--resume"]) == 0
+    for name in ("AdaGVAE_seed0.pt", "AdaGVAE_seed0.csv"):
+        whole, again, parts = ((tmp_path / folder / name).read_bytes() for folder in ("whole", "again", "parts"))
+        assert whole == again == parts
+
+
+def test_each_seed_and_epoch_draws_other_partners(recorded, dataset_path):
+    model, split, dataset, _, _ = recorded
+    other = Recorder()
+    features = torch.arange(len(dataset), dtype=torch.float64)
+    train(other, features, split, Settings(batch_size=20, seed=1), epochs=1)
+    half = len(model.trained) // 2
+    epochs = [model.trained[:half], model.trained[half:], other.trained]
+    found = [{tuple(pair) for pair in np.concatenate(batches).tolist()} for batches in epochs]
+    assert all(len(one & another) < 0.8 * len(one) for one, another in itertools.combinations(found, 2))
 
 
 def test_the_order_of_shared_factors_has_no_effect(dataset_path, tmp_path, capsys):
