@@ -127,7 +127,8 @@ def load(args: Namespace, device: object) -> list[Entry]:
     if len(paths) > 1:
         raise InputError("--codes: the checkpoints have several datasets; give that of the codes with --dataset")
     dataset = entries[0].dataset if entries else load_npz(args.dataset)
-    return entries + load_codes(args.codes, dataset=dataset, taken={entry.name for entry in entries})
+    taken = {name for entry in entries for name in (entry.name, entry.label)}
+    return entries + load_codes(args.codes, dataset=dataset, taken=taken)
 
 
 @command

@@ -39,9 +39,13 @@ from syntone.training.options import add_flags, check_given, front_end_parameter
 from syntone.training.parallel import joined_processes
 
 WATCHED = ("mig", "jemmig", "dcimig", "modularity", "sap")  # those that take well under a second
-PAIRED = [name for name, model in MODELS.items() if model.needs_pairs]
 SETTINGS = {"": {name: one for name, one in constructor_parameters(Settings).items() if name != "seed"}}
 FEATURES = {kind: front_end_parameters(kind) for kind in DEFAULTS}
+
+
+def paired() -> list[str]:
+    """Return the names of the models that learn from pairs."""
+    return [name for name, model in MODELS.items() if model.needs_pairs]
 
 
 def parse_flags(argv: list[str] | None) -> argparse.Namespace:
@@ -76,7 +80,7 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
     add_flags(group, SETTINGS)
     models = {name: model_parameters(name) for name in MODELS}
     add_flags(parser.add_argument_group("model (each has the options that name it, with its paper's defaults)"), models)
-    group = parser.add_argument_group(f"pairs of {', '.join(PAIRED)}, drawn by the labels, which have no other use")
+    group = parser.add_argument_group(f"pairs of {', '.join(paired())}, drawn by the labels, which have no other use")
     add_pair_flags(group)
     group.add_argument(
         "--num_pairs",
@@ -124,8 +128,8 @@ def check_flags(args: argparse.Namespace) -> None:
         if len(set(getattr(args, flag))) < len(getattr(args, flag)):
             raise InputError(f"--{flag}: a value is given twice; give each once")
     given = [flag for flag in ("pair_changes", "pair_shares", "num_pairs") if getattr(args, flag) is not None]
-    if given and not set(PAIRED) & set(args.model):
-        raise InputError(f"--{given[0]}: none of {', '.join(args.model)} learns from pairs; give --model {PAIRED[0]}")
+    if given and not set(paired()) & set(args.model):
+        raise InputError(f"--{given[0]}: none of {', '.join(args.model)} learns from pairs; give --model {paired()[0]}")
     if not args.dataset.is_file():
         raise InputError(f"--dataset: {args.dataset} is not a file; make one with create.py --file_path {args.dataset}")
     check_writable(args.output_dir, flag="--output_dir", folder=True)

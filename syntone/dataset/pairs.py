@@ -57,7 +57,8 @@ def rule_of(args: argparse.Namespace) -> Rule:
     """Return the rule of the flags, of which only one may be given."""
     if args.pair_changes is not None and args.pair_shares is not None:
         raise InputError("--pair_changes, --pair_shares: each states what a pair shares; give one of them")
-    given = {"pair_changes": args.pair_changes, "pair_shares": args.pair_shares and tuple(args.pair_shares)}
+    shares = args.pair_shares and tuple(sorted(set(args.pair_shares)))  # the order has no effect
+    given = {"pair_changes": args.pair_changes, "pair_shares": shares}
     return Rule(**{name: value for name, value in given.items() if value is not None})
 
 
@@ -128,32 +129,40 @@ def draw_pairs(
     int64 (m, 2): rows of anchor and partner, in the order of the anchors. Anchors without a partner are left out.
     """
     factors, ways = labels["factors"], ways_to_share(labels["factor_names"], rule)
-    others = [np.delete(np.arange(factors.shape[1]), shared) for shared, _ in ways]
-    groups = [_groups(factors[:, shared], among) for shared, _ in ways]
     likely = np.zeros(len(factors))
     likely[among] = 1 if weights is None else weights
+    groups = [_groups(factors, shared, among, likely) for shared, _ in ways]
+    fit = np.logical_or if rule.pair_shares else np.logical_and
     # Of several exponential times, the first is each of them in proportion to its rate.
     times = generator.exponential(size=(len(anchors), len(ways))) / [rate for _, rate in ways]
     pairs = []
     for anchor, order, chance in zip(anchors, np.argsort(times, axis=1), generator.random(len(anchors))):
         for way in order:
-            group_of, members = groups[way]
-            near = members[group_of[anchor]]
-            differ = factors[near][:, others[way]] != factors[anchor, others[way]]
-            fits = near[differ.any(axis=1) if rule.pair_shares else differ.all(axis=1)]
-            edges = np.cumsum(likely[fits])
-            if len(fits) and edges[-1] > 0:
-                pairs.append((anchor, fits[np.searchsorted(edges, chance * edges[-1], side="right")]))
+            group_of, others, groups_of_way = groups[way]
+            near, levels, rates = groups_of_way[group_of[anchor]]
+            edges = np.cumsum(rates * fit.reduce(levels != factors[anchor, others, None]))
+            if len(near) and edges[-1] > 0:
+                pairs.append((anchor, near[np.searchsorted(edges, chance * edges[-1], side="right")]))
                 break
     return np.array(pairs, np.int64).reshape(-1, 2)
 
 
-def _groups(shared: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Group rows by the values of the shared factors: the group of every row, and the given rows of each group."""
-    group_of = np.unique(shared, axis=0, return_inverse=True)[1].ravel()
+def _groups(
+    factors: np.ndarray, shared: list[int], rows: np.ndarray, likely: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, list[tuple[np.ndarray, np.ndarray, np.ndarray]]]:
+    """Group rows by the values of the shared factors.
+
+    Returns
+    -------
+    The group of every row, the columns of the other factors, and of each group: the given rows that are in it, their
+    levels of the other factors (L, n), and their relative frequency.
+    """
+    group_of = np.unique(factors[:, shared], axis=0, return_inverse=True)[1].ravel()
     order = rows[np.argsort(group_of[rows], kind="stable")]
     ends = np.cumsum(np.bincount(group_of[rows], minlength=group_of.max() + 1))
-    return group_of, np.split(order, ends[:-1])
+    others = np.delete(np.arange(factors.shape[1]), shared)
+    levels, members = factors.T[others], np.split(order, ends[:-1])
+    return group_of, others, [(near, levels.take(near, axis=1), likely[near]) for near in members]
 
 
 def draw_fixed_pairs(
@@ -176,6 +185,8 @@ def draw_fixed_pairs(
         more = draw_pairs(labels, rule, anchors, among=rows, weights=weights, generator=generator)
         if not len(more):
             break
+        if chances is None:
+            rows = np.sort(more[:, 0])  # without those that are in no pair
         pairs = np.concatenate([pairs, more])
     return pairs[:num_pairs]
 
@@ -203,10 +214,12 @@ class TrainingPairs:
     def draw(self, anchors: np.ndarray, *, generator: np.random.Generator) -> np.ndarray:
         """Return the pairs of one epoch, int64 (m, 2): one for each anchor that has a partner.
 
-        Of fixed pairs as many as there are anchors, each equally often, give or take one.
+        Of fixed pairs as many as there are anchors, each equally often, give or take one. If there are more fixed pairs
+        than anchors, each epoch has another part of them.
         """
         if self.fixed is not None:
-            return self.fixed[generator.permutation(len(anchors)) % len(self.fixed)]
+            n = max(len(anchors), len(self.fixed))
+            return self.fixed[generator.permutation(n)[: len(anchors)] % len(self.fixed)]
         return draw_pairs(self.labels, self.rule, anchors, among=self.train, weights=self.weights, generator=generator)
 
 
@@ -235,9 +248,11 @@ def plan_pairs(
     labels = dataset.labels()
     ways_to_share(labels["factor_names"], rule)
     generator = np.random.default_rng(seed)
-    fixed, found = None, {}
-    for name, rows in (("validation", valid), ("training", train)):
-        found[name] = draw_pairs(labels, rule, rows, among=rows, generator=generator)
+    fixed, found, alone = None, {}, {}
+    for name, rows, likely in (("validation", valid, None), ("training", train, weights)):
+        anchors = rows if likely is None else rows[likely > 0]  # others are never drawn
+        found[name] = draw_pairs(labels, rule, anchors, among=rows, weights=likely, generator=generator)
+        alone[name] = len(anchors) - len(found[name])
         if len(found[name]) < 2:
             raise InputError(
                 f"{dataset.path}: {len(found[name])} of {len(rows)} {name} tones are in a pair that {rule}; choose "
@@ -246,8 +261,7 @@ def plan_pairs(
     if num_pairs is not None:
         drawn = {"num_pairs": num_pairs, "weights": weights, "generator": generator}
         fixed = draw_fixed_pairs(labels, rule, train, **drawn)
-    n_alone = len(train) - len(found["training"])
-    return TrainingPairs(labels, rule, train, weights, found["validation"], n_alone, fixed)
+    return TrainingPairs(labels, rule, train, weights, found["validation"], alone["training"], fixed)
 
 
 def write_pairs(path: Path, dataset: Dataset, rule: Rule, *, num_pairs: int, seed: int) -> str:

@@ -126,7 +126,7 @@ def load_codes(paths: list[Path], *, dataset: Dataset, taken: Iterable[str] = ()
 
     Parameters
     ----------
-    taken : names that the codes cannot have
+    taken : names that the codes cannot have: names and labels of checkpoints
 
     Raises
     ------
@@ -140,7 +140,7 @@ def load_codes(paths: list[Path], *, dataset: Dataset, taken: Iterable[str] = ()
             raise InputError(f"{path}: the name {one_line(given.name)!r} is that of a baseline; give another `name`")
         if given.name in taken:
             raise InputError(f"{path}: a checkpoint is named {given.name} too; give these codes another `name`")
-        key = one_line(given.name), given.seed
+        key = marked(one_line(given.name)), given.seed
         if key in entries:
             raise InputError(f"{path}: {key[0]} with seed {key[1]} was given before; give each once, or another `seed`")
         width = next((len(one.codes.active) for (name, _), one in entries.items() if name == key[0]), None)

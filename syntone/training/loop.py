@@ -67,11 +67,16 @@ class Split:
     pairs: TrainingPairs | None = None
 
     @property
-    def n_tones(self) -> int:
-        """Tones per epoch; with correlations, an estimate for pairs."""
+    def sizes(self) -> tuple[int, int]:
+        """Tones or pairs of an epoch to train and to validate on; with correlations, an estimate for training pairs."""
         if self.pairs is None:
-            return len(self.train)
-        return 2 * (len(self.train) - (self.pairs.n_alone if self.pairs.fixed is None else 0))
+            return len(self.train), len(self.valid)
+        return len(self.train) - (self.pairs.n_alone if self.pairs.fixed is None else 0), len(self.pairs.valid)
+
+    @property
+    def n_tones(self) -> int:
+        """Training tones per epoch."""
+        return self.sizes[0] * (1 if self.pairs is None else 2)
 
 
 @dataclass(frozen=True)

@@ -189,8 +189,7 @@ def check_processes(runs: list[Run], processes: Processes) -> None:
     ]
     if not same_everywhere(states, processes):
         raise InputError("--output_dir: the processes see different checkpoints in it; give a folder that all share")
-    batch_size, split = runs[0].settings.batch_size, runs[0].split  # the numbers of rows are those of every run
-    smallest = min(min(batch_sizes(len(rows), batch_size)) for rows in (split.train, split.valid))
+    smallest = min(min(batch_sizes(size, run.settings.batch_size)) for run in runs for size in run.split.sizes)
     if processes.count > smallest:
         raise InputError(
             f"--batch_size: {processes.count} processes cannot share a batch of {smallest} tones; start fewer or give "

@@ -11,7 +11,7 @@ from syntone.dataset import load_npz
 from syntone.dataset.pairs import Rule, draw_fixed_pairs, draw_pairs, plan_pairs, ways_to_share
 from syntone.errors import InputError
 
-NAMES = ["timbre", "amplitude", "frequency"]
+NAMES = ["timbre", "amplitude", "frequency", "attack"]
 
 
 def labels_of(*sizes: int, keep=slice(None)) -> dict:
@@ -51,6 +51,13 @@ def test_factors_and_levels_are_drawn_uniformly(changes):
     assert differs.mean(axis=0) == pytest.approx({1: 1 / 3, 2: 2 / 3, "random": 0.5}[changes], abs=0.02)
     steps = (labels["factors"][pairs[:, 1], 2] - labels["factors"][pairs[:, 0], 2])[differs[:, 2]] % 5
     assert np.bincount(steps, minlength=5)[1:] / len(steps) == pytest.approx(1 / 4, abs=0.03)
+
+
+def test_random_numbers_of_changes_are_equally_likely():
+    """Of 4 factors, 4 ways lead to one change, 6 to two and 4 to three."""
+    labels = labels_of(2, 2, 2, 2)
+    counts = np.bincount(n_differing(labels, draw(labels, Rule("random"), repeats=800)), minlength=5)
+    assert counts / 12_800 == pytest.approx([0, 1 / 3, 1 / 3, 1 / 3, 0], abs=0.02)
 
 
 def test_named_factors_are_shared_and_the_others_are_as_they_come():
@@ -100,6 +107,32 @@ def test_pairs_depend_on_which_levels_are_equal_alone():
     assert np.array_equal(draw(labels, Rule("random")), draw(renamed, Rule("random")))
 
 
+@pytest.mark.parametrize("num_pairs", [None, 3000])
+def test_training_pairs_follow_the_weights(num_pairs):
+    """Amplitudes have the weights 1, 3 and 0 with each of two timbres: anchors and partners are drawn in proportion."""
+    labels = labels_of(2, 3)
+    dataset = SimpleNamespace(path="tones.npz", labels=lambda: labels)
+    rows = {"train": np.arange(6), "valid": np.arange(6), "weights": np.array([1.0, 3, 0, 1, 3, 0])}
+    pairs = plan_pairs(dataset, Rule(pair_shares=("timbre",)), **rows, num_pairs=num_pairs, seed=0)
+    anchors = np.tile([0, 1, 1, 1, 3, 4, 4, 4], 500)
+    drawn = pairs.draw(anchors, generator=np.random.default_rng(0)) % 3
+    assert set(drawn.ravel()) == {0, 1}
+    for column in drawn.T:  # among other rows of the same timbre, only one amplitude is left as partner
+        assert 0.2 < (column == 0).mean() < 0.8
+    if num_pairs:
+        assert (drawn[:, 0] == 0).mean() == pytest.approx(1 / 4, abs=0.03)
+
+
+def test_equal_seeds_plan_equal_pairs():
+    labels = labels_of(3, 4, 5)
+    dataset = SimpleNamespace(path="tones.npz", labels=lambda: labels)
+    rows = {"train": np.arange(40), "valid": np.arange(40, 60), "weights": None}
+    one, again, other = (plan_pairs(dataset, Rule(1), **rows, num_pairs=30, seed=seed) for seed in (0, 0, 1))
+    for name in ("fixed", "valid"):
+        assert np.array_equal(getattr(one, name), getattr(again, name))
+        assert not np.array_equal(getattr(one, name), getattr(other, name))
+
+
 def test_equal_seeds_draw_equal_pairs():
     labels = labels_of(3, 4, 5)
     one, again, other = (draw(labels, Rule("random"), seed=seed) for seed in (0, 0, 1))
@@ -111,11 +144,11 @@ def test_equal_seeds_draw_equal_pairs():
     [
         (
             Rule(3),
-            NAMES,
+            NAMES[:3],
             "a pair that differs in 3 of 3 factors shares nothing; give 1 to 2, or random",
         ),
         (Rule(1), NAMES[:1], "only timbre varies"),
-        (Rule(pair_shares=("pitch",)), NAMES, "no factor 'pitch' varies; choose from timbre, amplitude, frequency"),
+        (Rule(pair_shares=("pitch",)), NAMES[:3], "no factor 'pitch' varies; choose from timbre, amplitude, frequency"),
         (Rule(pair_shares=tuple(NAMES)), NAMES, "all factors are named"),
     ],
 )
@@ -134,6 +167,16 @@ def test_data_without_any_pair_are_refused():
         InputError, match=r"tones\.npz: 0 of 3 validation tones are in a pair that differs in 1 factor;"
     ):
         plan_pairs(dataset, Rule(1), **rows, num_pairs=None, seed=0)
+
+
+def test_correlations_that_leave_no_pair_are_refused():
+    """Rows on the diagonal of a grid are drawn, and only the others, of weight 0, would be partners."""
+    labels = labels_of(4, 4)
+    dataset = SimpleNamespace(path="tones.npz", labels=lambda: labels)
+    rows = {"train": np.arange(12), "valid": np.arange(12, 16), "weights": np.eye(4).ravel()[:12]}
+    for num_pairs in (None, 5):
+        with pytest.raises(InputError, match="0 of 12 training tones are in a pair that differs in 1 factor"):
+            plan_pairs(dataset, Rule(1), **rows, num_pairs=num_pairs, seed=0)
 
 
 def test_training_pairs_stay_within_their_part_and_count_who_is_alone():
@@ -155,6 +198,34 @@ def test_fixed_pairs_are_repeated_equally_often():
     known = [tuple(pair) for pair in pairs.fixed.tolist()]
     times = [list(map(tuple, drawn.tolist())).count(pair) / known.count(pair) for pair in known]
     assert len(drawn) == 40 and set(map(tuple, drawn.tolist())) == set(known) and 3 <= min(times) <= max(times) <= 4
+
+
+def test_more_fixed_pairs_than_training_rows_are_all_used():
+    """An epoch of 40 rows has 40 of the 120 pairs, each at most once; 30 epochs miss one with a chance of 5e-6."""
+    labels = labels_of(3, 4, 5)
+    dataset = SimpleNamespace(path="tones.npz", labels=lambda: labels)
+    rows = {"train": np.arange(40), "valid": np.arange(40, 60), "weights": None}
+    pairs = plan_pairs(dataset, Rule(1), **rows, num_pairs=120, seed=0)
+    known, seen = set(map(tuple, pairs.fixed.tolist())), set()
+    for epoch in range(30):
+        drawn = pairs.draw(np.arange(40), generator=np.random.default_rng(epoch))
+        assert len(drawn) == 40
+        seen |= set(map(tuple, drawn.tolist()))
+    assert seen == known
+
+
+def test_rows_without_a_partner_are_anchors_of_the_first_pass_only():
+    """Of 301 rows 2 are a pair, so 200 fixed pairs take 100 passes."""
+    labels, passes = {"factors": np.array([*[[k, k] for k in range(300)], [0, 300]]), "factor_names": NAMES[:2]}, []
+
+    class Recording(np.random.Generator):
+        def permutation(self, rows):
+            passes.append(len(rows))
+            return super().permutation(rows)
+
+    generator = Recording(np.random.PCG64(0))
+    pairs = draw_fixed_pairs(labels, Rule(1), np.arange(301), num_pairs=200, generator=generator)
+    assert set(map(tuple, pairs.tolist())) == {(0, 300), (300, 0)} and passes == [301, *[2] * 99]
 
 
 def test_fixed_pairs_take_every_row_as_anchor_before_one_twice():
@@ -197,6 +268,16 @@ def test_held_out_sounds_are_in_no_pair(tmp_path):
     assert (
         square not in set(dataset.factors[np.load(path)["pairs"].ravel(), 0]) and len(np.load(path)["pairs"]) == 10000
     )
+
+
+def test_pairs_of_correlated_sounds_follow_the_correlation(tmp_path):
+    """With sigma 0.1 the levels are 0.1 apart or less in most pairs; of all combinations they are 1 / 3 apart."""
+    data, path = tmp_path / "tones.npz", tmp_path / "pairs.npz"
+    grid = "--num_freqs 11 --num_amps 11 --waveforms sine triangle --duration 0.1 --correlate amplitude frequency 0.1"
+    assert create.main([*grid.split(), "--file_path", str(data)]) == 0
+    assert create.main(["--pairs", str(path), "--num_pairs", "2000", "--file_path", str(data)]) == 0
+    levels = load_npz(data).factors[np.load(path)["pairs"]]
+    assert (np.abs(levels[..., 1] - levels[..., 2]).mean(axis=0) < 1.5).all()
 
 
 @pytest.mark.parametrize(

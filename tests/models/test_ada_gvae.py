@@ -8,7 +8,7 @@ from torch import nn
 from torch.distributions import Normal, kl_divergence
 
 from models import AdaGVAE, BetaVAE
-from models.objectives import average_shared, reconstruction, shared_latents, symmetric_kl
+from models.objectives import average_shared, kl_per_latent, reconstruction, shared_latents, symmetric_kl
 
 SMALL = {"input_shape": (1, 32, 8), "latent_dim": 4}
 
@@ -35,9 +35,9 @@ def test_symmetric_kl_by_hand():
 
 
 def test_latents_below_the_middle_of_the_distances_are_shared():
-    """Middles 5, 2 and 3; a distance at the middle is not shared. If all are equal, all are shared."""
-    delta = torch.tensor([[0.0, 4.9, 5.0, 10.0], [1.0, 1.0, 1.0, 3.0], [3.0, 3.0, 3.0, 3.0]])
-    expected = [[True, True, False, False], [True, True, True, False], [True, True, True, True]]
+    """Middles 5, 5, 2 and 3; one at the middle is not shared, one above the mean can be. All are shared if equal."""
+    delta = torch.tensor([[0.0, 4.9, 5.0, 10.0], [0.0, 0.0, 4.0, 10.0], [1.0, 1.0, 1.0, 3.0], [3.0, 3.0, 3.0, 3.0]])
+    expected = [[True, True, False, False], [True, True, True, False], [True, True, True, False], [True] * 4]
     assert shared_latents(delta).tolist() == expected
 
 
@@ -76,7 +76,7 @@ def test_a_tone_paired_with_itself_shares_every_latent_and_is_an_ordinary_beta_v
 def test_the_loss_is_the_mean_of_both_tones_under_the_replaced_posteriors():
     torch.manual_seed(0)
     model = AdaGVAE(**SMALL, beta=3.0)
-    x = torch.rand((6, *SMALL["input_shape"]), generator=torch.Generator().manual_seed(1))
+    x = 50 * torch.rand((6, *SMALL["input_shape"]), generator=torch.Generator().manual_seed(1))  # posteriors are apart
     losses = model.losses(x, generator=torch.Generator().manual_seed(2))
     mu, logvar = average_shared(*model.encode(x))
     noise = torch.randn(mu.shape, generator=torch.Generator().manual_seed(2))
@@ -85,6 +85,7 @@ def test_the_loss_is_the_mean_of_both_tones_under_the_replaced_posteriors():
     kl = kl_divergence(Normal(mu, torch.exp(0.5 * logvar)), Normal(0.0, 1.0)).sum() / 6
     assert losses["recon"].item() == pytest.approx(recon.item(), rel=1e-6)
     assert losses["kl"].item() == pytest.approx(kl.item(), rel=1e-5)
+    assert kl_per_latent(*model.encode(x)).sum().item() / 6 != pytest.approx(kl.item(), rel=1e-3)
     assert losses["loss"].item() == pytest.approx((recon + 3 * kl).item(), rel=1e-6)
 
 

@@ -1,16 +1,18 @@
 """Training on pairs: which rows, how often, which tones are counted, and what is refused."""
 
 import csv
+import itertools
 
 import numpy as np
 import pytest
 import torch
 
 import trainvae
-from models import MODELS
+from models import MODELS, VAE
 from syntone.dataset import load_npz, save_npz
 from syntone.dataset.pairs import Rule, plan_pairs
 from syntone.dataset.splits import training_split
+from syntone.evaluation.load import marked
 from syntone.training.checkpoint import load_checkpoint
 from syntone.training.loop import Settings, Split, train
 
@@ -91,6 +93,54 @@ def test_other_pairs_are_another_run(dataset_path, tmp_path, refused):
     assert trainvae.main(argv) == 0
     refused(trainvae.main, [*argv, "--pair_changes", "2"], r"other options \(pair_changes 1, now 2\)")
     refused(trainvae.main, [*argv, "--num_pairs", "9"], r"other options \(num_pairs None, now 9\)")
+
+
+@pytest.mark.parametrize("more", [[], ["--num_pairs", "100"]])
+def test_equal_and_resumed_runs_give_equal_bytes(dataset_path, tmp_path, more):
+    argv = ["--dataset", str(dataset_path), *SMALL, *more]
+    for folder, epochs in (("whole", "2"), ("again", "2"), ("parts", "1"), ("parts", "2")):
+        assert trainvae.main([*argv, "--epochs", epochs, "--output_dir", str(tmp_path / folder), "--resume"]) == 0
+    for name in ("AdaGVAE_seed0.pt", "AdaGVAE_seed0.csv"):
+        whole, again, parts = ((tmp_path / folder / name).read_bytes() for folder in ("whole", "again", "parts"))
+        assert whole == again == parts
+
+
+def test_each_seed_and_epoch_draws_other_partners(recorded, dataset_path):
+    model, split, dataset, _, _ = recorded
+    other = Recorder()
+    features = torch.arange(len(dataset), dtype=torch.float64)
+    train(other, features, split, Settings(batch_size=20, seed=1), epochs=1)
+    half = len(model.trained) // 2
+    epochs = [model.trained[:half], model.trained[half:], other.trained]
+    found = [{tuple(pair) for pair in np.concatenate(batches).tolist()} for batches in epochs]
+    assert all(len(one & another) < 0.8 * len(one) for one, another in itertools.combinations(found, 2))
+
+
+def test_the_order_of_shared_factors_has_no_effect(dataset_path, tmp_path, capsys):
+    argv = ["--dataset", str(dataset_path), *SMALL, "--epochs", "1", "--output_dir", str(tmp_path), "--pair_shares"]
+    assert trainvae.main([*argv, "timbre", "amplitude"]) == 0
+    assert trainvae.main([*argv, "amplitude", "timbre", "timbre"]) == 0
+    assert "is finished with these options; left alone" in capsys.readouterr().out
+
+
+class OwnPairs(VAE):
+    """A user's own model that learns from pairs: it adds the distance of the means in a pair."""
+
+    needs_pairs = True
+
+    def regularizer(self, z, mu, logvar, kl, *, generator):
+        first, second = mu.chunk(2)
+        apart = (first - second).square().sum() / len(first)
+        return kl + apart, {"apart": apart}
+
+
+def test_a_users_own_model_learns_from_pairs(dataset_path, tmp_path, monkeypatch):
+    monkeypatch.setitem(MODELS, "OwnPairs", OwnPairs)
+    argv = ["--dataset", str(dataset_path), *SMALL, "--model", "OwnPairs", "--pair_changes", "2", "--epochs", "1"]
+    assert trainvae.main([*argv, "--output_dir", str(tmp_path)]) == 0
+    found = load_checkpoint(tmp_path / "OwnPairs_seed0.pt")
+    assert found.options["pair_changes"] == 2 and found.history["train_apart"][0] > 0
+    assert marked("OwnPairs") == "OwnPairs (pairs)"
 
 
 def test_models_without_pairs_keep_no_rule(dataset_path, tmp_path):

@@ -127,3 +127,7 @@ def test_more_processes_than_tones_in_a_batch_are_refused(monkeypatch):
     runs.check_processes([run], Processes(3, 0))
     with pytest.raises(InputError, match="--batch_size: 4 processes cannot share a batch of 3 tones"):
         runs.check_processes([run], Processes(4, 0))
+    pairs = SimpleNamespace(n_alone=0, fixed=None, valid=torch.zeros(2, 2))  # of 4 validation tones, 2 have a partner
+    paired = SimpleNamespace(**vars(run) | {"split": Split(torch.arange(11), torch.arange(4), pairs=pairs)})
+    with pytest.raises(InputError, match="3 processes cannot share a batch of 2 tones"):
+        runs.check_processes([run, paired], Processes(3, 0))
