@@ -1,6 +1,6 @@
 """Train VAE-family models on a dataset of tones, without its labels.
 
-AdaGVAE alone learns from pairs of tones that share factors. Labels serve to draw its pairs and for nothing else.
+AdaGVAE learns from pairs of tones that share factors: labels are used to draw the pairs, and for nothing else.
 
     python trainvae.py --dataset Dataset/my_dataset.npz --epochs 100
     python trainvae.py --dataset Dataset/my_dataset.npz --model BetaVAE BTCVAE --beta 8 --seeds 0 1 2
@@ -80,14 +80,16 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
     add_flags(group, SETTINGS)
     models = {name: model_parameters(name) for name in MODELS}
     add_flags(parser.add_argument_group("model (each has the options that name it, with its paper's defaults)"), models)
-    group = parser.add_argument_group(f"pairs of {', '.join(paired())}, drawn by the labels, which have no other use")
+    group = parser.add_argument_group(
+        f"pairs of {', '.join(paired())}; labels are used to draw them, and for nothing else"
+    )
     add_pair_flags(group)
     group.add_argument(
         "--num_pairs",
         type=number(int, least=2, most=MOST),
-        help="train on so many fixed pairs (default: new pairs in every epoch, one for each training tone)",
+        help="number of fixed pairs to train on (default: new pairs in every epoch, one for each training tone)",
     )
-    add = parser.add_argument_group("scores while training, which uses no factors itself").add_argument
+    add = parser.add_argument_group("scores while training, which no model is trained on").add_argument
     add("--eval_every", type=positive_int, help="add scores to the history every so many epochs (default: never)")
     add(
         "--metrics",

@@ -259,8 +259,8 @@ class CapacityVAE(VAE):
 class AdaGVAE(BetaVAE):
     """Ada-GVAE (Locatello et al. 2020, section 5): recon + beta KL on pairs of tones that share some factors.
 
-    A pair has one posterior in common for each latent that its tones seem to share, see `objectives.average_shared`.
-    How many factors a pair shares, and which, is not told to the model.
+    Both tones of a pair have the same posterior in the latents in which theirs are similar, see
+    `objectives.average_shared`. The model receives neither which factors a pair shares nor how many.
     """
 
     needs_pairs = True

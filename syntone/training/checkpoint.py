@@ -32,7 +32,8 @@ class Checkpoint:
 
     model_name, model_config : arguments of `build_model`
     front_end_config : arguments of `FrontEnd`
-    options : fields of `syntone.training.loop.Settings`
+    options : fields of `syntone.training.loop.Settings` and, of a model that learns from pairs, of
+        `syntone.dataset.pairs.Rule`, and `num_pairs`
     epoch, best_epoch : epochs done; the epoch of the lowest validation loss
     last, best : state dicts of the model after these epochs
     optimizer : state dict of the optimizer
