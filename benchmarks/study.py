@@ -460,7 +460,7 @@ def main(argv: list[str] | None = None) -> int:
             name = "selection" if "selection" in setting.part else "scores"
             rows = rows_of(setting, "results")
             write_rows(name, {setting.name: beside_others(name, setting, rows) if args.models else rows})
-        found = curves(chosen)
+        found = {name: in_order(rows) for name, rows in curves(chosen).items()}
         if args.models:
             found = {one.name: beside_others("curves", one, found.get(one.name, [])) for one in chosen}
         write_rows("curves", found)

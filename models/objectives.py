@@ -45,7 +45,7 @@ def shared_latents(delta: Tensor) -> Tensor:
     """Which latents the two elements of a pair share, by the distances of their posteriors: (B, D) -> bool (B, D).
 
     Those below the middle between the largest and the smallest distance of the pair, or all if all are equal
-    (Locatello et al. 2020, Eq. 6; they measure with the KL divergence in one direction).
+    (Locatello et al. 2020, whose distance is the KL divergence in one direction).
     """
     largest, smallest = delta.amax(dim=1, keepdim=True), delta.amin(dim=1, keepdim=True)
     return (delta < (largest + smallest) / 2) | (largest == smallest)

@@ -257,7 +257,7 @@ class CapacityVAE(VAE):
 
 
 class AdaGVAE(BetaVAE):
-    """Ada-GVAE (Locatello et al. 2020, section 5): recon + beta KL on pairs of tones that share some factors.
+    """Ada-GVAE (Locatello et al. 2020): recon + beta KL on pairs of tones that share some factors.
 
     Both tones of a pair have the same posterior in the latents in which theirs are similar, see
     `objectives.average_shared`. The model receives neither which factors a pair shares nor how many.

@@ -2,7 +2,7 @@
 
 A rule states what the sounds of a pair share. It can be met in several ways: a pair that differs in k of K factors
 shares the other K - k, so there are as many ways as choices of k factors (Locatello et al. 2020, "Weakly-Supervised
-Disentanglement Without Compromises", section 5).
+Disentanglement Without Compromises").
 """
 
 import argparse
