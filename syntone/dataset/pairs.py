@@ -9,10 +9,12 @@ import argparse
 import itertools
 import json
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from syntone.cli import positive_int
 from syntone.dataset.file import Dataset, write_members
@@ -173,22 +175,25 @@ def draw_fixed_pairs(
     num_pairs: int,
     weights: np.ndarray | None = None,
     generator: np.random.Generator,
+    progress: Callable[[int], object] = lambda n: None,
 ) -> np.ndarray:
     """Draw a number of pairs within some rows, int64 (num_pairs, 2), or (0, 2) if there are none.
 
-    Each row is an anchor equally often, give or take one; with weights (len(rows),), in proportion to them.
+    Each row is an anchor equally often, give or take one; with weights (len(rows),), in proportion to them. `progress`
+    is called with the number of new pairs.
     """
     pairs = np.empty((0, 2), np.int64)
     chances = None if weights is None else weights / weights.sum()
-    while len(pairs) < num_pairs:
+    while (n_before := len(pairs)) < num_pairs:
         anchors = generator.permutation(rows) if chances is None else generator.choice(rows, len(rows), p=chances)
         more = draw_pairs(labels, rule, anchors, among=rows, weights=weights, generator=generator)
         if not len(more):
             break
         if chances is None:
             rows = np.sort(more[:, 0])  # without those that are in no pair
-        pairs = np.concatenate([pairs, more])
-    return pairs[:num_pairs]
+        pairs = np.concatenate([pairs, more[: num_pairs - len(pairs)]])
+        progress(len(pairs) - n_before)
+    return pairs
 
 
 @dataclass(frozen=True, eq=False)
@@ -278,7 +283,9 @@ def write_pairs(path: Path, dataset: Dataset, rule: Rule, *, num_pairs: int, see
     rows, weights = np.flatnonzero(~held_out(dataset)), correlation_weights(dataset)
     weights = None if weights is None else weights[rows]
     generator = np.random.default_rng(seed)
-    pairs = draw_fixed_pairs(dataset.labels(), rule, rows, num_pairs=num_pairs, weights=weights, generator=generator)
+    how = {"num_pairs": num_pairs, "weights": weights, "generator": generator}
+    with tqdm(total=num_pairs, unit="pair", desc="pairs", delay=2, disable=None) as bar:
+        pairs = draw_fixed_pairs(dataset.labels(), rule, rows, **how, progress=bar.update)
     if not len(pairs):
         raise InputError(f"pairs: no two sounds of {dataset.path} are a pair that {rule}; choose other pairs")
     shared = dataset.factors[pairs[:, 0]] == dataset.factors[pairs[:, 1]]

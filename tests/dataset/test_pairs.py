@@ -230,7 +230,9 @@ def test_rows_without_a_partner_are_anchors_of_the_first_pass_only():
 
 def test_fixed_pairs_take_every_row_as_anchor_before_one_twice():
     labels = labels_of(3, 4, 5)
-    pairs = draw_fixed_pairs(labels, Rule(1), np.arange(60), num_pairs=150, generator=np.random.default_rng(0))
+    done, generator = [], np.random.default_rng(0)
+    pairs = draw_fixed_pairs(labels, Rule(1), np.arange(60), num_pairs=150, generator=generator, progress=done.append)
+    assert done == [60, 60, 30]
     assert len(pairs) == 150 and set(np.bincount(pairs[:, 0], minlength=60)) == {2, 3}
     assert (n_differing(labels, pairs) == 1).all()
 
