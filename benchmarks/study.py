@@ -141,18 +141,13 @@ def selection() -> list[Setting]:
     ]
 
 
-# Candidates for the training of AdaGVAE: sigma, annealing, and the weight of the KL divergence; with `gainshape` also
-# other pairs and longer training.
+# Candidates for the training of AdaGVAE, on both front ends: sigma, annealing, and the weight of the KL divergence.
 PAIR_CANDIDATES = {
     "sigma 0.3, annealed (the defaults)": "",
     "sigma 0.1, annealed": "--sigma 0.1",
     "sigma 0.1, no annealing": "--sigma 0.1 --anneal_from 1",
     "sigma 0.3, annealed, beta 4": "--beta 4",
-    "as 1, pairs differ in 2 factors": "--pair_changes 2",
-    "as 1, pairs differ in 1 or 2 factors": "--pair_changes random",
-    "as 1, 80 epochs": "",
 }
-N_ON_LOGMEL = 4  # the first candidates
 N_PAIRS = (100, 1000, 10_000)  # of the learning curve
 
 
@@ -166,12 +161,9 @@ def pair_selection() -> list[Setting]:
             models=("AdaGVAE",),
             seeds=SELECTION_SEEDS,
             metrics=("mig",),
-            epochs=80 if "80 epochs" in name else None,
-            anneal_epochs=68 if "80 epochs" in name else None,
         )
         for features in ("logmel", "gainshape")
-        for number, (name, flags) in enumerate(PAIR_CANDIDATES.items(), start=1)
-        if features == "gainshape" or number <= N_ON_LOGMEL
+        for number, flags in enumerate(PAIR_CANDIDATES.values(), start=1)
     ]
 
 
