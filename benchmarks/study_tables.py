@@ -26,6 +26,7 @@ TITLES = {
 }
 SUMMARY = {"gainshape": "`gainshape`, `clean`", "clean": "`logmel`, `clean`"}  # settings of the README's table
 PAIRED = marked("AdaGVAE")
+NEW_PAIRS = "new in every epoch"
 LINEAR = (f"{BASELINE}PCA", f"{BASELINE}ICA")
 CURVES = ("annealing", "train_recon", "train_kl", "valid_recon", "valid_kl", "valid_loss")
 
@@ -206,21 +207,34 @@ def pair_selection_table(rows: list[dict], candidates: dict[str, str]) -> str:
 
 
 def by_pairs(rows: list[dict]) -> dict[str, list[dict]]:
-    """Rows of AdaGVAE on `clean` by the pairs it was trained on: fixed ones, or new ones in every epoch."""
-    found = {f"{int(row['strength']):,}": [] for row in rows if row["part"] == "pairs"}
+    """Rows of AdaGVAE with `logmel` on `clean` by the pairs it was trained on: fixed ones, or new ones in every epoch."""
+    found: dict[str, list[dict]] = {}
     for row in rows:
-        if row["part"] == "pairs":
-            found[f"{int(row['strength']):,}"].append(row)
-    return found | {"new in every epoch": [r for r in rows if (r["setting"], r["model"]) == ("clean", PAIRED)]}
+        if row["part"] == "pairs" and row["strength"] is not None:
+            found.setdefault(f"{int(row['strength']):,}", []).append(row)
+    return found | {NEW_PAIRS: of_pairs(rows, "clean")}
+
+
+def of_pairs(rows: list[dict], setting: str) -> list[dict]:
+    return [row for row in rows if (row["setting"], row["model"]) == (setting, PAIRED)]
 
 
 def pairs_table(rows: list[dict]) -> str:
-    """What AdaGVAE reaches by number of labelled pairs."""
+    """What AdaGVAE reaches: by number of labelled pairs, with beta 4, and on other features and tones."""
     columns = {"SAP": "SAP", "DCI disentanglement": "DCI D", "reconstruction error (dB)": "error, dB"}
-    found = by_pairs(rows)
+    found = {f"`logmel`, `clean`; {name}": one for name, one in by_pairs(rows).items()}
+    found |= {
+        f"{title}; {NEW_PAIRS}": one
+        for title, setting in (
+            ("`logmel`, `clean`, beta 4", "pairs_beta4"),
+            ("`gainshape`, `clean`", "gainshape"),
+            ("`logmel`, `paper4000`", "grid"),
+        )
+        if (one := of_pairs(rows, setting))
+    }
     factors = list(dict.fromkeys(row["factor"] for one in found.values() for row in one if row["metric"] == "MIG"))
     titles = ["MIG", *[f"MIG, {factor}" for factor in factors if factor is not None], *columns.values()]
-    cells = [["pairs", "seeds", *titles, "controllability, adjusted"]]
+    cells = [["features, tones; pairs", "seeds", *titles, "controllability, adjusted"]]
     for name, one in found.items():
         numbers = [values(one, "MIG", factor) for factor in factors] + [values(one, metric) for metric in columns]
         numbers.append(values(one, "controllability", column="adjusted"))

@@ -45,6 +45,7 @@ def test_every_command_is_understood(command, tmp_path, monkeypatch):
         "checkpoints/VAE_seed0.pt",
         "checkpoints/BetaVAE_seed0.pt",
         "checkpoints/gainshape/VAE_seed0.pt",
+        "checkpoints/pairs/AdaGVAE_seed0.pt",
         "checkpoints/logmel/VAE_seed0.pt",
         "labels.csv",
     ):

@@ -283,11 +283,11 @@ def test_the_learning_curve_of_made_up_numbers(tmp_path):
         [cell.strip() for cell in line.split("|")[1:6]]
         for line in study_tables.tables(tmp_path, {}, {})["pairs"].splitlines()
     ]
-    assert cells[0] == ["pairs", "seeds", "MIG", "MIG, timbre", "SAP"]
+    assert cells[0] == ["features, tones; pairs", "seeds", "MIG", "MIG, timbre", "SAP"]
     assert cells[2:] == [
-        ["100", "3", "0.10 ± 0.00", "0.20 ± 0.00", "0.30 ± 0.00"],
-        ["1,000", "3", "0.20 ± 0.00", "0.40 ± 0.00", "0.60 ± 0.00"],
-        ["new in every epoch", "3", "0.30 ± 0.00", "0.60 ± 0.00", "0.90 ± 0.00"],
+        ["`logmel`, `clean`; 100", "3", "0.10 ± 0.00", "0.20 ± 0.00", "0.30 ± 0.00"],
+        ["`logmel`, `clean`; 1,000", "3", "0.20 ± 0.00", "0.40 ± 0.00", "0.60 ± 0.00"],
+        ["`logmel`, `clean`; new in every epoch", "3", "0.30 ± 0.00", "0.60 ± 0.00", "0.90 ± 0.00"],
     ]
 
 
