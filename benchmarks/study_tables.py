@@ -207,7 +207,7 @@ def pair_selection_table(rows: list[dict], candidates: dict[str, str]) -> str:
 
 
 def by_pairs(rows: list[dict]) -> dict[str, list[dict]]:
-    """Rows of AdaGVAE with `logmel` on `clean` by the pairs it was trained on: fixed ones, or new ones in every epoch."""
+    """Rows of AdaGVAE with `logmel` on `clean` by its pairs: a number of fixed ones, or new ones in every epoch."""
     found: dict[str, list[dict]] = {}
     for row in rows:
         if row["part"] == "pairs" and row["strength"] is not None:
