@@ -8,6 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
+from syntone.evaluation.load import PAIRS
 from syntone.files import atomic_write
 
 COLOURS = {
@@ -121,10 +122,13 @@ def tradeoff_figure(path: Path, rows: list[dict], titles: dict[str, str]) -> Non
 
 
 def adjusted_columns(rows: list[dict], settings: Collection[str]) -> tuple[list[tuple], dict[str, np.ndarray]]:
-    """The checkpoints that were given all metrics, (setting, model, seed), and each metric's values over them: adjusted
-    where all of them have that, as they are otherwise. Metrics that some of them lack, or that are constant, are left
-    out."""
+    """The checkpoints of models without pairs that were given all metrics, and each metric's values over them.
+
+    A checkpoint is (setting, model, seed). Values are adjusted where all checkpoints have that. Metrics that some
+    checkpoints lack, or that are constant, are left out.
+    """
     rows = [row for row in rows if row["setting"] in settings and row["factor"] is None]
+    rows = [row for row in rows if not row["model"].endswith(PAIRS)]  # another kind of learning
     raw = {row["metric"] for row in rows if row["adjusted"] is None}
     rows = [row | {"value": row["value" if row["metric"] in raw else "adjusted"]} for row in rows]
     whole = pick(rows, "JEMMIG").keys()  # a setting that was given a few metrics has none
