@@ -9,9 +9,9 @@
     python benchmarks/study.py --tables                          # from benchmarks/study/*.csv alone
 
 Trains what is not trained yet (checkpoints/study/), scores what is not scored yet (results/study/), and writes
-benchmarks/study/: scores.csv and selection.csv with every number, the codes of the settings that get all metrics,
-provenance.csv with commits and dates, the tables and the plots. Start it again after anything went wrong, or after
---list has run elsewhere: what is finished is left alone. Give the options again that it was started with.
+benchmarks/study/: scores.csv and selection.csv with every number, ceilings.csv with upper bounds of MIG by the audits,
+codes, provenance.csv with commits and dates, the tables and the plots. Start it again after anything went wrong, or
+after --list has run elsewhere: what is finished is left alone. Give the options again that it was started with.
 
 When a metric has changed, --rescore computes all scores again that need codes alone, without training. Reconstruction
 errors and controllability of models, which need their decoders, keep their values.
@@ -36,7 +36,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import study_tables  # noqa: E402
-from benchmarks.study_settings import CANDIDATES, DATASETS, PAIR_CANDIDATES, PARTS, SETTINGS, Setting  # noqa: E402
+from benchmarks.study_rows import CURVES, read_rows  # noqa: E402
+from benchmarks.study_settings import ALONE, CANDIDATES, CHAIN, DATASETS, PAIR_CANDIDATES, PARTS, SETTINGS, Setting  # noqa: E402
 from models import MODELS  # noqa: E402
 from syntone.evaluation.load import marked  # noqa: E402
 from syntone.evaluation.scores import CONTROL, ERROR  # noqa: E402
@@ -54,7 +55,7 @@ def checkpoints(setting: Setting) -> list[Path]:
 
 
 def codes_folder(setting: Setting) -> Path:
-    """Where the codes are kept, of a setting that gets all metrics."""
+    """Where the codes of a setting are kept."""
     return FOLDER / "codes" / setting.name
 
 
@@ -149,8 +150,9 @@ def evaluations(settings: list[Setting]) -> list[tuple[Setting, list[str]]]:
         asked = {"checkpoints": [str(path) for path in paths], "metrics": setting.metrics and list(setting.metrics)}
         if done and asked.items() <= json.loads(scores.read_text()).items():
             continue
-        more = ["--metrics", *setting.metrics] if setting.metrics else ["--write_codes"]
-        more += ["--baselines", *((not setting.metrics and setting.baselines) or ["none"])]
+        more = ["--metrics", *setting.metrics] if setting.metrics else []
+        more += ["--write_codes"] if setting.codes_kept else []
+        more += ["--baselines", *((setting.codes_kept and setting.baselines) or ["none"])]
         folder = ["--no_figures", "--output_dir", str(setting.folder("results"))]
         command = [sys.executable, "eval.py", "--model", *map(str, paths), *folder, *more]
         commands.append((setting, command))
@@ -166,6 +168,7 @@ def rescorings(settings: list[Setting]) -> list[tuple[Setting, list[str]]]:
             given = ["--codes", *[str(path.relative_to(ROOT)) for path in paths], "--dataset", setting.dataset]
             given += ["--features", flags[flags.index("--features") + 1], "--no_figures", "--baselines"]
             given += [name for name in setting.baselines if name != "untrained"] or ["none"]  # it needs a checkpoint
+            given += ["--metrics", *setting.metrics] if setting.metrics else []
             folder = ["--output_dir", str(setting.folder("rescored"))]
             commands.append((setting, [sys.executable, "eval.py", *given, *folder]))
     return commands
@@ -225,7 +228,7 @@ def this_commit() -> str:
 def note_commit(settings: list[Setting], column: str, words: str) -> None:
     """Write into provenance.csv with which commit and when settings were trained, or scored."""
     path, columns = FOLDER / "provenance.csv", ("setting", "trained", "scored")
-    known = {row["setting"]: row for row in study_tables.read_rows(path)}
+    known = {row["setting"]: row for row in read_rows(path)}
     empty = dict.fromkeys(columns, "")
     new = {one.name: [empty | known.get(one.name, {"setting": one.name}) | {column: words}] for one in settings}
     write_rows("provenance", new)
@@ -234,6 +237,19 @@ def note_commit(settings: list[Setting], column: str, words: str) -> None:
 def create_dataset(path: str) -> None:
     given = [*shlex.split(DATASETS[path]), "--file_path", path]
     subprocess.run([sys.executable, "create.py", *given], cwd=ROOT, check=True)
+
+
+def ceiling_row(setting: Setting) -> dict:
+    """The upper bound of MIG by the audit of the setting's dataset, which is audited unless it has been."""
+    dataset = ROOT / setting.dataset
+    path = dataset.with_suffix(".audit.json")
+    if not path.exists() or path.stat().st_mtime < dataset.stat().st_mtime:
+        pictures = str(Path("Dataset") / "Figures" / dataset.stem)
+        command = [sys.executable, "create.py", "--audit", setting.dataset, "--figures_dir", pictures]
+        subprocess.run(command, cwd=ROOT, check=True)
+    report = json.loads(path.read_text())
+    names = ("dataset", "tones", "indistinguishable", "mig_ceiling")
+    return {"setting": setting.name} | {name: report[name] for name in names}
 
 
 def rows_of(setting: Setting, base: str) -> list[dict]:
@@ -266,7 +282,7 @@ def curves(settings: list[Setting]) -> dict[str, list[dict]]:
                         "model": marked(model),
                         "seed": seed,
                         "epoch": line["epoch"],
-                        **{key: f"{float(line[key]):.6g}" for key in study_tables.CURVES},
+                        **{key: f"{float(line[key]):.6g}" for key in CURVES},
                     }
                     for line in csv.DictReader(file)
                 )
@@ -293,8 +309,10 @@ def main(argv: list[str] | None = None) -> int:
             write_rows("scores", {setting.name: rescored(before, rows_of(setting, "rescored"))})
         note_commit([setting for setting, _ in waiting], "scored", commit)
     elif not args.tables:
-        for path in dict.fromkeys(setting.dataset for setting in chosen):
+        audited = [one for one in SETTINGS if one.name in {*CHAIN, *ALONE} and "hard" in {one.part for one in chosen}]
+        for path in dict.fromkeys(setting.dataset for setting in chosen + audited):
             create_dataset(path)
+        write_rows("ceilings", {setting.name: [ceiling_row(setting)] for setting in audited})
         before = {path: path.stat().st_mtime_ns for setting in chosen for path in checkpoints(setting)}
         run_all(commands, jobs=args.jobs, desc="trainings")
         changed = [one for one in chosen if any(before.get(p) != p.stat().st_mtime_ns for p in checkpoints(one))]

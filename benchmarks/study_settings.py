@@ -6,12 +6,53 @@ from pathlib import Path
 from models import MODELS, PAPERS_MODELS
 from syntone.evaluation.baselines import BASELINES
 
+PAPER4000 = {"freq_start": 400, "freq_end": 8000, "num_freqs": 100, "num_amps": 10}
+# How `clean` differs from `paper4000`: a name, what it becomes, and the options of create.py. In this order.
+CHANGES = {
+    "range": ("range of frequency", "440 to 2,600 Hz, was 400 to 8,000 Hz", {"freq_start": 440, "freq_end": 2600}),
+    "oscillator": ("oscillator", "band-limited, was naive", {"oscillator": "bandlimited"}),
+    "ratios": ("steps of frequency", "equal ratios, was equal Hz", {"freq_scale": "log"}),
+    "decibels": ("steps of amplitude", "equal dB, was linear", {"amp_scale": "db"}),
+    "loudness": (
+        "range of amplitude",
+        "30 dB (0.02 to 0.63), was 20 dB (0.1 to 1)",
+        {"amp_start": 10 ** (-34 / 20), "amp_end": 10 ** (-4 / 20)},
+    ),
+    "level": ("level", "equal RMS, was equal peak", {"level": "rms"}),
+    "numbers": (
+        "numbers of levels",
+        "35 frequencies and 31 amplitudes, was 100 and 10",
+        {"num_freqs": 35, "num_amps": 31},
+    ),
+}
+
+
+def create_flags(*changes: str) -> str:
+    """Flags of create.py: `paper4000` with some changes."""
+    options = PAPER4000.copy()
+    for key in changes:
+        options |= CHANGES[key][-1]
+    return " ".join(f"--{name} {value}" for name, value in options.items())
+
+
+# Settings of the part `hard`: one change after another, whose last grid is `clean` and already a setting, and each
+# change alone, whose first is the first of the others.
+CHAIN = [*(f"hard_{n}_{key}" for n, key in enumerate(["paper", *CHANGES][:-1])), "gainshape"]
+ALONE = [CHAIN[1], *(f"hard_only_{n}_{key}" for n, key in enumerate(CHANGES, start=1) if n > 1)]
+HARD = {  # their datasets
+    f"Dataset/{name}.npz": flags
+    for name, flags in (
+        *((CHAIN[n], create_flags(*[*CHANGES][:n])) for n in range(1, len(CHANGES))),
+        *((name, create_flags(key)) for name, key in zip(ALONE[1:], [*CHANGES][1:])),
+    )
+}
 DATASETS = {
-    "Dataset/my_dataset.npz": "--freq_start 400 --freq_end 8000 --num_freqs 100 --num_amps 10",
+    "Dataset/my_dataset.npz": create_flags(),
     "Dataset/clean.npz": "--preset clean",
     "Dataset/syntone.npz": "",
+    **HARD,
 }
-GRID, CLEAN, LARGE = DATASETS
+GRID, CLEAN, LARGE, *_ = DATASETS
 SELECTION_SEEDS = (100, 101, 102)
 # The published code sums the reconstruction over the batch of 64 and averages the KL: with sigma 1 / sqrt(2) every
 # weight is its nominal one over 64. Times 64, which moves no optimum, this is sigma 1 / (8 sqrt(2)) and the nominal
@@ -36,10 +77,15 @@ class Setting:
     models: tuple[str, ...] = tuple(MODELS)
     seeds: tuple[int, ...] | None = None  # None: those of the command line
     metrics: tuple[str, ...] | None = None  # None: all
-    baselines: tuple[str, ...] = BASELINES  # of settings that get all metrics
+    keep_codes: bool = False  # also of some metrics; those of all metrics are always kept
+    baselines: tuple[str, ...] = BASELINES  # of settings whose codes are kept
     strength: float | None = None
     epochs: int | None = None  # None: those of the command line
     anneal_epochs: int | None = None
+
+    @property
+    def codes_kept(self) -> bool:
+        return self.keep_codes or not self.metrics
 
     def folder(self, base: str) -> Path:
         return Path(base) / "study" / self.part / self.name
@@ -125,6 +171,23 @@ def fixed_pairs() -> list[Setting]:
     ]
 
 
+def hard() -> list[Setting]:
+    """From `paper4000` to `clean`."""
+    return [
+        Setting(
+            "hard",
+            name,
+            GRID if name == CHAIN[0] else f"Dataset/{name}.npz",
+            GAINSHAPE,
+            models=("BetaVAE", "BTCVAE"),
+            metrics=("mig", "sap", "dci"),
+            keep_codes=True,
+            baselines=("ica",),
+        )
+        for name in (*CHAIN[:-1], *ALONE[1:])
+    ]
+
+
 SETTINGS = [
     *selection(),
     *pair_selection(),
@@ -143,5 +206,6 @@ SETTINGS = [
     Setting("large", "large", LARGE, GAINSHAPE, models=("BetaVAE",), metrics=FEW, epochs=6, anneal_epochs=5),
     *strengths(GAINSHAPE),
     *fixed_pairs(),
+    *hard(),
 ]
 PARTS = list(dict.fromkeys(setting.part for setting in SETTINGS))
