@@ -9,9 +9,9 @@
     python benchmarks/study.py --tables                          # from benchmarks/study/*.csv alone
 
 Trains what is not trained yet (checkpoints/study/), scores what is not scored yet (results/study/), and writes
-benchmarks/study/: scores.csv and selection.csv with every number, the codes of the settings that get all metrics,
-provenance.csv with commits and dates, the tables and the plots. Start it again after anything went wrong, or after
---list has run elsewhere: what is finished is left alone. Give the options again that it was started with.
+benchmarks/study/: scores.csv and selection.csv with every number, ceilings.csv with upper bounds of MIG by the audits,
+codes, provenance.csv with commits and dates, the tables and the plots. Start it again after anything went wrong, or
+after --list has run elsewhere: what is finished is left alone. Give the options again that it was started with.
 
 When a metric has changed, --rescore computes all scores again that need codes alone, without training. Reconstruction
 errors and controllability of models, which need their decoders, keep their values.
@@ -26,7 +26,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -36,167 +36,27 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import study_tables  # noqa: E402
-from models import MODELS, PAPERS_MODELS  # noqa: E402
-from syntone.evaluation.baselines import BASELINES  # noqa: E402
+from benchmarks.study_rows import CURVES, read_rows  # noqa: E402
+from benchmarks.study_settings import ALONE, CANDIDATES, CHAIN, DATASETS, PAIR_CANDIDATES, PARTS, SETTINGS, Setting  # noqa: E402
+from models import MODELS  # noqa: E402
 from syntone.evaluation.load import marked  # noqa: E402
 from syntone.evaluation.scores import CONTROL, ERROR  # noqa: E402
 from syntone.files import atomic_write, csv_text  # noqa: E402
 
-DATASETS = {
-    "Dataset/my_dataset.npz": "--freq_start 400 --freq_end 8000 --num_freqs 100 --num_amps 10",
-    "Dataset/clean.npz": "--preset clean",
-    "Dataset/syntone.npz": "",
-}
-GRID, CLEAN, LARGE = DATASETS
 FOLDER = ROOT / "benchmarks" / "study"
 PAGES = [ROOT / "README.md", ROOT / "docs" / "results.md"]
-SELECTION_SEEDS = (100, 101, 102)
-# The published code sums the reconstruction over the batch of 64 and averages the KL: with sigma 1 / sqrt(2) every
-# weight is its nominal one over 64. Times 64, which moves no optimum, this is sigma 1 / (8 sqrt(2)) and the nominal
-# weights.
-PUBLISHED = "--features paper --anneal_from 1 --sigma 0.08838834764831845"
-GAINSHAPE = "--features gainshape"
-FASTER = "--precision bfloat16"  # for FactorVAE, which takes as long as three others
-# The smallest reconstruction error at the same KL among 1000 (the paper's), 100 and 30, on seed 100: docs/training.md.
-CAPACITY = {"CapacityVAE": "--gamma 30"}
-FEW = ("mig", "modularity", "sap")
 DECODED = (CONTROL, ERROR)  # begin the names of scores that need a decoder
 
 
-@dataclass(frozen=True)
-class Setting:
-    """What is trained alike: a dataset and flags; `own` are further flags of single models."""
-
-    part: str
-    name: str
-    dataset: str
-    flags: str = ""
-    own: dict[str, str] = field(default_factory=dict)
-    models: tuple[str, ...] = tuple(MODELS)
-    seeds: tuple[int, ...] | None = None  # None: those of the command line
-    metrics: tuple[str, ...] | None = None  # None: all
-    baselines: tuple[str, ...] = BASELINES  # of settings that get all metrics
-    strength: float | None = None
-    epochs: int | None = None  # None: those of the command line
-    anneal_epochs: int | None = None
-
-    def folder(self, base: str) -> Path:
-        return Path(base) / "study" / self.part / self.name
-
-    @property
-    def codes(self) -> Path:
-        """Where the codes are kept, of a setting that gets all metrics."""
-        return FOLDER / "codes" / self.name
-
-    def checkpoints(self) -> list[Path]:
-        """Those that are there, of the models of the setting."""
-        return sorted(
-            path for model in self.models for path in (ROOT / self.folder("checkpoints")).glob(f"{model}_seed*.pt")
-        )
+def checkpoints(setting: Setting) -> list[Path]:
+    """Those that are there, of the models of the setting."""
+    folder = ROOT / setting.folder("checkpoints")
+    return sorted(path for model in setting.models for path in folder.glob(f"{model}_seed*.pt"))
 
 
-def strengths(flags: str) -> list[Setting]:
-    """The weight that each model has beside the VAE's, below and above its default. `flags`: those of the setting that
-    it varies."""
-    values = {
-        "BetaVAE": ("--beta {0:g}", (1, 16)),
-        "BTCVAE": ("--beta {0:g}", (1, 24)),
-        "FactorVAE": ("--gamma {0:g}", (2, 50)),
-        "DIPVAE": ("--lambda_od {0:g} --lambda_d {0:g}", (1, 100)),
-        "CapacityVAE": ("--capacity {0:g}", (10, 50)),
-    }
-    return [
-        Setting(
-            "strengths",
-            f"{model}_{value:g}",
-            CLEAN,
-            f"{flags} {flag.format(value)}",
-            own=CAPACITY,
-            models=(model,),
-            strength=value,
-            metrics=FEW,
-        )
-        for model, (flag, several) in values.items()
-        for value in several
-    ]
-
-
-ANNEALED, STEADY = "--sigma 0.3 --anneal_from 500", "--sigma 0.1 --anneal_from 1"
-# Candidates for the defaults, with what they differ in.
-CANDIDATES = {
-    "logmel, no skirts, sigma 0.1, no annealing": f"--smoothing 0 {STEADY}",
-    "logmel, skirts, sigma 0.3, annealed": f"--smoothing 5 {ANNEALED}",
-    "gainshape, no skirts, sigma 0.3, annealed": f"{GAINSHAPE} --smoothing 0 {ANNEALED}",
-    "gainshape, skirts, sigma 0.1, no annealing": f"{GAINSHAPE} --smoothing 5 {STEADY}",
-    "gainshape, skirts, sigma 0.3, annealed": f"{GAINSHAPE} --smoothing 5 {ANNEALED}",
-}
-
-
-def selection() -> list[Setting]:
-    return [
-        Setting(
-            "selection", f"{number:02d}", CLEAN, flags, models=("BetaVAE",), seeds=SELECTION_SEEDS, metrics=("mig",)
-        )
-        for number, flags in enumerate(CANDIDATES.values(), start=1)
-    ]
-
-
-# Candidates for the training of AdaGVAE, on both front ends: sigma, annealing, and the weight of the KL divergence.
-PAIR_CANDIDATES = {
-    "sigma 0.3, annealed (the defaults)": "",
-    "sigma 0.1, annealed": "--sigma 0.1",
-    "sigma 0.1, no annealing": "--sigma 0.1 --anneal_from 1",
-    "sigma 0.3, annealed, beta 4": "--beta 4",
-}
-N_PAIRS = (100, 1000, 10_000)  # of the learning curve
-
-
-def pair_selection() -> list[Setting]:
-    return [
-        Setting(
-            "pair_selection",
-            f"pairs_{features}_{number}",
-            CLEAN,
-            f"--features {features} {flags}",
-            models=("AdaGVAE",),
-            seeds=SELECTION_SEEDS,
-            metrics=("mig",),
-        )
-        for features in ("logmel", "gainshape")
-        for number, flags in enumerate(PAIR_CANDIDATES.values(), start=1)
-    ]
-
-
-def fixed_pairs() -> list[Setting]:
-    """Training on some pairs alone, which are the same in every epoch."""
-    return [
-        Setting("pairs", f"pairs_{n}", CLEAN, f"--num_pairs {n}", models=("AdaGVAE",), baselines=(), strength=n)
-        for n in N_PAIRS
-    ]
-
-
-SETTINGS = [
-    *selection(),
-    *pair_selection(),
-    Setting(
-        "published",
-        "published",
-        GRID,
-        PUBLISHED,
-        own={"BTCVAE": "--beta 4", "FactorVAE": f"--gamma 6 {FASTER}"},
-        models=PAPERS_MODELS,
-    ),
-    Setting("grid", "grid", GRID, own=CAPACITY | {"FactorVAE": FASTER}),
-    Setting("clean", "clean", CLEAN, own=CAPACITY | {"FactorVAE": FASTER}),
-    Setting("gainshape", "gainshape", CLEAN, GAINSHAPE, own=CAPACITY),
-    # Eight times the tones: as many steps in six epochs.
-    Setting("large", "large", LARGE, GAINSHAPE, models=("BetaVAE",), metrics=FEW, epochs=6, anneal_epochs=5),
-    *strengths(GAINSHAPE),
-    *fixed_pairs(),
-    # With `logmel`, the loss of the validation tones chooses the default beta, 1, and UDR chooses 4.
-    Setting("pairs", "pairs_beta4", CLEAN, "--beta 4", models=("AdaGVAE",), baselines=()),
-]
-PARTS = list(dict.fromkeys(setting.part for setting in SETTINGS))
+def codes_folder(setting: Setting) -> Path:
+    """Where the codes of a setting are kept."""
+    return FOLDER / "codes" / setting.name
 
 
 def parse_flags(argv: list[str] | None) -> argparse.Namespace:
@@ -283,15 +143,16 @@ def evaluations(settings: list[Setting]) -> list[tuple[Setting, list[str]]]:
     """Commands of evaluations that are missing, older than a checkpoint, or of other checkpoints or metrics."""
     commands = []
     for setting in settings:
-        paths = [path.relative_to(ROOT) for path in setting.checkpoints()]
+        paths = [path.relative_to(ROOT) for path in checkpoints(setting)]
         scores = ROOT / setting.folder("results") / "metrics.json"
         newest = max((ROOT / path).stat().st_mtime for path in paths)
         done = scores.exists() and scores.stat().st_mtime > newest
         asked = {"checkpoints": [str(path) for path in paths], "metrics": setting.metrics and list(setting.metrics)}
         if done and asked.items() <= json.loads(scores.read_text()).items():
             continue
-        more = ["--metrics", *setting.metrics] if setting.metrics else ["--write_codes"]
-        more += ["--baselines", *((not setting.metrics and setting.baselines) or ["none"])]
+        more = ["--metrics", *setting.metrics] if setting.metrics else []
+        more += ["--write_codes"] if setting.codes_kept else []
+        more += ["--baselines", *((setting.codes_kept and setting.baselines) or ["none"])]
         folder = ["--no_figures", "--output_dir", str(setting.folder("results"))]
         command = [sys.executable, "eval.py", "--model", *map(str, paths), *folder, *more]
         commands.append((setting, command))
@@ -302,11 +163,12 @@ def rescorings(settings: list[Setting]) -> list[tuple[Setting, list[str]]]:
     """Commands that score the codes that are kept."""
     commands = []
     for setting in settings:
-        if paths := sorted(setting.codes.glob("*.npz")):
+        if paths := sorted(codes_folder(setting).glob("*.npz")):
             flags = [*shlex.split(setting.flags), "--features", "logmel"]
             given = ["--codes", *[str(path.relative_to(ROOT)) for path in paths], "--dataset", setting.dataset]
             given += ["--features", flags[flags.index("--features") + 1], "--no_figures", "--baselines"]
             given += [name for name in setting.baselines if name != "untrained"] or ["none"]  # it needs a checkpoint
+            given += ["--metrics", *setting.metrics] if setting.metrics else []
             folder = ["--output_dir", str(setting.folder("rescored"))]
             commands.append((setting, [sys.executable, "eval.py", *given, *folder]))
     return commands
@@ -353,8 +215,8 @@ def write_rows(name: str, found: dict[str, list[dict]]) -> None:
 def keep_codes(setting: Setting) -> None:
     """Copy the codes that eval.py wrote to the folder that git keeps."""
     for path in sorted((ROOT / setting.folder("results") / "codes").glob("*.npz")):
-        setting.codes.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, setting.codes / path.name)
+        codes_folder(setting).mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, codes_folder(setting) / path.name)
 
 
 def this_commit() -> str:
@@ -366,7 +228,7 @@ def this_commit() -> str:
 def note_commit(settings: list[Setting], column: str, words: str, models: list[str] | None) -> None:
     """Write into provenance.csv with which commit and when settings, or some models in them, were trained or scored."""
     path, columns = FOLDER / "provenance.csv", ("setting", "trained", "scored")
-    known = {row["setting"]: row for row in study_tables.read_rows(path)}
+    known = {row["setting"]: row for row in read_rows(path)}
     empty = dict.fromkeys(columns, "")
     new = {}
     for one in settings:
@@ -379,6 +241,19 @@ def note_commit(settings: list[Setting], column: str, words: str, models: list[s
 def create_dataset(path: str) -> None:
     given = [*shlex.split(DATASETS[path]), "--file_path", path]
     subprocess.run([sys.executable, "create.py", *given], cwd=ROOT, check=True)
+
+
+def ceiling_row(setting: Setting) -> dict:
+    """The upper bound of MIG by the audit of the setting's dataset, which is audited unless it has been."""
+    dataset = ROOT / setting.dataset
+    path = dataset.with_suffix(".audit.json")
+    if not path.exists() or path.stat().st_mtime < dataset.stat().st_mtime:
+        pictures = str(Path("Dataset") / "Figures" / dataset.stem)
+        command = [sys.executable, "create.py", "--audit", setting.dataset, "--figures_dir", pictures]
+        subprocess.run(command, cwd=ROOT, check=True)
+    report = json.loads(path.read_text())
+    names = ("dataset", "tones", "indistinguishable", "mig_ceiling")
+    return {"setting": setting.name} | {name: report[name] for name in names}
 
 
 def rows_of(setting: Setting, base: str) -> list[dict]:
@@ -402,7 +277,7 @@ def curves(settings: list[Setting]) -> dict[str, list[dict]]:
     """Loss terms by epoch of all trainings outside sweeps, from the histories beside the checkpoints."""
     rows: dict[str, list[dict]] = {}
     for setting in settings:
-        for path in setting.checkpoints() if setting.part in study_tables.TITLES else []:
+        for path in checkpoints(setting) if setting.part in study_tables.TITLES else []:
             model, seed = path.stem.rsplit("_seed", 1)
             with path.with_suffix(".csv").open(newline="") as file:
                 rows.setdefault(setting.name, []).extend(
@@ -411,7 +286,7 @@ def curves(settings: list[Setting]) -> dict[str, list[dict]]:
                         "model": marked(model),
                         "seed": seed,
                         "epoch": line["epoch"],
-                        **{key: f"{float(line[key]):.6g}" for key in study_tables.CURVES},
+                        **{key: f"{float(line[key]):.6g}" for key in CURVES},
                     }
                     for line in csv.DictReader(file)
                 )
@@ -438,11 +313,13 @@ def main(argv: list[str] | None = None) -> int:
             write_rows("scores", {setting.name: rescored(before, rows_of(setting, "rescored"))})
         note_commit([setting for setting, _ in waiting], "scored", commit, args.models)
     elif not args.tables:
-        for path in dict.fromkeys(setting.dataset for setting in chosen):
+        audited = [one for one in SETTINGS if one.name in {*CHAIN, *ALONE} and "hard" in {one.part for one in chosen}]
+        for path in dict.fromkeys(setting.dataset for setting in chosen + audited):
             create_dataset(path)
-        before = {path: path.stat().st_mtime_ns for setting in chosen for path in setting.checkpoints()}
+        write_rows("ceilings", {setting.name: [ceiling_row(setting)] for setting in audited})
+        before = {path: path.stat().st_mtime_ns for setting in chosen for path in checkpoints(setting)}
         run_all(commands, jobs=args.jobs, desc="trainings")
-        changed = [one for one in chosen if any(before.get(p) != p.stat().st_mtime_ns for p in one.checkpoints())]
+        changed = [one for one in chosen if any(before.get(p) != p.stat().st_mtime_ns for p in checkpoints(one))]
         note_commit(changed, "trained", commit, args.models)
         waiting = evaluations(chosen)
         run_all([command for _, command in waiting], jobs=args.jobs, desc="evaluations")

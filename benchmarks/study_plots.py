@@ -1,5 +1,6 @@
 """The plots of the study: rows of its CSV files in, PNGs out."""
 
+import textwrap
 from collections.abc import Collection
 from pathlib import Path
 
@@ -93,6 +94,7 @@ def strengths_figure(path: Path, rows: list[dict]) -> None:
 
 def tradeoff_figure(path: Path, rows: list[dict], titles: dict[str, str]) -> None:
     """MIG against reconstruction error, one marker per checkpoint."""
+    rows = [row for row in rows if row["setting"] in titles]
     error, mig = pick(rows, "reconstruction error (dB)"), pick(rows, "MIG")
     models = list(dict.fromkeys(key[1] for key in mig))
     settings = [setting for setting in titles if any(key[0] == setting for key in mig)]
@@ -255,6 +257,40 @@ def pairs_figure(path: Path, rows: dict[str, list[dict]], references: dict[str, 
     ax.set_title("What pairs cost: AdaGVAE on clean, logmel; dots are seeds")
     ax.grid(alpha=0.3)
     ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    save(path, figure)
+
+
+def hard_figure(path: Path, blocks: dict[str, list]) -> None:
+    """MIG by grid, one panel per block (see `study_hard.steps`), the first of them a chain.
+
+    Dots are seeds, bars their means, which lines join along the chain.
+    """
+    figure = Figure(figsize=(10, 8), layout="constrained")
+    panels = figure.subplots(len(blocks), 1, sharey=True)
+    for ax, (title, grids) in zip(panels, blocks.items()):
+        places, names = np.arange(len(grids)), list(grids[0].mig)
+        for number, name in enumerate(names):
+            shifted = places + (number - (len(names) - 1) / 2) * 0.12
+            seeds = [grid.mig[name] for grid in grids]
+            means = [values.mean() if len(values) else np.nan for values in seeds]
+            how = {"color": COLOURS.get(name, "#888888"), "linewidth": 1.2}
+            marker = {"marker": "o", "markersize": 4} if name in COLOURS else {"marker": "x+"[number % 2]}
+            dots = {"color": how["color"], "linestyle": "", **marker}
+            for at, values in zip(shifted, seeds):
+                ax.plot([at] * len(values), values, **dots)
+            if name in COLOURS:
+                ax.hlines(means, shifted - 0.06, shifted + 0.06, color=how["color"], linewidth=2)
+            if ax is panels[0]:
+                ax.plot(shifted, means, linestyle="-" if name in COLOURS else ":", **how)
+            ax.plot([], [], label=name, **dots)
+        bounds = [np.nan if grid.ceiling is None else grid.ceiling for grid in grids]
+        ax.hlines(bounds, places - 0.5, places + 0.5, color="black", linewidth=0.8, label="ceiling of the audit")
+        ax.set_xticks(places, [textwrap.fill(grid.change.replace("`", ""), 13) for grid in grids])
+        ax.set(title=title, xlabel="change of the grid", ylabel="MIG", ylim=(0, 1.04), xlim=(-0.5, len(grids) - 0.5))
+        ax.grid(alpha=0.3, axis="y")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+    figure.suptitle("From paper4000 to clean, gainshape: dots are seeds, bars their means")
     save(path, figure)
 
 

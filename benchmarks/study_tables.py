@@ -3,17 +3,15 @@
 Pages hold some of them between two comments, `<!-- study: NAME -->` and `<!-- end -->`; `fill` writes them there.
 """
 
-import csv
 import re
 from pathlib import Path
 
-import numpy as np
 from scipy.stats import spearmanr
 
-from benchmarks import study_plots
+from benchmarks import study_choice, study_hard, study_plots
+from benchmarks.study_rows import as_results, read_rows, spread, values
 from syntone.evaluation import tables as results
 from syntone.evaluation.load import BASELINE, marked
-from syntone.evaluation.scores import Row
 from syntone.files import write_files
 
 # Settings of the tables, in the order of the tables.
@@ -28,40 +26,6 @@ SUMMARY = {"gainshape": "`gainshape`, `clean`", "clean": "`logmel`, `clean`"}  #
 PAIRED = marked("AdaGVAE")
 NEW_PAIRS = "new in every epoch"
 LINEAR = (f"{BASELINE}PCA", f"{BASELINE}ICA")
-CURVES = ("annealing", "train_recon", "train_kl", "valid_recon", "valid_kl", "valid_loss")
-
-
-def read_rows(path: Path) -> list[dict]:
-    """A CSV file of the study; numbers as floats, what is empty and the factor of a whole score as None."""
-
-    def value(key: str, text: str):
-        if key in ("value", "floor", "ceiling", "adjusted", "strength", "epoch", *CURVES):
-            return float(text) if text else None
-        if key == "factor" and text == results.WHOLE:
-            return None
-        return int(text) if key == "seed" else text
-
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return [{key: value(key, text) for key, text in row.items()} for row in csv.DictReader(file)]
-
-
-def as_results(rows: list[dict]) -> list[Row]:
-    names = results.CSV_COLUMNS
-    return [Row(**{name: row[name] for name in names}) for row in rows]
-
-
-def values(rows: list[dict], metric: str, factor: str | None = None, column: str = "value") -> np.ndarray:
-    """One number a seed."""
-    return np.array(
-        [row[column] for row in rows if (row["metric"], row["factor"]) == (metric, factor) and row[column] is not None]
-    )
-
-
-def spread(numbers: np.ndarray, digits: int = 2) -> str:
-    """mean ± standard deviation over seeds."""
-    return results.spread(numbers, digits)
 
 
 def overview(rows: list[dict], settings: list[str]) -> str:
@@ -265,6 +229,10 @@ def tables(folder: Path, candidates: dict[str, str], pair_candidates: dict[str, 
         found["pair_selection"] = pair_selection_table(selected, pair_candidates)
     if any(row["part"] == "pairs" for row in scores):
         found["pairs"] = pairs_table(scores)
+    if choice := study_choice.choice_table(scores, read_rows(folder / "curves.csv"), TITLES):
+        found["choice"] = choice
+    if any(row["part"] == "hard" for row in scores):
+        found["hard"] = study_hard.hard_table(scores, read_rows(folder / "ceilings.csv"))
     return found
 
 
@@ -272,7 +240,11 @@ def write_all(folder: Path, candidates: dict[str, str], pair_candidates: dict[st
     """Write every table and plot beside the CSV files."""
     for name, text in tables(folder, candidates, pair_candidates).items():
         write_files({folder / f"{name}.md": text})
-    scores = [row for row in read_rows(folder / "scores.csv") if not row["model"].startswith(BASELINE)]
+    scores = read_rows(folder / "scores.csv")
+    if any(row["part"] == "hard" for row in scores):
+        steps = study_hard.steps(scores, read_rows(folder / "ceilings.csv"))
+        study_plots.hard_figure(folder / "hard.png", steps)
+    scores = [row for row in scores if not row["model"].startswith(BASELINE)]
     if any(row["part"] == "pairs" for row in scores):
         of_clean = [row for row in scores if row["setting"] == "clean"]
         references = {
