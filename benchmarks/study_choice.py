@@ -79,10 +79,11 @@ def choice_table(scores: list[dict], curves: list[dict], titles: dict[str, str])
     if not cells:
         return ""
     note = (
-        "Means over seeds. Regret: the best mean among the candidates of the setting minus that of the chosen one, "
-        "computed before rounding. At random: the mean over the candidates. recon + KL: the negative ELBO of the "
-        "validation tones after the last epoch (nats), which all models share; losses of different objectives are not comparable. "
-        "error: reconstruction error (dB). Left out: baselines, and models that learn from pairs. A number after a "
-        "model is its strength; these runs have no recon + KL, and DCI only at the defaults"
+        "Means over seeds. Regret: the best mean among the candidates of the setting minus that of the chosen "
+        "one, computed before rounding. At random: the mean over the candidates. recon + KL: the negative ELBO of "
+        "the validation tones after the last epoch (nats), which all models share; losses of different objectives "
+        "are not comparable. error: reconstruction error (dB). Left out: baselines, and models that learn from "
+        "pairs. A number after a model is its strength; these runs have no recon + KL, and DCI only at the "
+        "defaults"
     )
     return results.to_markdown([header, *cells]) + f"\n{note}\n"
