@@ -196,7 +196,7 @@ def beside_others(name: str, setting: Setting, rows: list[dict]) -> list[dict]:
 
 
 def kept_rows(name: str) -> dict[str, list[dict]]:
-    """Rows of a CSV file of the study by setting; none if there is no file."""
+    """Read the rows of a CSV file of the study by setting. A missing file has no rows."""
     path, known = FOLDER / f"{name}.csv", {}
     if path.exists():
         with path.open(newline="") as file:
