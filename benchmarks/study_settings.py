@@ -204,6 +204,8 @@ SETTINGS = [
     Setting("gainshape", "gainshape", CLEAN, GAINSHAPE, own=CAPACITY),
     # Eight times the tones: as many steps in six epochs.
     Setting("large", "large", LARGE, GAINSHAPE, models=("BetaVAE",), metrics=FEW, epochs=6, anneal_epochs=5),
+    # The paper's own grid: twice the steps of `clean` while annealed, four times in all.
+    Setting("paper", "paper", LARGE, models=PAPERS_MODELS, epochs=20, anneal_epochs=10),
     *strengths(GAINSHAPE),
     *fixed_pairs(),
     # With `logmel`, the loss of the validation tones chooses the default beta, 1, and UDR chooses 4.

@@ -20,6 +20,7 @@ TITLES = {
     "grid": "defaults, `paper4000`",
     "clean": "defaults, `clean`",
     "gainshape": "`gainshape`, `clean`",
+    "paper": "defaults, `paper`",
     "large": "`gainshape`, `paper`",
 }
 SUMMARY = {"gainshape": "`gainshape`, `clean`", "clean": "`logmel`, `clean`"}  # settings of the README's table
