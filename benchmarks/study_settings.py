@@ -180,7 +180,7 @@ def hard() -> list[Setting]:
             GRID if name == CHAIN[0] else f"Dataset/{name}.npz",
             GAINSHAPE,
             models=("BetaVAE", "BTCVAE"),
-            metrics=("mig", "sap", "dci"),
+            metrics=("mig", "sap"),
             keep_codes=True,
             baselines=("ica",),
         )

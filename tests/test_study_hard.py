@@ -93,10 +93,10 @@ def test_codes_and_ica_of_few_metrics(tmp_path, monkeypatch):
         path.touch()
     ((_, command),) = study.evaluations([setting])
     args = eval_script.parse_flags(command[2:])
-    assert (args.metrics, args.baselines, args.write_codes) == (["mig", "sap", "dci"], ["ica"], True)
+    assert (args.metrics, args.baselines, args.write_codes) == (["mig", "sap"], ["ica"], True)
     ((_, command),) = study.rescorings([setting])
     args = eval_script.parse_flags(command[2:])
-    assert (args.metrics, args.baselines, args.features) == (["mig", "sap", "dci"], ["ica"], "gainshape")
+    assert (args.metrics, args.baselines, args.features) == (["mig", "sap"], ["ica"], "gainshape")
     assert args.dataset == Path("Dataset/hard_only_6_level.npz")
 
 
