@@ -124,7 +124,7 @@ def tradeoff_figure(path: Path, rows: list[dict], titles: dict[str, str]) -> Non
 
 
 def adjusted_columns(rows: list[dict], settings: Collection[str]) -> tuple[list[tuple], dict[str, np.ndarray]]:
-    """The checkpoints of models without pairs that were given all metrics, and each metric's values over them.
+    """The checkpoints of models without pairs, of several seeds, that have all metrics, and each metric's values there.
 
     A checkpoint is (setting, model, seed). Values are adjusted where all checkpoints have that. Metrics that some
     checkpoints lack, or that are constant, are left out.
@@ -134,7 +134,8 @@ def adjusted_columns(rows: list[dict], settings: Collection[str]) -> tuple[list[
     raw = {row["metric"] for row in rows if row["adjusted"] is None}
     rows = [row | {"value": row["value" if row["metric"] in raw else "adjusted"]} for row in rows]
     whole = pick(rows, "JEMMIG").keys()  # a setting that was given a few metrics has none
-    keys = [key for key in pick(rows, "MIG") if key in whole]
+    several = pick(rows, "UDR") or whole  # a model with one seed has no UDR
+    keys = [key for key in pick(rows, "MIG") if key in whole and key in several]
     columns = {}
     for metric in dict.fromkeys(row["metric"] for row in rows):
         found = pick(rows, metric)
