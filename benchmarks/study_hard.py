@@ -43,13 +43,14 @@ def steps(scores: list[dict], ceilings: list[dict]) -> dict[str, list[Step]]:
 
 def hard_table(scores: list[dict], ceilings: list[dict]) -> str:
     """Two blocks, one change after another and each change alone: MIG by grid."""
-    header = ["change", "it becomes", *(name.removeprefix(BASELINE) for name in SERIES), "ceiling of the audit"]
+    header = ["change", "it becomes", "seeds", *(name.removeprefix(BASELINE) for name in SERIES), "ceiling of the audit"]
     blocks = []
     for title, grids in steps(scores, ceilings).items():
         cells = [
             [
                 grid.change,
                 grid.becomes or "–",
+                " / ".join(str(len(grid.mig[name])) for name in SERIES[:2]),
                 *(spread(grid.mig[name]) for name in SERIES),
                 results.number(grid.ceiling, 3),
             ]
@@ -57,7 +58,7 @@ def hard_table(scores: list[dict], ceilings: list[dict]) -> str:
         ]
         blocks.append(f"{title}:\n\n{results.to_markdown([header, *cells])}")
     note = (
-        "MIG with `gainshape`, mean ± standard deviation over training seeds. Ceiling of the audit: no code that is "
+        "MIG with `gainshape`, mean ± standard deviation over training seeds, of which there are so many of BetaVAE / BTCVAE. Ceiling of the audit: no code that is "
         "equal for tones whose spectrograms differ by at most 0.5 dB in every pixel has more MIG"
     )
     return "\n".join([*blocks, f"{note}\n"])

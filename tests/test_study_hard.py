@@ -149,8 +149,8 @@ def test_table_of_made_up_numbers(tmp_path):
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| ")]
     assert len(lines) == 2 * (1 + 1 + 7)
     assert lines[0] == lines[9]
-    assert lines[0][2:] == ["BetaVAE", "BTCVAE", "ICA (8)", "ICA (3 = factors)", "ceiling of the audit"]
-    paper = ["none: `paper4000`", "–", "0.20 ± 0.10", "0.40 ± 0.20", "0.05", "0.07", "0.875"]
+    assert lines[0][2:] == ["seeds", "BetaVAE", "BTCVAE", "ICA (8)", "ICA (3 = factors)", "ceiling of the audit"]
+    paper = ["none: `paper4000`", "–", "3 / 3", "0.20 ± 0.10", "0.40 ± 0.20", "0.05", "0.07", "0.875"]
     assert lines[1] == lines[10] == paper
     assert [line[0] for line in lines[2:9]] == [
         "1. range of frequency",
@@ -161,8 +161,8 @@ def test_table_of_made_up_numbers(tmp_path):
         "6. level",
         "7. numbers of levels: `clean`",
     ]
-    assert lines[8][2:] == ["0.20 ± 0.10", "-0.20 ± 0.20", "0.05", "0.07", "1.000"]
-    assert lines[17][0] == "7. numbers of levels" and lines[17][2:4] == ["0.20 ± 0.10", "0.40 ± 0.20"]
+    assert lines[8][2:] == ["3 / 3", "0.20 ± 0.10", "-0.20 ± 0.20", "0.05", "0.07", "1.000"]
+    assert lines[17][0] == "7. numbers of levels" and lines[17][3:5] == ["0.20 ± 0.10", "0.40 ± 0.20"]
     assert [line[-1] for line in lines[2:8] + lines[11:]] == ["–"] * 13
 
 
@@ -182,5 +182,5 @@ def test_what_has_no_rows_is_left_out(tmp_path):
     assert [len(grid.mig["BetaVAE"]) for grid in alone] == [3] + [0] * 7
     study_plots.hard_figure(tmp_path / "hard.png", blocks)
     assert (tmp_path / "hard.png").stat().st_size > 10_000
-    lines = [[cell.strip() for cell in line.split("|")[3:-1]] for line in study_hard.hard_table(rows, []).splitlines()]
+    lines = [[cell.strip() for cell in line.split("|")[4:-1]] for line in study_hard.hard_table(rows, []).splitlines()]
     assert lines.count(["–"] * 5) == 13
