@@ -43,7 +43,13 @@ def steps(scores: list[dict], ceilings: list[dict]) -> dict[str, list[Step]]:
 
 def hard_table(scores: list[dict], ceilings: list[dict]) -> str:
     """Two blocks, one change after another and each change alone: MIG by grid."""
-    header = ["change", "it becomes", "seeds", *(name.removeprefix(BASELINE) for name in SERIES), "ceiling of the audit"]
+    header = [
+        "change",
+        "it becomes",
+        "seeds",
+        *(name.removeprefix(BASELINE) for name in SERIES),
+        "ceiling of the audit",
+    ]
     blocks = []
     for title, grids in steps(scores, ceilings).items():
         cells = [
@@ -58,7 +64,7 @@ def hard_table(scores: list[dict], ceilings: list[dict]) -> str:
         ]
         blocks.append(f"{title}:\n\n{results.to_markdown([header, *cells])}")
     note = (
-        "MIG with `gainshape`, mean ± standard deviation over training seeds, of which there are so many of BetaVAE / BTCVAE. Ceiling of the audit: no code that is "
-        "equal for tones whose spectrograms differ by at most 0.5 dB in every pixel has more MIG"
+        "MIG with `gainshape`, mean ± standard deviation over training seeds; seeds: of BetaVAE / BTCVAE. Ceiling of the "
+        "audit: no code that is equal for tones whose spectrograms differ by at most 0.5 dB in every pixel has more MIG"
     )
     return "\n".join([*blocks, f"{note}\n"])
