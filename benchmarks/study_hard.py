@@ -64,7 +64,7 @@ def hard_table(scores: list[dict], ceilings: list[dict]) -> str:
         ]
         blocks.append(f"{title}:\n\n{results.to_markdown([header, *cells])}")
     note = (
-        "MIG with `gainshape`, mean ± standard deviation over training seeds; seeds: of BetaVAE / BTCVAE. Ceiling of the "
+        "MIG with `gainshape`, mean ± standard deviation over seeds; seeds: of BetaVAE / BTCVAE. Ceiling of the "
         "audit: no code that is equal for tones whose spectrograms differ by at most 0.5 dB in every pixel has more MIG"
     )
     return "\n".join([*blocks, f"{note}\n"])
