@@ -1,4 +1,4 @@
-"""Create a dataset of sounds with known factors: synthetic tones, or your own recordings with labels.
+"""Create a dataset of sounds with known factors: synthetic tones, sampled instruments, or your own recordings.
 
     python create.py
     python create.py --sample_rate 16000 --freq_start 400 --freq_end 8000 --num_freqs 100 \\
@@ -9,6 +9,7 @@
     python create.py --preset clean --correlate amplitude frequency 0.2 --file_path Dataset/correlated.npz
     python create.py --audit Dataset/syntone.npz
     python create.py --pairs pairs.npz --pair_changes 1 --num_pairs 10000 --file_path Dataset/clean.npz
+    python create.py --preset notes --file_path Dataset/notes.npz
     python create.py --from_wav recordings --labels labels.csv --file_path Dataset/recordings.npz
 
 The first makes the dataset of the paper (32,000 tones, 2.0 GB), the second a smaller one (4,000 tones, 0.26 GB), the
@@ -26,7 +27,16 @@ from syntone.cli import Parser, command, positive_int
 from syntone.dataset import load_npz
 from syntone.dataset.grid import plan_tones
 from syntone.dataset.identity import follows_recipe
-from syntone.dataset.options import DEFAULTS, FOR_RECORDINGS, add_options, build_grid, check_options, parse_options
+from syntone.dataset.notes import add_note_flags, find_fonts, parse_span, plan_notes
+from syntone.dataset.options import (
+    DEFAULTS,
+    FOR_NOTES,
+    FOR_RECORDINGS,
+    add_options,
+    build_grid,
+    check_options,
+    parse_options,
+)
 from syntone.dataset.pairs import add_pair_flags, rule_of, write_pairs
 from syntone.dataset.recipe import Plan, same_recipe, write_plan
 from syntone.dataset.recordings import plan_recordings
@@ -35,12 +45,14 @@ from syntone.errors import InputError, MachineError
 from syntone.files import check_writable, lock
 
 PAIRS = {"pairs", "pair_changes", "pair_shares", "num_pairs"}
+NOTES = {"soundfont", "instruments", "velocities", "pitches"}
 REPORTS = {"audit", "samples", "figures_dir", "audio_dir"}
 
 
 def build_parser() -> Parser:
     parser = Parser(prog="create.py", description=__doc__)
     add_options(parser)
+    add_note_flags(parser.add_argument_group("notes of sampled instruments (--preset notes), which need FluidSynth"))
     recordings = parser.add_argument_group("recordings instead of tones")
     recordings.add_argument("--from_wav", type=Path, metavar="DIR", help="folder of WAV files with one sample rate")
     recordings.add_argument(
@@ -79,6 +91,8 @@ def check_effects(args: argparse.Namespace, given: set[str]) -> None:
         (args.pairs is None, PAIRS, "without --pairs"),
         (args.existing is not None, given - reports, "on an existing file (--audit FILE, --samples FILE, --pairs)"),
         (args.from_wav is not None, {"preset", *DEFAULTS} - FOR_RECORDINGS, "on recordings (--from_wav)"),
+        (args.preset == "notes", set(DEFAULTS) - FOR_NOTES, "on notes (--preset notes)"),
+        (args.preset != "notes", NOTES, "without --preset notes"),
         (args.from_wav is None, {"fit", "ordered", "nominal"}, "on synthesized tones, without --from_wav"),
         (not args.samples, {"audio_dir"}, "without --samples"),
         (not args.audit and not args.samples, {"figures_dir"}, "without --audit or --samples"),
@@ -122,6 +136,12 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
     if (args.from_wav is None) != (args.labels is None):
         raise InputError("--from_wav, --labels: one needs the other; give both or neither")
     check_npz(args.file_path, flag="--file_path")
+    if args.preset == "notes":
+        if args.level == "peak":
+            raise InputError("--level: notes have the level that is played, or equal RMS; give rms or leave it out")
+        for name in ("velocities", "pitches"):
+            setattr(args, name, parse_span(name, getattr(args, name)))
+        return args
     if args.from_wav is None:
         check_options(args)
         grid = build_grid(args)
@@ -139,6 +159,9 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
 
 
 def plan(args: argparse.Namespace) -> Plan:
+    if args.preset == "notes":
+        names = ("instruments", "velocities", "pitches", *sorted(FOR_NOTES))
+        return plan_notes(find_fonts(args.soundfont), **{name: getattr(args, name) for name in names})
     if args.from_wav is None:
         return plan_tones(build_grid(args), {name: getattr(args, name) for name in DEFAULTS})
     names = ("fit", "duration", "ordered", "nominal", "hold_out", "correlate")
@@ -168,6 +191,8 @@ def create(path: Path, planned: Plan, *, overwrite: bool) -> None:
     with tqdm(total=n_sounds, unit="sound", delay=2, disable=None) as bar:
         warnings = write_plan(path, planned, progress=bar.update)
     warn(warnings)
+    for line in planned.findings:
+        print(line)
 
 
 def warn(messages: list[str]) -> None:

@@ -75,6 +75,7 @@ def test_every_command_runs(tmp_path, monkeypatch):
         wavfile.write(tmp_path / "recordings" / f"{i}.wav", 16000, wave)
     for name, script in SCRIPTS.items():
         of_script = [command.removeprefix(name) for command in COMMANDS if command.startswith(name)]
+        of_script = [command for command in of_script if "--preset notes" not in command]  # tests/dataset/test_notes.py
         of_script.sort(key=lambda command: "--pairs" in command)  # of a dataset that another command makes
         if name == "trainvae.py":  # the first trains the models that are evaluated
             of_script.sort(key=lambda command: "--model" in command)

@@ -24,7 +24,9 @@ TABLE = {
         "duration": dict(type=positive_float, default=1.0, help="duration of each tone, seconds"),
         "waveforms": dict(nargs="+", choices=WAVES, default=WAVES, help="waveforms, in the order of their class index"),
         "oscillator": dict(choices=OSCILLATORS, default="naive", help="sampled (with aliasing), or sum of partials"),
-        "level": dict(choices=("peak", "rms"), default="peak", help="amplitude: peak, or of a sine with equal RMS"),
+        "level": dict(
+            choices=("peak", "rms"), default="peak", help="amplitude: peak, or of a sine with equal RMS; notes: rms"
+        ),
     },
     "grid: all combinations, ends included": {
         "freq_start": dict(type=positive_float, default=440.0, help="lowest frequency, Hz"),
@@ -67,6 +69,7 @@ TABLE = {
 }
 DEFAULTS = {name: how["default"] for group in TABLE.values() for name, how in group.items()}
 FOR_RECORDINGS = {"duration", "hold_out", "correlate"}
+FOR_NOTES = FOR_RECORDINGS | {"sample_rate", "level"}
 
 # Reasons for the values of `clean`, at 16 kHz, 1 s and the default front end:
 # bandlimited: no aliasing.
@@ -90,12 +93,15 @@ PRESETS = {
         "amp_scale": "db",
         "level": "rms",
     },
+    "notes": {"freq_end": 0.5, "level": "played"},  # of notes.py; the other options of tones have no effect
 }
 
 
 def add_options(parser: Parser) -> None:
     """Add a flag for each option, and --preset."""
-    presets = dict(choices=list(PRESETS), default="paper", help="defaults: grid of the paper, or recommended grid")
+    presets = dict(
+        choices=list(PRESETS), default="paper", help="grid of the paper, recommended grid, or sampled instruments"
+    )
     parser.add_argument("--preset", **presets)
     for title, options in TABLE.items():
         group = parser.add_argument_group(title)

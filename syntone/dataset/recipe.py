@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -24,11 +24,13 @@ class Plan:
     members : of the file; `x` is computed block by block during the write
     words : description of the sounds
     warnings : one line each, shown before the write
+    findings : one line each, shown after the write, during which it is filled
     """
 
     members: dict[str, np.ndarray | Blocks]
     words: str
     warnings: list[str]
+    findings: list[str] = field(default_factory=list)
 
     @property
     def n_bytes(self) -> int:
