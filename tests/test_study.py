@@ -57,7 +57,7 @@ def test_overviews_are_the_mean_and_spread_of_the_seeds(page, titles):
                 assert f"| {values[0]:.2f} " in line and len(values) == 1
                 continue
             spread = f" ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else ""  # `paper` has one seed of some
-            assert f"| {np.mean(values):.2f}{spread} " in line and (spread or setting == "paper")
+            assert f"| {np.mean(values):.2f}{spread} " in line and (len(values) >= 3 or setting == "paper")
             seen += 1
     assert seen >= 9
 
