@@ -51,7 +51,7 @@ DECODED = (CONTROL, ERROR)  # begin the names of scores that need a decoder
 def checkpoints(setting: Setting) -> list[Path]:
     """Those that are there, of the models of the setting."""
     folder = ROOT / setting.folder("checkpoints")
-    return sorted(path for model in setting.models for path in folder.glob(f"{model}_seed*.pt"))
+    return [path for model in setting.models for path in sorted(folder.glob(f"{model}_seed*.pt"))]
 
 
 def codes_folder(setting: Setting) -> Path:

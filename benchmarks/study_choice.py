@@ -11,7 +11,7 @@ from syntone.evaluation.scores import ERROR
 DCI = "DCI disentanglement"
 LOSS = "valid_recon + valid_kl"
 CRITERIA = {"UDR, largest": ("UDR", 1), "recon + KL, smallest": (LOSS, -1), "error, smallest": (ERROR, -1)}
-SETTINGS = ("gainshape", "clean", "grid", "published")  # `large` has one model
+SETTINGS = ("gainshape", "clean", "grid", "published", "notes_gainshape", "notes")  # `large` has one model
 
 
 def negative_elbo(curves: list[dict]) -> float:

@@ -296,14 +296,21 @@ def hard_figure(path: Path, blocks: dict[str, list]) -> None:
 
 
 def draw_all(
-    folder: Path, *, scores: list[dict], selected: list[dict], curves: list[dict], titles: dict[str, str]
+    folder: Path,
+    *,
+    scores: list[dict],
+    selected: list[dict],
+    curves: list[dict],
+    titles: dict[str, str],
+    alone: Collection[str] = (),
 ) -> None:
-    """Every plot for which there are rows."""
+    """Every plot for which there are rows. The settings `alone` are not pooled with the others."""
+    pooled = {setting: title for setting, title in titles.items() if setting not in alone}
     if by_strength(scores):
         strengths_figure(folder / "strengths.png", scores)
-    if any(row["setting"] in titles for row in scores):
-        tradeoff_figure(folder / "reconstruction_and_mig.png", scores, titles)
-        correlation_figure(folder / "rank_correlation.png", scores, titles)
+    if any(row["setting"] in pooled for row in scores):
+        tradeoff_figure(folder / "reconstruction_and_mig.png", scores, pooled)
+        correlation_figure(folder / "rank_correlation.png", scores, pooled)
     for setting in dict.fromkeys(row["setting"] for row in curves):
         curves_figure(folder / f"curves_{setting}.png", curves, setting, titles[setting].replace("`", ""))
     if selected := [row for row in selected if row["part"] == "selection"]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from scipy.stats import spearmanr
 
-from benchmarks import study_choice, study_hard, study_plots
+from benchmarks import study_choice, study_hard, study_plots, study_transfer
 from benchmarks.study_rows import as_results, read_rows, spread, values
 from syntone.evaluation import tables as results
 from syntone.evaluation.load import BASELINE, marked
@@ -22,7 +22,10 @@ TITLES = {
     "gainshape": "`gainshape`, `clean`",
     "paper": "defaults, `paper`",
     "large": "`gainshape`, `paper`",
+    "notes": "`logmel`, notes",
+    "notes_gainshape": "`gainshape`, notes",
 }
+NOTES = ("notes", "notes_gainshape")  # have factors of their own, and tables
 SUMMARY = {  # settings of the README's table
     "gainshape": "`gainshape`, `clean`",
     "clean": "`logmel`, `clean`",
@@ -35,6 +38,7 @@ LINEAR = (f"{BASELINE}PCA", f"{BASELINE}ICA")
 
 def overview(rows: list[dict], settings: list[str]) -> str:
     """A line a model and setting: MIG with floor, ceiling and adjusted value, and what stands behind it."""
+    rows = [row for row in rows if row["setting"] in settings]
     factors = list(dict.fromkeys(row["factor"] for row in rows if row["metric"] == "MIG" and row["factor"] is not None))
     columns = {
         "SAP": "SAP",
@@ -214,11 +218,15 @@ def pairs_table(rows: list[dict]) -> str:
 def tables(folder: Path, candidates: dict[str, str], pair_candidates: dict[str, str]) -> dict[str, str]:
     """Every table by name, as Markdown, from the CSV files in the folder."""
     scores, selected = read_rows(folder / "scores.csv"), read_rows(folder / "selection.csv")
-    there = [setting for setting in TITLES if any(row["setting"] == setting for row in scores)]
+    every = [setting for setting in TITLES if any(row["setting"] == setting for row in scores)]
+    there = [setting for setting in every if setting not in NOTES]
     found = {"overview": overview(scores, there)} if there else {}
     if set(SUMMARY) <= set(there):
         found["summary"] = summary(scores, list(SUMMARY))
-    found |= {setting: whole_table(scores, setting) for setting in there}
+    found |= {setting: whole_table(scores, setting) for setting in every}
+    if of_notes := [setting for setting in every if setting in NOTES]:
+        found["overview_notes"] = overview(scores, of_notes)
+        found["transfer"] = study_transfer.transfer_table(scores)
     if study_plots.by_strength(scores):
         found["strengths"] = strengths_table(scores)
     if study_plots.adjusted_columns(scores, there)[0]:
@@ -249,6 +257,8 @@ def write_all(folder: Path, candidates: dict[str, str], pair_candidates: dict[st
     if any(row["part"] == "hard" for row in scores):
         steps = study_hard.steps(scores, read_rows(folder / "ceilings.csv"))
         study_plots.hard_figure(folder / "hard.png", steps)
+    if any(row["setting"] in NOTES for row in scores):
+        study_transfer.transfer_figure(folder / "transfer.png", scores)
     scores = [row for row in scores if not row["model"].startswith(BASELINE)]
     if any(row["part"] == "pairs" for row in scores):
         of_clean = [row for row in scores if row["setting"] == "clean"]
@@ -263,6 +273,7 @@ def write_all(folder: Path, candidates: dict[str, str], pair_candidates: dict[st
         selected=read_rows(folder / "selection.csv"),
         curves=read_rows(folder / "curves.csv"),
         titles=TITLES,
+        alone=NOTES,
     )
 
 
