@@ -46,13 +46,13 @@ def errors_without(patterns: torch.Tensor, dataset: Dataset, factor: str, *, mos
     for known, measured in zip(truth, found.measured):
         own = known.values[asked]
         if known.nominal:
-            error, unit = 1 - (own * measured).sum(axis=1), "probability"
+            error, unit, steps = 1 - (own * measured).sum(axis=1), "probability", "–"
         else:
             error, unit = np.abs(measured - own)[:, 0], known.unit or known.name
-        step = np.ptp(own) / 2 if known.nominal else known.span / (len(np.unique(own)) - 1)
-        shares = [] if known.nominal else [np.median(error) / step]
-        numbers = [f"{np.median(error):.3g}", f"{np.quantile(error, 0.9):.3g}", *(f"{share:.2f}" for share in shares)]
-        lines.append([factor, known.name, unit, *numbers, *["–"] * known.nominal])
+            step = known.span / (len(np.unique(known.values)) - 1)  # of the whole dataset
+            steps = f"{np.median(error) / step:.2f}"
+        numbers = [f"{np.median(error):.3g}", f"{np.quantile(error, 0.9):.3g}", steps]
+        lines.append([factor, known.name, unit, *numbers])
     off = f"{100 * np.mean(found.mismatch > limit):.1f} %"
     return [[*line, f"{np.median(found.mismatch):.3f}", f"{limit:.3f}", off, str(len(asked))] for line in lines]
 

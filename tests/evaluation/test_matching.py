@@ -6,6 +6,7 @@ import torch
 from oracles import templates_of
 
 import create
+from benchmarks.matching import errors_without
 from syntone.dataset.file import load_npz
 from syntone.dataset.oscillators import unit_tone
 from syntone.evaluation import controllability as control
@@ -132,3 +133,19 @@ def test_a_blend_of_two_classes_out_of_twelve():
     np.testing.assert_allclose(matching.match(templates.patterns, templates).measured[0], np.eye(12), atol=1e-9)
     blend = 0.5 * templates.patterns[:1] + 0.5 * templates.patterns[7:8]
     np.testing.assert_allclose(matching.match(blend, templates).measured[0][0, [0, 7]], 0.5, atol=1e-6)
+
+
+def test_the_benchmark_measures_left_out_levels_exactly_where_patterns_are_linear_in_the_factors(dataset):
+    """Cents, dB and class as patterns: every left-out sound is a blend of its neighbours. With noise it is not."""
+    timbre, amplitude, frequency = dataset.factor_values.T
+    values = [np.eye(2)[timbre.astype(int)], np.log2(frequency)[:, None], np.log10(amplitude)[:, None]]
+    patterns = torch.tensor(np.hstack(values), dtype=torch.float32)
+    for factor in ("amplitude", "frequency"):
+        lines = errors_without(patterns, dataset, factor, most=50)
+        assert [line[:3] for line in lines] == [
+            [factor, *words] for words in (("timbre", "probability"), ("amplitude", "dB"), ("frequency", "cents"))
+        ]
+        assert max(float(line[3]) for line in lines) < 0.01 and float(lines[0][6]) < 1e-3
+    noise = 0.2 * torch.randn(patterns.shape, generator=torch.Generator().manual_seed(0))
+    lines = errors_without(patterns + noise, dataset, "frequency", most=50)
+    assert float(lines[2][3]) > 20 and float(lines[0][6]) > 0.005
