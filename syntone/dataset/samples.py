@@ -127,7 +127,7 @@ def write_samples(dataset: Dataset, *, figures_dir: Path, audio_dir: Path) -> st
 
 
 def sample_rows(dataset: Dataset) -> list[list[int]]:
-    """Return rows to show, one list per level of the first nominal factor (at most 8).
+    """Return rows to show, one list per level of the first nominal factor (8 of them, equally spaced, of more).
 
     A list has the sounds nearest to the lowest, middle and highest level of frequency (or of the ordered factor with
     most levels) and to the middle level of all other factors, each once.
@@ -141,7 +141,8 @@ def sample_rows(dataset: Dataset) -> list[list[int]]:
     places = levels / np.maximum(highest, 1)
     groups = levels[:, nominal[0]] if nominal else np.zeros(len(dataset))
     found = []
-    for group in np.unique(groups)[:MAX_LINES]:
+    present = np.unique(groups)
+    for group in present[np.linspace(0, len(present) - 1, min(len(present), MAX_LINES)).astype(int)]:
         members, line = np.flatnonzero(groups == group), []
         for place in (0.0, 0.5, 1.0) if axis else (0.5,):
             wanted = np.full(places.shape[1], 0.5)

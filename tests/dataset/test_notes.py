@@ -1,5 +1,6 @@
 """Notes: names and numbers, pitch, and what FluidSynth renders (skipped where it or a soundfont is absent)."""
 
+import csv
 import json
 import sys
 
@@ -8,6 +9,8 @@ import pytest
 from scipy.signal import sawtooth
 
 import create
+import eval as eval_script
+import trainvae
 from syntone.dataset import load_npz, notes
 from syntone.dataset.notes import cents_off, parse_span
 from syntone.errors import InputError
@@ -117,3 +120,20 @@ def test_equal_rms_and_two_soundfonts(tmp_path, capsys):
     data = load_npz(tmp_path / "notes.npz")
     assert data.factor_names[-1] == "soundfont" and "at equal RMS" in capsys.readouterr().err
     np.testing.assert_allclose(np.sqrt(np.mean(np.square(data.x), axis=1)), notes.RMS, rtol=1e-5)
+
+
+@rendered
+def test_notes_are_trained_on_and_evaluated_as_tones_are(tmp_path):
+    """Controllability measures cents, velocity and the probability of an instrument."""
+    path, folder = tmp_path / "notes.npz", tmp_path / "checkpoints"
+    assert create.main([*SMALL[:-6], *"--pitches 60 84 5 --duration 0.5 --file_path".split(), str(path)]) == 0
+    train = ["--dataset", str(path), "--model", "VAE", "AdaGVAE", "--epochs", "2", "--anneal_epochs", "1"]
+    assert trainvae.main([*train, "--output_dir", str(folder), "--device", "cpu"]) == 0
+    models = [str(folder / f"{name}_seed0.pt") for name in ("VAE", "AdaGVAE")]
+    metrics = ["--metrics", "mig", "sap", "controllability", "--baselines", "pca", "descriptors"]
+    assert eval_script.main(["--model", *models, *metrics, "--output_dir", str(tmp_path / "results")]) == 0
+    with (tmp_path / "results" / "controllability.csv").open(newline="") as file:
+        units = {row["factor"]: row["unit"] for row in csv.DictReader(file)}
+    assert units == {"instrument": "probability", "velocity": "", "frequency": "cents"}
+    page = (tmp_path / "results" / "report.html").read_text()
+    assert "harpsichord, velocity" in page and "AdaGVAE (pairs)" in page and "MIG, instrument" in page
