@@ -21,6 +21,7 @@ from PIL import Image
 ORIGINAL, MODEL = "#1f4e79", "#d9601a"
 COLOURS = "magma"
 DPI = 75
+MAX_PAIRS = 21  # of levels in one panel; more names would overlap
 TICKS_HZ = (250, 500, 1000, 2000, 4000, 8000, 16000)
 
 
@@ -248,7 +249,9 @@ def audit_figure(
     *panels, last = figure.subplots(1, len(factors) + 1, squeeze=False)[0]
     for axes, factor in zip(panels, factors):
         _draw_steps(axes, factor, resolution_db=resolution_db)
-        _label(axes, title=f"{factor['factor']}: largest difference of spectrograms")
+        n, nominal = len(factor["steps"]), factor["kind"] == "nominal"
+        which = f", the {MAX_PAIRS} closest of {n} pairs" if nominal and n > MAX_PAIRS else ""
+        _label(axes, title=f"{factor['factor']}: largest difference of spectrograms{which}")
     label, lines = shares
     for number, (values, share) in enumerate(lines.values()):  # lines that coincide show around each other
         last.plot(values, 100 * share, linewidth=9.0 * 0.6**number, label=str(number))
@@ -270,13 +273,16 @@ def _label(axes: Axes, *, title: str, **properties) -> None:
 def _draw_steps(axes: Axes, factor: dict, *, resolution_db: float) -> None:
     """Distance in dB of every step: from each level to the next one, or of each pair of classes."""
     steps, floor = factor["steps"], 1e-2  # dB: smaller distances are drawn there
+    if factor["kind"] == "nominal" and len(steps) > MAX_PAIRS:
+        steps = sorted(steps, key=lambda step: step["smallest_db"])[:MAX_PAIRS]
     smallest, median = (np.maximum([step[key] for step in steps], floor) for key in ("smallest_db", "median_db"))
     limit = {"color": "black", "linestyle": "--", "label": f"resolution, {resolution_db:g} dB"}
     if factor["kind"] == "nominal":
         places = np.arange(len(steps))
         axes.barh(places, median, color=ORIGINAL, alpha=0.35, label="median over sounds")
         axes.plot(smallest, places, "o", color=MODEL, label="smallest")
-        axes.set_yticks(places[:40], ["\n".join(step.get("names", ())) for step in steps][:40], fontsize=7)
+        joint = "\n" if len(steps) < 11 else " / "
+        axes.set_yticks(places, [joint.join(step.get("names", ())) for step in steps], fontsize=7)
         axes.axvline(resolution_db, **limit)
         axes.set(xscale="log", xlabel="dB (clipped at 0.01)")
     else:

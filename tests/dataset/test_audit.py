@@ -8,6 +8,7 @@ import pytest
 from sandbox import GRID
 
 import create
+from syntone import figures
 from syntone.dataset import audit, load_npz, save_npz
 from syntone.errors import InputError
 from syntone.features.filters import mel_points
@@ -235,3 +236,15 @@ def test_steps_of_several_takes_are_all_compared():
         instruments
     ) == 6
     assert len(audit.step_pairs(factors, 1, kind="ordered")) == 3
+
+
+def test_of_many_pairs_of_levels_the_closest_are_drawn():
+    steps = [dict(names=["a", f"b{k}"], smallest_db=90.0 - k, median_db=100.0) for k in range(91)]
+    factor = dict(factor="instrument", kind="nominal", steps=steps, label="instrument")
+    shares = ("x", {"all sounds": (np.arange(2), np.zeros(2))})
+    first, _ = figures.audit_figure([factor], resolution_db=0.5, shares=shares, title="").axes
+    names = [label.get_text() for label in first.get_yticklabels()]
+    assert names == [f"a / b{k}" for k in range(90, 69, -1)] and "the 21 closest of 91 pairs" in first.get_title()
+    factor["steps"] = steps[:6]
+    first, _ = figures.audit_figure([factor], resolution_db=0.5, shares=shares, title="").axes
+    assert len(first.get_yticks()) == 6 and "closest" not in first.get_title()

@@ -12,11 +12,13 @@ import create
 import eval as eval_script
 import trainvae
 from syntone.dataset import load_npz, notes
-from syntone.dataset.notes import cents_off, parse_span
+from syntone.dataset.notes import parse_span
+from syntone.dataset.pitch import cents_off
+from syntone.dataset.player import Player, load_fluidsynth
 from syntone.errors import InputError
 
 try:
-    notes.load_fluidsynth()
+    load_fluidsynth()
     FONTS = notes.find_fonts(None)
     WHY = ""
 except InputError as missing:
@@ -87,8 +89,8 @@ def test_what_is_missing_is_said_in_one_line(tmp_path, monkeypatch, refused):
 def test_a_note_does_not_depend_on_the_notes_before():
     how = dict(sample_rate=16000, n_samples=16000)
     path = next(iter(FONTS.values()))
-    alone = notes.Player(path).play("violin", 100, 60, **how)
-    player = notes.Player(path)
+    alone = Player(path).play("violin", 100, 60, **how)
+    player = Player(path)
     for before in (("choir_aahs", 127, 70), ("harp", 20, 61), ("violin", 100, 60)):
         player.play(*before, **how)
     np.testing.assert_array_equal(player.play("violin", 100, 60, **how), alone)
