@@ -56,8 +56,12 @@ def test_overviews_are_the_mean_and_spread_of_the_seeds(page, titles):
             if model.startswith("baseline"):
                 assert f"| {values[0]:.2f} " in line and len(values) == 1
                 continue
-            spread = f" ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else ""  # `paper` has one seed of some
-            assert f"| {np.mean(values):.2f}{spread} " in line and (len(values) >= 3 or setting == "paper")
+            spread = (
+                f" ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else ""
+            )  # `paper` has one seed of some, notes have two
+            assert f"| {np.mean(values):.2f}{spread} " in line and (
+                len(values) >= 3 or setting in ("paper", *study_tables.NOTES)
+            )
             seen += 1
     assert seen >= 9
 
@@ -67,7 +71,7 @@ def test_pictures_of_the_study_are_small_and_there():
     assert {path.stem for path in pictures} >= {"selection", "strengths", "reconstruction_and_mig", "rank_correlation"}
     assert all(path.stat().st_size < 400_000 for path in pictures)
     assert sum(path.stat().st_size for path in study.FOLDER.iterdir() if path.is_file()) < 3_000_000
-    assert sum(path.stat().st_size for path in study.FOLDER.glob("codes/*/*.npz")) < 25_000_000
+    assert sum(path.stat().st_size for path in study.FOLDER.glob("codes/*/*.npz")) < 30_000_000
 
 
 def number_rows(folder: Path) -> None:

@@ -68,7 +68,7 @@ def _draw_map(axes: Axes, control: Control, names: list[str]) -> None:
     for k, factor in enumerate(control.factors):
         for j, share in enumerate(shares[k]):
             text = f"{control.change[k, j]:.{DIGITS.get(factor.unit, 2)}f}"
-            text += f" {factor.unit}\n{share:.2f}" if factor.unit and not factor.nominal else ""
+            text += "" if factor.nominal else f" {factor.unit}".rstrip() + f"\n{share:.2f}"
             how = {"color": "white" if share > 0.55 else "black", "ha": "center", "va": "center", "fontsize": 10}
             axes.text(j, k, text if factor.seen else "–", **how)
         covered = f"at most {control.coverage[k]:.2f}\nof its range" if factor.seen else "erased by\nfront end"
