@@ -56,9 +56,7 @@ def test_overviews_are_the_mean_and_spread_of_the_seeds(page, titles):
             if model.startswith("baseline"):
                 assert f"| {values[0]:.2f} " in line and len(values) == 1
                 continue
-            spread = (
-                f" ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else ""
-            )  # `paper` has one seed of some, notes have two
+            spread = f" ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else ""  # `paper` has one seed of some
             assert f"| {np.mean(values):.2f}{spread} " in line and (
                 len(values) >= 3 or setting in ("paper", *study_tables.NOTES)
             )
