@@ -78,10 +78,13 @@ def interval(pairs: list[Pair], *, seed: int = 0) -> tuple[float, float]:
     """Percentile interval of the rank correlation, by drawing seeds of each model, and models, with replacement.
 
     A model that is drawn twice has the same seeds both times, so that it is as good as itself."""
-    rng, found = np.random.default_rng(seed), []
-    for _ in range(DRAWS):
-        drawn = [tuple(rng.choice(one, len(one)) for one in pair) for pair in pairs]
-        found.append(rank_correlation([drawn[i] for i in rng.integers(len(pairs), size=len(pairs))]))
+    rng, n = np.random.default_rng(seed), len(pairs)
+    means = [[rng.choice(one, (DRAWS, len(one))).mean(axis=1) for one in pair] for pair in pairs]
+    drawn = np.array(means)[rng.integers(n, size=(DRAWS, n)), :, np.arange(DRAWS)[:, None]]  # (DRAWS, n, 2)
+    ranks = rankdata(drawn, axis=1)
+    ranks -= ranks.mean(axis=1, keepdims=True)
+    with np.errstate(invalid="ignore"):  # a draw of one model alone has no correlation
+        found = ranks.prod(axis=2).sum(axis=1) / np.sqrt(np.square(ranks).sum(axis=1).prod(axis=1))
     low, high = np.nanquantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 
