@@ -1,7 +1,6 @@
 """DCI: disentanglement, completeness and informativeness of the importances of fitted trees."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -154,9 +153,7 @@ def fit_importance(sample: Sample, *, seed: int, predictor: str, max_rows: int) 
         error = np.sum((truth - predicted) ** 2)
         return weights, max(1.0 - error / spread, 0.0) if spread > 0.0 else 0.0
 
-    # The trees release the interpreter's lock. Each fit is seeded, so the order of threads has no effect.
-    with ThreadPoolExecutor() as pool:
-        importance, informativeness = zip(*pool.map(fit, range(sample.n_factors)), strict=True)
+    importance, informativeness = zip(*map(fit, range(sample.n_factors)), strict=True)
     return np.stack(importance), np.array(informativeness)
 
 

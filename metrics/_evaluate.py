@@ -4,14 +4,12 @@ Noise does not score 0 in every metric, and a perfect code does not score 1 in e
 """
 
 import inspect
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from itertools import combinations
 
 import numpy as np
+from joblib import Parallel, delayed
 
 from ._beta_vae import beta_vae_score
 from ._dci import check_work, dci, dci_work
@@ -244,9 +242,9 @@ def evaluate(
     for metric, function in _check_metrics(METRICS if metrics is None else metrics, sample).items():
         if progress is not None:
             progress(metric)
-        # The trees release the interpreter's lock. Each fit is seeded, so the order of threads has no effect.
-        with ThreadPoolExecutor(os.cpu_count() if function is dci else 1) as pool:
-            found, *others = pool.map(partial(_rows, function, seed=seed), [sample, *chance, *perfect])
+        # Processes only for what takes longer than starting them. Each fit is seeded: their order has no effect.
+        run = Parallel(n_jobs=-1 if function is dci else 1)
+        found, *others = run(delayed(_rows)(function, one, seed=seed) for one in [sample, *chance, *perfect])
         floors, ceilings = others[:n_floor_draws], others[n_floor_draws:]
         for name, row in found.items():
             draws, each = [draw[name].value for draw in floors], row.per_factor

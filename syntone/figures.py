@@ -5,12 +5,13 @@ Conventions: waves (T,), linear amplitude; mel spectrograms (M, L), dB; all imag
 
 import math
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
@@ -48,13 +49,29 @@ class Sound:
     name: str = ""  # of its WAV file, without the ending
 
 
-def png(figure: Figure) -> bytes:
-    """Encode a figure as PNG. Dollar signs in its texts are not taken for mathematics, save in numbers of axes."""
+def png(figure: Figure | Callable[[], Figure]) -> bytes:
+    """Encode a figure, or what a function draws, as PNG."""
+    buffer = BytesIO()
+    _drawn(figure).save(buffer, format="png")
+    return buffer.getvalue()
+
+
+def gif(figures: Iterable[Figure | Callable[[], Figure]]) -> bytes:
+    """Encode figures of one size as a GIF, one second each. See `png`."""
+    frames, buffer = [_drawn(figure) for figure in figures], BytesIO()
+    frames[0].save(buffer, format="gif", save_all=True, append_images=frames[1:], duration=1000, loop=0)
+    return buffer.getvalue()
+
+
+def _drawn(figure: Figure | Callable[[], Figure]) -> Image.Image:
+    """Return the pixels. Dollar signs in texts are not taken for mathematics, save in numbers of axes."""
+    figure = figure() if callable(figure) else figure
     for text in _texts(figure):
         text.set_parse_math(False)
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI)
-    return buffer.getvalue()
+    figure.set_dpi(DPI)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
 
 
 def _texts(figure: Figure) -> Iterator[Text]:
@@ -67,13 +84,6 @@ def _texts(figure: Figure) -> Iterator[Text]:
         for axis in (axes.xaxis, axes.yaxis):
             if isinstance(axis.get_major_formatter(), FixedFormatter | FuncFormatter):  # names instead of numbers
                 yield from axis.get_ticklabels()
-
-
-def gif(figures: Iterable[Figure]) -> bytes:
-    """Encode figures of one size as a GIF, one second each."""
-    frames, buffer = [Image.open(BytesIO(png(figure))).convert("RGB") for figure in figures], BytesIO()
-    frames[0].save(buffer, format="gif", save_all=True, append_images=frames[1:], duration=1000, loop=0)
-    return buffer.getvalue()
 
 
 def spectrum_db(wave: np.ndarray, *, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
@@ -110,36 +120,48 @@ def _draw_spectrum(axes: Axes, sounds: Sequence[Sound], colours: Sequence[str], 
     axes.grid(alpha=0.3)
 
 
+def _draw_image(axes: Axes, mel: np.ndarray, *, extent: tuple[float, ...], scale: Scale) -> AxesImage:
+    colours = {"cmap": COLOURS, "vmin": scale.db_min, "vmax": scale.db_max, "interpolation": "nearest"}
+    return axes.imshow(mel, origin="lower", aspect="auto", extent=extent, **colours)
+
+
+def _band_ticks(scale: Scale) -> tuple[list[str], np.ndarray]:
+    """Return labels in Hz and their places in bands."""
+    shown = [hz for hz in TICKS_HZ if scale.band_hz[0] <= hz <= scale.band_hz[-1]]
+    return [*map(str, shown)], np.interp(shown, scale.band_hz, np.arange(len(scale.band_hz)))
+
+
 def _draw_mel(axes: Axes, mel: np.ndarray, *, scale: Scale) -> AxesImage:
     frame = scale.hop / scale.sample_rate  # frame k is centred on k hops
-    extent = (-0.5 * frame, (mel.shape[1] - 0.5) * frame, -0.5, len(mel) - 0.5)
-    colours = {"cmap": COLOURS, "vmin": scale.db_min, "vmax": scale.db_max, "interpolation": "nearest"}
-    image = axes.imshow(mel, origin="lower", aspect="auto", extent=extent, **colours)
-    shown = [hz for hz in TICKS_HZ if scale.band_hz[0] <= hz <= scale.band_hz[-1]]
-    axes.set_yticks(np.interp(shown, scale.band_hz, np.arange(len(mel))), map(str, shown))
+    place = (-0.5 * frame, (mel.shape[1] - 0.5) * frame, -0.5, len(mel) - 0.5)
+    image = _draw_image(axes, mel, extent=place, scale=scale)
+    hertz, bands = _band_ticks(scale)
+    axes.set_yticks(bands, hertz)
     axes.set_ylabel("frequency (Hz)")
     return image
 
 
-def _grid(
-    n_rows: int,
+def panels(
+    heights: Sequence[float],
     n_columns: int,
     *,
-    panel: tuple[float, float],
+    width: float,
     gap: tuple[float, float],
-    margins: tuple[float, float, float, float] = (0.85, 1.1, 0.5, 0.75),
+    margins: tuple[float, float, float, float],
+    **shared: str,
 ) -> tuple[Figure, np.ndarray]:
-    """A figure and its axes, all of one size; lengths in inches, margins left, right, bottom, top.
+    """Return a figure and its axes (rows, columns), of one width and with the heights of the rows.
 
-    A constrained layout would measure every text, which takes longer than drawing.
+    Lengths are in inches, the gap is (horizontal, vertical), the margins are left, right, bottom, top; `shared` are
+    options of `Figure.subplots`. A constrained layout would measure every text, which takes longer than drawing.
     """
     left, right, bottom, top = margins
-    width = left + right + n_columns * panel[0] + (n_columns - 1) * gap[0]
-    height = bottom + top + n_rows * panel[1] + (n_rows - 1) * gap[1]
-    figure = Figure(figsize=(width, height))
-    place = {"left": left / width, "right": 1 - right / width, "bottom": bottom / height, "top": 1 - top / height}
-    spaces = {"wspace": gap[0] / panel[0], "hspace": gap[1] / panel[1]}
-    return figure, figure.subplots(n_rows, n_columns, squeeze=False, gridspec_kw=place | spaces)
+    total = left + right + n_columns * width + (n_columns - 1) * gap[0]
+    height = bottom + top + sum(heights) + (len(heights) - 1) * gap[1]
+    figure = Figure(figsize=(total, height))
+    place = {"left": left / total, "right": 1 - right / total, "bottom": bottom / height, "top": 1 - top / height}
+    figure.subplots_adjust(**place, wspace=gap[0] / width, hspace=gap[1] * len(heights) / sum(heights))
+    return figure, figure.subplots(len(heights), n_columns, squeeze=False, height_ratios=heights, **shared)
 
 
 def _wrapped(title: str, width: float) -> list[str]:
@@ -147,14 +169,16 @@ def _wrapped(title: str, width: float) -> list[str]:
     return [line for part in title.split("\n") for line in textwrap.wrap(part, int(11.5 * width))]
 
 
-def _finish(figure: Figure, image: AxesImage, *, scale: Scale, title: str, fontsize: int = 12) -> Figure:
-    """Add title and colour bar to a figure of `_grid`."""
+def _finish(
+    figure: Figure, image: AxesImage, *, bar: str, title: str, fontsize: int = 12, distance: float = 0.15
+) -> Figure:
+    """Add a title and a colour bar, with its label and its distance in inches, to a figure of `panels`."""
     width, height = figure.get_size_inches()
-    right, middle = image.axes.get_position().x1, (figure.subplotpars.bottom + figure.subplotpars.top) / 2
-    length = min(figure.subplotpars.top - figure.subplotpars.bottom, 5 / height)
-    axes = figure.add_axes((right + 0.15 / width, middle - length / 2, 0.15 / width, length))
-    label = f"mel level (dB, 0 dB: {scale.zero_db})" if height > 4 else "mel level (dB)"
-    figure.colorbar(image, cax=axes, label=label)
+    place = figure.subplotpars
+    length = min(place.top - place.bottom, 5 / height)
+    bottom = (place.bottom + place.top - length) / 2
+    axes = figure.add_axes((place.right + distance / width, bottom, 0.15 / width, length))
+    figure.colorbar(image, cax=axes, label=bar)
     figure.suptitle(title, y=1 - 0.15 / height, va="top", fontsize=fontsize)
     return figure
 
@@ -168,8 +192,8 @@ def tones_figure(
     The waveform of a reconstruction has phases of its own: a mel spectrogram has none.
     """
     n_groups, n_sounds = max(map(len, rows)), len(rows[0][0])
-    panel = (3.1 if n_groups == 1 else 2.0, 1.85)
-    figure, grid = _grid(len(rows), n_groups * (2 + n_sounds), panel=panel, gap=(0.75, 0.55))
+    sizes = {"width": 3.1 if n_groups == 1 else 2.0, "gap": (0.75, 0.55), "margins": (0.85, 1.1, 0.5, 0.75)}
+    figure, grid = panels([1.85] * len(rows), n_groups * (2 + n_sounds), **sizes)
     for line, groups in zip(grid, rows):
         for axes in line[len(groups) * (2 + n_sounds) :]:
             axes.set_axis_off()
@@ -184,24 +208,42 @@ def tones_figure(
         axes.set_xlabel(label)
     if n_sounds > 1:
         grid[0, 1].legend(grid[0, 1].lines, [sound.kind for sound in rows[0][0]], loc="upper right", fontsize=8)
-    return _finish(figure, image, scale=scale, title=title)
+    bar = f"mel level (dB, 0 dB: {scale.zero_db})" if len(rows) > 1 else "mel level (dB)"
+    return _finish(figure, image, bar=bar, title=title)
 
 
 def traversal_figure(
     mels: np.ndarray, *, values: np.ndarray, labels: Sequence[str], scale: Scale, title: str
 ) -> Figure:
-    """One row per latent, one column per value of it: mels (R, S, M, L) in dB, values (R, S), R row labels."""
-    lines = _wrapped(title, 1.7 + 1.31 * values.shape[1])
-    margins = (0.9, 1.0, 0.5, 0.39 + 0.16 * len(lines))
-    figure, grid = _grid(*values.shape, panel=(1.13, 1.08), gap=(0.18, 0.2), margins=margins)
-    for (r, s), axes in np.ndenumerate(grid):
-        image = _draw_mel(axes, mels[r, s], scale=scale)
-        axes.set_title(f"{values[r, s]:+.2f}", fontsize=8, pad=2)
-        axes.set_xlabel("s", fontsize=8)
-        axes.set_ylabel(labels[r] + "\nHz", fontsize=9)
-        axes.tick_params(labelsize=6)
-        axes.label_outer(remove_inner_ticks=True)
-    return _finish(figure, image, scale=scale, title="\n".join(lines), fontsize=10)
+    """One row per latent, one column per value of it: mels (R, S, M, L) in dB, values (R, S), R row labels.
+
+    All spectrograms are in one axes, whose unit is the inch: axes for each would take three times as long.
+    """
+    n_rows, n_columns, n_bands, n_frames = mels.shape
+    width, height, step = 1.13, 1.08, (1.31, 1.28)  # of a spectrogram, and from one to the next
+    lefts, tops = step[0] * np.arange(n_columns), step[1] * np.arange(n_rows)
+    lines = _wrapped(title, 1.7 + step[0] * n_columns)
+    size = {"width": lefts[-1] + width, "gap": (0.0, 0.0), "margins": (0.9, 1.0, 0.5, 0.39 + 0.16 * len(lines))}
+    figure, ((axes,),) = panels([tops[-1] + height], 1, **size)
+    for (r, s), value in np.ndenumerate(values):
+        left, top = lefts[s], tops[r]
+        image = _draw_image(axes, mels[r, s], extent=(left, left + width, top + height, top), scale=scale)
+        axes.add_patch(Rectangle((left, top), width, height, fill=False, linewidth=0.8, clip_on=False))
+        axes.text(left + width / 2, top - 0.03, f"{value:+.2f}", ha="center", va="bottom", fontsize=8)
+    for top, label in zip(tops, labels):
+        axes.text(-0.5, top + height / 2, label + "\nHz", rotation=90, ha="center", va="center", fontsize=9)
+    hertz, bands = _band_ticks(scale)
+    frame = scale.hop / scale.sample_rate
+    seconds = [t for t in MaxNLocator(2, steps=[1, 2, 5, 10]).tick_values(0, n_frames * frame) if t < n_frames * frame]
+    shares = (np.array(seconds) / frame + 0.5) / n_frames, 1 - (bands + 0.5) / n_bands
+    axes.set_xticks(np.add.outer(lefts, width * shares[0]).ravel(), [f"{t:g}" for t in seconds] * n_columns)
+    axes.set_yticks(np.add.outer(tops, height * shares[1]).ravel(), hertz * n_rows)
+    axes.tick_params(labelsize=6)
+    axes.set_frame_on(False)
+    axes.set(xlim=(0, size["width"]), ylim=(tops[-1] + height, 0))
+    axes.set_xlabel("time (s)", fontsize=9)
+    bar = f"mel level (dB, 0 dB: {scale.zero_db})" if n_rows > 3 else "mel level (dB)"
+    return _finish(figure, image, bar=bar, title="\n".join(lines), fontsize=10)
 
 
 def information_figure(
@@ -210,10 +252,10 @@ def information_figure(
     """Heat map of I_kj / H_k, shares (K, D), with K and D labels. Frames mark the two most informative latents of each
     factor, whose gap is beside the row."""
     n_factors, n_latents = shares.shape
-    lines = _wrapped(title, 4.0 + 0.8 * n_latents)
-    size = (4.0 + 0.8 * n_latents, 1.7 + 0.2 * len(lines) + 0.7 * n_factors)
-    figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots()
+    left, right, width = 0.4 + 0.09 * max(map(len, factors)), 2.2, 0.8 * n_latents  # inches
+    lines = _wrapped(title, left + width + right)
+    size = {"width": width, "gap": (0.0, 0.0), "margins": (left, right, 0.85, 0.3 + 0.17 * len(lines))}
+    figure, ((axes,),) = panels([0.7 * n_factors], 1, **size)
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for (k, j), share in np.ndenumerate(shares):
         colour = "white" if share > 0.6 else "black"
@@ -228,9 +270,8 @@ def information_figure(
     axes.set_xticks(range(n_latents), latents, fontsize=8)
     axes.set_yticks(range(n_factors), factors)
     axes.set_xlabel(f"latents by {order}")
-    figure.colorbar(image, ax=axes, label="mutual information / H(factor)", pad=0.12)
-    figure.suptitle("\n".join(lines), fontsize=10)
-    return figure
+    bar = "mutual information / H(factor)"
+    return _finish(figure, image, bar=bar, title="\n".join(lines), fontsize=10, distance=0.95)
 
 
 def audit_figure(

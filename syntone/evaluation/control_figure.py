@@ -11,7 +11,7 @@ from syntone.dataset.file import Dataset
 from syntone.evaluation.codes import traversal_values
 from syntone.evaluation.controllability import N_STEPS, Control
 from syntone.evaluation.load import Entry
-from syntone.figures import ORIGINAL
+from syntone.figures import ORIGINAL, panels
 
 MAX_COLUMNS = 12  # latents; more would not be legible
 COLOURS = ("#1f4e79", "#d9601a", "#2e8b57", "#8e44ad", "#b8860b", "#c2185b", "#00838f", "#555555")
@@ -27,8 +27,6 @@ def controllability_figure(control: Control, entry: Entry) -> Figure:
     """
     seen = [k for k, factor in enumerate(control.factors) if factor.seen]
     latents, map_height = control.latents[:MAX_COLUMNS], 0.62 * len(control.factors)
-    size = (max(3.4 + 1.62 * len(latents), 11.0), 2.4 + map_height + 1.85 * len(seen) * (len(latents) > 0))
-    figure = Figure(figsize=size, layout="constrained")
     score = (
         f"controllability {control.score:.3f}" if np.isfinite(control.score) else "no score for fewer than two factors"
     )
@@ -43,22 +41,43 @@ def controllability_figure(control: Control, entry: Entry) -> Figure:
         "ramp, 0: one jump."
     )
     lines = [f"{entry.name}: change of each factor in decoded tones by each latent; {score}", notes]
-    figure.suptitle("\n".join(textwrap.fill(line, int(9.5 * size[0])) for line in lines), fontsize=12)
+    classes = [_class_names(control, k, entry.dataset) for k in seen if control.factors[k].nominal]
+    left = max(0.9, 0.2 + 0.1 * max(len(factor.name) for factor in control.factors))  # inches
+    right = max([1.0, *(0.1 + _n_columns(names) * (0.4 + 0.07 * max(map(len, names))) for names in classes)])
+    n_columns, gap = max(1, len(latents)), (0.2, 0.37)
+    total = max(left + right + 1.62 * n_columns, 11.0)
+    title = "\n".join(textwrap.fill(line, int(9.5 * total)) for line in lines)
+    top = 0.75 + 0.19 * len(title.split("\n"))
     if not len(latents):
+        figure = Figure(figsize=(total, top + 0.5))
+        figure.suptitle(title, fontsize=12)
         figure.text(0.5, 0.2, "no latent is active", ha="center", fontsize=12)
         return figure
-    ratios = [map_height + 0.1, *[1.6] * len(seen)]
-    axes = figure.subplots(len(ratios), len(latents), squeeze=False, sharex="col", sharey="row", height_ratios=ratios)
+    width = (total - left - right - (n_columns - 1) * gap[0]) / n_columns
+    size = {"width": width, "gap": gap, "margins": (left, right, 0.55, top)}
+    figure, axes = panels([map_height, *[1.4] * len(seen)], n_columns, **size, sharex="col", sharey="row")
+    figure.suptitle(title, y=1 - 0.1 / figure.get_figheight(), va="top", fontsize=12)
     for cell in axes[0]:
         cell.remove()
     names = [f"z{latent}, KL {entry.codes.kl[latent]:.2f} nats" for latent in latents]
     _draw_map(figure.add_subplot(axes[0, 0].get_gridspec()[0, :]), control, names)
     positions = traversal_values(entry.codes.codes[:, latents], n_steps=N_STEPS)
-    for k, panels in zip(seen, axes[1:]):
-        _draw_walks(panels, control, k, positions, dataset=entry.dataset)
+    for k, row in zip(seen, axes[1:]):
+        _draw_walks(row, control, k, positions, dataset=entry.dataset)
     for panel, name in zip(axes[-1], names):
         panel.set_xlabel(name, fontsize=10)
     return figure
+
+
+def _class_names(control: Control, k: int, dataset: Dataset) -> list[str]:
+    column = dataset.factor_names.index(control.factors[k].name)
+    first = np.unique(dataset.factors[:, column], return_index=True)[1]
+    return [dataset.level_name(control.factors[k].name, value) for value in dataset.factor_values[first, column]]
+
+
+def _n_columns(names: list[str]) -> int:
+    """Return the number of columns of a legend."""
+    return 1 + len(names) // 9
 
 
 def _draw_map(axes: Axes, control: Control, names: list[str]) -> None:
@@ -93,9 +112,7 @@ def _draw_walks(panels: np.ndarray, control: Control, k: int, positions: np.ndar
         measured, low, label = measured - low, 0.0, f"{factor.name}\n(cents above lowest)"
     curves, style = measured[..., 0].transpose(1, 2, 0), ANCHORS
     if factor.nominal:
-        column, label = dataset.factor_names.index(factor.name), f"probability of {factor.name}"
-        first = np.unique(dataset.factors[:, column], return_index=True)[1]
-        names = [dataset.level_name(factor.name, value) for value in dataset.factor_values[first, column]]
+        names, label = _class_names(control, k, dataset), f"probability of {factor.name}"
         curves, style = np.ma.masked_invalid(measured).mean(axis=0), {"linewidth": 1.6}
     moving = zip(control.monotonicity[k], control.smoothness[k])
     for panel, position, curve, (monotonicity, smoothness) in zip(panels, positions, curves, moving):
@@ -109,5 +126,5 @@ def _draw_walks(panels: np.ndarray, control: Control, k: int, positions: np.ndar
     panels[0].set_ylim(low - 0.04 * factor.span, low + 1.04 * factor.span)
     panels[0].set_ylabel(label, fontsize=10)
     if factor.nominal:
-        place = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5), "ncols": 1 + len(names) // 9}
+        place = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5), "ncols": _n_columns(names)}
         panels[-1].legend(panels[-1].lines, names, fontsize=8, frameon=False, handlelength=1.2, **place)

@@ -1,10 +1,12 @@
 """Figures and sounds of one checkpoint, in memory."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+from joblib import Parallel, delayed
 from matplotlib.figure import Figure
 
 from metrics import Information
@@ -75,22 +77,23 @@ def make_media(entry: Entry, information: Information, *, control: Figure | None
     if chosen := _of_all(entry.codes):
         moving, shares = moving + chosen, f"{shares}{chosen} and those compared by MIG"
     made = [
-        (f"Original_vs_Reconstructed_{name}.png", "reconstruction", draw_pairs(shown), tones),
-        (f"Generated_sample_{name}.png", "sample", draw_samples(singles[:N_ROWS]), drawn),
+        (f"Original_vs_Reconstructed_{name}.png", "reconstruction", partial(draw_pairs, shown), tones),
+        (f"Generated_sample_{name}.png", "sample", partial(draw_samples, singles[:N_ROWS]), drawn),
         (f"{name}_Latent_Space_Interpolation.png", "traversal", traversal, moving),
         (f"{name}_Mutual_Information.png", "information", _information(entry, information), shares),
     ]
     if control is not None:
         made.append((f"{name}_Controllability.png", "information", control, "change of each factor by each latent"))
-    pictures = [Picture(file, figures.png(figure), part, f"{name}: {words}") for file, part, figure, words in made]
+    encoded = [delayed(figures.png)(figure) for _, _, figure, _ in made]
     if animate:
-        gifs = [
+        for file, draw, rows, words in (
             ("Original_vs_Reconstructed", draw_pairs, pairs, tones),
             ("Generated_Samples", draw_samples, singles, drawn),
-        ]
-        for file, draw, rows, words in gifs:
-            data = figures.gif(draw([row]) for row in rows)
-            pictures.append(Picture(f"{file}.gif", data, "animation", f"{name}: {words}, one after another"))
+        ):
+            made.append((f"{file}.gif", "animation", None, f"{words}, one after another"))
+            encoded.append(delayed(figures.gif)([partial(draw, [row]) for row in rows]))
+    data = Parallel(n_jobs=-1)(encoded)  # processes: threads that draw wait for each other
+    pictures = [Picture(file, one, part, f"{name}: {words}") for one, (file, part, _, words) in zip(data, made)]
     return Media(name, entry.front_end.sample_rate, pictures, [*originals, *rebuilt, *samples, *walks])
 
 
@@ -131,8 +134,8 @@ def _order(codes: Codes) -> str:
     return "standard deviation" if codes.kl is None else "mean KL"
 
 
-def _traversals(entry: Entry, rng: np.random.Generator) -> tuple[Figure, list[Sound]]:
-    """Return the figure of the traversals, and one sound per latent: its steps in a row, with pauses."""
+def _traversals(entry: Entry, rng: np.random.Generator) -> tuple[Callable[[], Figure], list[Sound]]:
+    """Return what draws the traversals, and one sound per latent: its steps in a row, with pauses."""
     base, codes, latents = int(rng.choice(entry.valid_rows)), entry.codes, entry.codes.order[:N_LATENTS]
     values = traversal_values(codes.codes, n_steps=N_STEPS)
     moved = traversal_codes(codes.codes[base], values, latents)
@@ -140,7 +143,8 @@ def _traversals(entry: Entry, rng: np.random.Generator) -> tuple[Figure, list[So
     steps = sounds_of(decoded, front_end=entry.front_end, labels=[""] * len(decoded))
     mels = np.stack([step.mel for step in steps]).reshape(*moved.shape[:2], *steps[0].mel.shape)
     waves = np.stack([step.wave for step in steps]).reshape(*moved.shape[:2], -1)
-    figure = figures.traversal_figure(
+    draw = partial(
+        figures.traversal_figure,
         mels,
         values=values[latents],
         labels=[_latent_label(codes, latent) for latent in latents],
@@ -154,17 +158,18 @@ def _traversals(entry: Entry, rng: np.random.Generator) -> tuple[Figure, list[So
     for latent, wave, mel in zip(latents, joined, mels):
         label = f"{_latent_label(codes, latent, break_at=' ')}, {values[latent, 0]:+.2f} to {values[latent, -1]:+.2f}"
         sounds.append(Sound(wave, np.concatenate(mel, axis=1), label, "traversal", f"traversal_z{latent}"))
-    return figure, sounds
+    return draw, sounds
 
 
-def _information(entry: Entry, information: Information) -> Figure:
-    """Mutual information of factors and latents in units of the factors' entropies, of the latents with the largest KL
-    and the two that are most informative on each factor."""
+def _information(entry: Entry, information: Information) -> Callable[[], Figure]:
+    """Return what draws the mutual information of factors and latents, in units of the factors' entropies, of the
+    latents with the largest KL and the two that are most informative on each factor."""
     codes, shares = entry.codes, information.share[:, entry.codes.order]
     best = np.argsort(-shares, axis=1, kind="stable")[:, :2]
     shown = np.union1d(best, np.arange(min(N_LATENTS, len(codes.order))))
     chosen = f"\nshown{_of_all(codes)}, and those framed" if _of_all(codes) else ""
-    return figures.information_figure(
+    return partial(
+        figures.information_figure,
         shares[:, shown],
         factors=entry.dataset.labels()["factor_names"],
         latents=[_latent_name(codes, j) for j in codes.order[shown]],
