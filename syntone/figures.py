@@ -234,7 +234,7 @@ def traversal_figure(
         axes.text(-0.5, top + height / 2, label + "\nHz", rotation=90, ha="center", va="center", fontsize=9)
     hertz, bands = _band_ticks(scale)
     frame = scale.hop / scale.sample_rate
-    seconds = [t for t in MaxNLocator(2, steps=[1, 2, 5, 10]).tick_values(0, n_frames * frame) if t < n_frames * frame]
+    seconds = [t for t in MaxNLocator(3, steps=[1, 2, 5, 10]).tick_values(0, n_frames * frame) if t < n_frames * frame]
     shares = (np.array(seconds) / frame + 0.5) / n_frames, 1 - (bands + 0.5) / n_bands
     axes.set_xticks(np.add.outer(lefts, width * shares[0]).ravel(), [f"{t:g}" for t in seconds] * n_columns)
     axes.set_yticks(np.add.outer(tops, height * shares[1]).ravel(), hertz * n_rows)

@@ -47,7 +47,7 @@ def controllability_figure(control: Control, entry: Entry) -> Figure:
     n_columns, gap = max(1, len(latents)), (0.2, 0.37)
     total = max(left + right + 1.62 * n_columns, 11.0)
     title = "\n".join(textwrap.fill(line, int(9.5 * total)) for line in lines)
-    top = 0.75 + 0.19 * len(title.split("\n"))
+    top = 0.8 + 0.2 * len(title.split("\n"))
     if not len(latents):
         figure = Figure(figsize=(total, top + 0.5))
         figure.suptitle(title, fontsize=12)
