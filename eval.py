@@ -157,5 +157,5 @@ def main(argv: list[str] | None = None) -> int | None:
 
 
 if __name__ == "__main__":
-    gc.freeze()  # of the imports: garbage collections that visit their 300,000 objects take seconds
+    gc.freeze()  # garbage collections then skip the 300,000 objects of the imports, which take seconds to visit
     sys.exit(main())

@@ -6,10 +6,12 @@ Pages hold some of them between two comments, `<!-- study: NAME -->` and `<!-- e
 import re
 from pathlib import Path
 
+import numpy as np
 from scipy.stats import spearmanr
 
 from benchmarks import study_choice, study_hard, study_plots, study_transfer
 from benchmarks.study_rows import as_results, read_rows, spread, values
+from benchmarks.study_settings import LONGER
 from syntone.evaluation import tables as results
 from syntone.evaluation.load import BASELINE, marked
 from syntone.files import write_files
@@ -99,6 +101,27 @@ def whole_table(rows: list[dict], setting: str) -> str:
     """Every metric of a setting, as eval.py prints it."""
     mine = as_results([row for row in rows if row["setting"] == setting])
     return results.to_markdown(results.table(mine)) + f"\n{results.caption(mine)}\n"
+
+
+def longer_table(rows: list[dict], curves: list[dict]) -> str:
+    """Scores and validation losses of seed 0 after the epochs of a setting, and after four times as many."""
+    columns = {"MIG": 2, "SAP": 2, "DCI disentanglement": 2, "reconstruction error (dB)": 1}
+    head = ["model", "setting", "epochs", "reconstruction + KL, nats", "its change over five epochs", *columns]
+    cells = []
+    for short, long in LONGER.items():
+        for model in dict.fromkeys(row["model"] for row in rows if row["setting"] == long):
+            for setting in (short, long):
+                run = {"setting": setting, "model": model, "seed": 0}.items()
+                one, curve = ([row for row in every if run <= row.items()] for every in (rows, curves))
+                loss = np.array([row["valid_recon"] + row["valid_kl"] for row in curve])
+                change = f"{100 * (loss[-5:].mean() / loss[-10:-5].mean() - 1):+.1f} %"
+                numbers = [spread(values(one, metric), digits) for metric, digits in columns.items()]
+                cells.append([model, TITLES[short], str(len(loss)), f"{loss[-1]:.1f}", change, *numbers])
+    note = (
+        "Seed 0. Reconstruction + KL is that of the validation sounds after the last epoch; its change is that of the "
+        "mean over the last five epochs from the mean over the five before"
+    )
+    return results.to_markdown([head, *cells]) + f"\n{note}\n"
 
 
 def strengths_table(rows: list[dict]) -> str:
@@ -224,6 +247,8 @@ def tables(folder: Path, candidates: dict[str, str], pair_candidates: dict[str, 
     if set(SUMMARY) <= set(there):
         found["summary"] = summary(scores, list(SUMMARY))
     found |= {setting: whole_table(scores, setting) for setting in every}
+    if any(row["setting"] in LONGER.values() for row in scores):
+        found["longer"] = longer_table(scores, read_rows(folder / "curves.csv"))
     if of_notes := [setting for setting in every if setting in NOTES]:
         found["overview_notes"] = overview(scores, of_notes)
         found["transfer"] = study_transfer.transfer_table(scores)
@@ -272,8 +297,8 @@ def write_all(folder: Path, candidates: dict[str, str], pair_candidates: dict[st
         scores=scores,
         selected=read_rows(folder / "selection.csv"),
         curves=read_rows(folder / "curves.csv"),
-        titles=TITLES,
-        alone=NOTES,
+        titles=TITLES | {long: f"{TITLES[short]}, longer" for short, long in LONGER.items()},
+        alone=(*NOTES, *LONGER.values()),
     )
 
 

@@ -22,7 +22,7 @@ POOLED, TRAINED = "both", "both, without baselines"
 GROUPS = (*TONES_AND_NOTES, POOLED, TRAINED)
 COLUMNS = {  # of a score, where it has floor and ceiling in all rows: adjusted
     "MIG": "adjusted",
-    "DCI disentanglement": "value",  # of notes it has no floors: each takes 20 s, for 14 instruments
+    "DCI disentanglement": "adjusted",
     "SAP": "adjusted",
     "InfoMEC modularity": "adjusted",
     "InfoMEC compactness": "adjusted",
@@ -114,7 +114,7 @@ def transfer_table(scores: list[dict]) -> str:
     note = (
         "Spearman's rank correlation of the means over seeds on `clean` and on notes; n: models and baselines. In "
         f"brackets the {100 * LEVEL:.0f} % percentile interval of {DRAWS:,} draws of models, with replacement, and of "
-        "seeds of each. Scores are adjusted, except DCI disentanglement and UDR, which only models have. "
+        "seeds of each. Scores are adjusted, except UDR, which only models have. "
         "AdaGVAE, which learns from pairs, is left out"
     )
     return results.to_markdown(cells) + f"\n{note}\n"

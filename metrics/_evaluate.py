@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import Parallel, cpu_count, delayed
 
 from ._beta_vae import beta_vae_score
 from ._dci import check_work, dci, dci_work
@@ -27,6 +27,7 @@ from ._validation import Sample, check_factors, check_inputs, check_integer, che
 MIN_RANGE = 0.1  # of ceiling - floor; below, there is no adjusted score
 MAX_SHARED = 0.02  # share of entropy that two factors have in common; above, oracles do not bound these scores:
 GAP_SCORES = ("MIG", "MIG-sup", "SAP", "DCIMIG", "InfoMEC modularity", "InfoMEC compactness")
+MAX_PROCESSES = 8  # a metric is computed nine times
 DEFAULT_BINS = "n_bins"
 _INFORMATION = (mig, mig_sup, jemmig, dcimig, modularity)
 _OTHERS = (sap, dci, explicitness, irs, beta_vae_score, factor_vae_score, infomec)
@@ -200,6 +201,7 @@ def evaluate(
     Notes
     -----
     Value, floors and ceilings use the same settings, and fitted metrics the same rows of the factors (at most 5,000).
+    DCI is fitted in one process per core (joblib).
     `Score.adjusted` is None for MIG, MIG-sup, SAP, DCIMIG, InfoMEC modularity and compactness if two factors share more
     than 2 % of the smaller entropy (`Report.shared`), because perfect codes are not an upper bound there.
 
@@ -243,7 +245,7 @@ def evaluate(
         if progress is not None:
             progress(metric)
         # Processes only for what takes longer than starting them. Each fit is seeded: their order has no effect.
-        run = Parallel(n_jobs=-1 if function is dci else 1)
+        run = Parallel(n_jobs=min(MAX_PROCESSES, cpu_count()) if function is dci else 1)
         found, *others = run(delayed(_rows)(function, one, seed=seed) for one in [sample, *chance, *perfect])
         floors, ceilings = others[:n_floor_draws], others[n_floor_draws:]
         for name, row in found.items():

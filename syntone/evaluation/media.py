@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import Parallel, cpu_count, delayed
 from matplotlib.figure import Figure
 
 from metrics import Information
@@ -19,6 +19,7 @@ from syntone.files import csv_text
 
 N_ROWS, N_FRAMES = 4, 8  # tones and samples in the figures, and in the GIFs and as sounds
 N_LATENTS, N_STEPS = 16, 7  # traversals, of the latents with the largest KL, and the steps of each
+MAX_PROCESSES = 8  # as many as DCI, which uses the same
 PAUSE_SECONDS = 0.1  # between the steps of a traversal in its WAV
 
 
@@ -92,7 +93,7 @@ def make_media(entry: Entry, information: Information, *, control: Figure | None
         ):
             made.append((f"{file}.gif", "animation", None, f"{words}, one after another"))
             encoded.append(delayed(figures.gif)([partial(draw, [row]) for row in rows]))
-    data = Parallel(n_jobs=-1)(encoded)  # processes: threads that draw wait for each other
+    data = Parallel(n_jobs=min(MAX_PROCESSES, cpu_count()))(encoded)  # threads that draw would wait for each other
     pictures = [Picture(file, one, part, f"{name}: {words}") for one, (file, part, _, words) in zip(data, made)]
     return Media(name, entry.front_end.sample_rate, pictures, [*originals, *rebuilt, *samples, *walks])
 

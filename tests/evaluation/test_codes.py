@@ -2,6 +2,7 @@
 
 import io
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -145,6 +146,22 @@ def test_spectrum_shows_a_sine_at_its_frequency_and_level():
 def sound(value: float) -> figures.Sound:
     wave = value * np.sin(2 * np.pi * 500 * np.arange(4000) / 8000)
     return figures.Sound(wave, np.full((128, 8), value * 86 - 80), f"tone {value}")
+
+
+def test_panels_have_the_sizes_that_were_asked_for():
+    """Rows of 1 and 3 inches, columns of 2 inches: 0.5 + 6 + 2 * 0.25 + 1 = 8 by 0.25 + 4 + 0.5 + 0.25 = 5."""
+    gaps = {"gap": (0.25, 0.5), "margins": (0.5, 1.0, 0.25, 0.25)}
+    figure, axes = figures.panels([1.0, 3.0], 3, width=2.0, **gaps)
+    assert figure.get_size_inches() == pytest.approx([8, 5])
+    inches = [[np.array(one.get_position().bounds) * [8, 5, 8, 5] for one in row] for row in axes]
+    np.testing.assert_allclose(inches[0][0], [0.5, 3.75, 2, 1], atol=1e-9)
+    np.testing.assert_allclose(inches[1][2], [5.0, 0.25, 2, 3], atol=1e-9)
+
+
+def test_a_figure_and_what_draws_it_give_the_same_picture():
+    scale = scale_of(FRONT_END)
+    draw = partial(figures.tones_figure, [[(sound(0.5), sound(0.4))]], scale=scale, title="t")
+    assert figures.png(draw) == figures.png(draw())
 
 
 def test_traversal_figure_shares_one_colour_scale():
