@@ -164,6 +164,21 @@ def test_a_figure_and_what_draws_it_give_the_same_picture():
     assert figures.png(draw) == figures.png(draw())
 
 
+def test_traversal_figure_has_its_ticks_at_bands_and_frames():
+    """Of three bands 500 Hz is the lowest, 1,000 Hz the second; of four frames, 0.25 s apart, 0.5 s is the third."""
+    scale = figures.Scale(1000, 250, np.array([500.0, 1000.0, 2000.0]), -60.0, 0.0, "full-scale sine")
+    given = {"values": np.zeros((2, 3)), "labels": ["z0", "z1"], "scale": scale, "title": "t"}
+    axes = figures.traversal_figure(np.zeros((2, 3, 3, 4)), **given).axes[0]
+    left, right, bottom, top = axes.images[5].get_extent()  # second row, third column
+    assert top < bottom and axes.get_ylim()[0] > axes.get_ylim()[1]  # y runs downwards
+    hertz = {label.get_text(): y for y, label in zip(axes.get_yticks(), axes.get_yticklabels())}  # of the last row
+    assert hertz == pytest.approx(
+        {f: bottom + (top - bottom) * n / 6 for f, n in (("500", 1), ("1000", 3), ("2000", 5))}
+    )
+    seconds = {label.get_text(): x for x, label in zip(axes.get_xticks(), axes.get_xticklabels())}  # of the last column
+    assert seconds == pytest.approx({t: left + (right - left) * n / 8 for t, n in (("0", 1), ("0.5", 5))})
+
+
 def test_traversal_figure_shares_one_colour_scale():
     """Equal levels have equal colours in every cell: two figures that differ in one cell differ in that cell only."""
     scale = scale_of(FRONT_END)
