@@ -148,6 +148,9 @@ def test_every_figure_is_in_the_page(evaluated, shown):
         opened = Image.open(io.BytesIO(data))
         opened.load()
         assert opened.size == (int(image["width"]), int(image["height"]))
+        originals = len(list((evaluated / "results" / "audio" / "OwnVAE").glob("original_*.wav")))
+        frames = {"Original_vs_Reconstructed.gif": originals, "Generated_Samples.gif": 8}
+        assert getattr(opened, "n_frames", 1) == frames.get(name, 1)
         assert image["alt"].startswith(("BTCVAE: ", "OwnVAE: "))
         assert image["alt"].split(":")[0] in name or (name.endswith("gif") and image["alt"].startswith("OwnVAE"))
 
