@@ -240,7 +240,8 @@ def note_commit(settings: list[Setting], column: str, words: str, models: list[s
 
 def create_dataset(path: str) -> None:
     given = [*shlex.split(DATASETS[path]), "--file_path", path]
-    subprocess.run([sys.executable, "create.py", *given], cwd=ROOT, check=True)
+    if subprocess.run([sys.executable, "create.py", *given], cwd=ROOT).returncode:
+        sys.exit(f"study.py: {path} could not be made")
 
 
 def ceiling_row(setting: Setting) -> dict:
