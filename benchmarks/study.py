@@ -163,7 +163,8 @@ def rescorings(settings: list[Setting]) -> list[tuple[Setting, list[str]]]:
     """Commands that score the codes that are kept."""
     commands = []
     for setting in settings:
-        if paths := sorted(codes_folder(setting).glob("*.npz")):
+        kept = sorted(codes_folder(setting).glob("*.npz"))
+        if paths := [path for path in kept if path.stem.rsplit("_seed", 1)[0] in setting.models]:
             flags = [*shlex.split(setting.flags), "--features", "logmel"]
             given = ["--codes", *[str(path.relative_to(ROOT)) for path in paths], "--dataset", setting.dataset]
             given += ["--features", flags[flags.index("--features") + 1], "--no_figures", "--baselines"]

@@ -1,6 +1,7 @@
 """The study's commands, its tables from numbers known by hand, and the tables of README and docs from its CSV files."""
 
 import csv
+import dataclasses
 import inspect
 import json
 import os
@@ -337,3 +338,5 @@ def test_kept_codes_are_scored_with_the_front_end_of_their_setting(tmp_path, mon
         args = eval_script.parse_flags(commands[name][2:])
         assert args.features == kind and args.dataset == Path(study_settings.CLEAN)
         assert args.codes == [Path("study") / "codes" / name / "VAE_seed0.npz"] and "untrained" not in args.baselines
+    others = [dataclasses.replace(setting, models=("BetaVAE",)) for setting in study.SETTINGS]
+    assert not study.rescorings(others)
