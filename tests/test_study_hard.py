@@ -88,7 +88,10 @@ def test_codes_and_ica_of_few_metrics(tmp_path, monkeypatch):
     monkeypatch.setattr(study, "ROOT", tmp_path)
     monkeypatch.setattr(study, "FOLDER", tmp_path / "study")
     setting = next(one for one in study.SETTINGS if one.name == "hard_only_6_level")
-    for path in (tmp_path / setting.folder("checkpoints") / "BetaVAE_seed0.pt", study.codes_folder(setting) / "a.npz"):
+    for path in (
+        tmp_path / setting.folder("checkpoints") / "BetaVAE_seed0.pt",
+        study.codes_folder(setting) / "BTCVAE_seed0.npz",
+    ):
         path.parent.mkdir(parents=True)
         path.touch()
     ((_, command),) = study.evaluations([setting])
