@@ -46,7 +46,7 @@ def controllability_figure(control: Control, entry: Entry) -> Figure:
     right = max([1.0, *(0.1 + _n_columns(names) * (0.4 + 0.07 * max(map(len, names))) for names in classes)])
     n_columns, gap = max(1, len(latents)), (0.2, 0.37)
     total = max(left + right + 1.62 * n_columns, 11.0)
-    title = "\n".join(textwrap.fill(line, int(9.5 * total)) for line in lines)
+    title = "\n".join(textwrap.fill(line, int(11 * total)) for line in lines)
     top = 0.8 + 0.2 * len(title.split("\n"))
     if not len(latents):
         figure = Figure(figsize=(total, top + 0.5))
