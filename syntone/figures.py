@@ -231,7 +231,9 @@ def traversal_figure(
         axes.add_patch(Rectangle((left, top), width, height, fill=False, linewidth=0.8, clip_on=False))
         axes.text(left + width / 2, top - 0.03, f"{value:+.2f}", ha="center", va="bottom", fontsize=8)
     for top, label in zip(tops, labels):
-        axes.text(-0.36, top + height / 2, label + "\nHz", rotation=90, ha="right", va="center", fontsize=9)
+        axes.text(
+            -0.36, top + height / 2, label + "\nHz", rotation=90, ha="right", va="center", ma="center", fontsize=9
+        )
     hertz, bands = _band_ticks(scale)
     frame = scale.hop / scale.sample_rate
     seconds = [t for t in MaxNLocator(3, steps=[1, 2, 5, 10]).tick_values(0, n_frames * frame) if t < n_frames * frame]
